@@ -1,0 +1,34 @@
+"""Mixture-of-Recursions models: load, train, generate with a trace, and account for every FLOP and byte.
+
+Names are imported when first used, so that reading a trace or printing help does not wait for torch.
+"""
+
+import importlib
+from typing import Any
+
+from mor_core._register import register_when_needed
+
+_EXPORTS = {
+    "MoRConfig": "config",
+    "MoRForCausalLM": "model",
+    "MoRModel": "model",
+    "MoROutput": "model",
+    "RecursionCache": "cache",
+    "RecursionTrace": "recursion",
+    "RoutingRule": "routing",
+    "layer_schedule": "schedule",
+}
+__all__ = sorted(_EXPORTS)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _EXPORTS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_EXPORTS[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+register_when_needed()

@@ -1,0 +1,90 @@
+"""Loss terms as functions of tensors.
+
+Shapes: N positions, E hidden size, V vocabulary, b rows, K candidates of a recursion.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+IGNORED = -100  # Hugging Face's label for positions without a target
+_CHUNK = 1024  # positions whose logits exist at once: 16 MiB at a vocabulary of 4,096 in float32
+
+
+class _LinearCrossEntropy(torch.autograd.Function):
+    """Cross-entropy of a linear head that never holds the logits of more than one chunk.
+
+    The gradients are computed with the loss, chunk by chunk, so nothing is recomputed in the backward pass.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+        counted = (targets != IGNORED).sum().clamp(min=1)
+        total = torch.zeros((), dtype=torch.float32, device=hidden.device)
+        # torch switches gradients off inside forward, so the inputs are asked what will be needed.
+        needs_grad = any(ctx.needs_input_grad[:2])
+        compute = (
+            torch.get_autocast_dtype(hidden.device.type)
+            if torch.is_autocast_enabled(hidden.device.type)
+            else hidden.dtype
+        )
+        head = weight.to(compute)
+        grad_hidden = torch.empty_like(hidden) if needs_grad else None
+        grad_weight = torch.zeros_like(weight, dtype=torch.float32) if needs_grad else None
+        for start in range(0, len(hidden), _CHUNK):
+            chunk = slice(start, start + _CHUNK)
+            states, goals = hidden[chunk].to(compute), targets[chunk]
+            log_probs = F.log_softmax((states @ head.t()).float(), dim=-1)
+            keep = goals != IGNORED
+            places = goals.clamp(min=0)[:, None]
+            picked = log_probs.gather(1, places).squeeze(1)
+            total -= torch.where(keep, picked, torch.zeros_like(picked)).sum()
+            if grad_hidden is None or grad_weight is None:
+                continue
+            grad = log_probs.exp_()
+            grad.scatter_add_(1, places, torch.full_like(places, -1.0, dtype=grad.dtype))
+            grad.mul_((keep / counted)[:, None])
+            grad = grad.to(compute)
+            grad_hidden[chunk] = grad @ head
+            grad_weight += (grad.t() @ states).float()
+        if needs_grad:
+            ctx.save_for_backward(grad_hidden, grad_weight.to(weight.dtype))  # type: ignore[union-attr]
+        return total / counted
+
+    @staticmethod
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[override]
+        grad_hidden, grad_weight = ctx.saved_tensors
+        return grad_hidden * grad_output, grad_weight * grad_output, None
+
+
+def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+    """Mean next-token cross-entropy of `hidden @ weight.T` against `targets`, in nats.
+
+    Shape: hidden (N, E), weight (V, E), targets (N,) with `IGNORED` where there is none -> scalar float32.
+    """
+    return _LinearCrossEntropy.apply(hidden, weight, targets)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def auxiliary_loss(logits: Tensor, selected: Tensor, valid: Tensor | None) -> Tensor:
+    """Binary cross-entropy that teaches one recursion's router to foretell the top-k selection.
+
+    Shape: all (b, K) -> scalar, the mean over candidates. Source: arXiv 2507.10524, section 2.2.1.
+    """
+    losses = F.binary_cross_entropy_with_logits(logits, selected.to(logits.dtype), reduction="none")
+    return _mean_over(losses, valid)
+
+
+def router_z_loss(logits: Tensor, valid: Tensor | None) -> Tensor:
+    """Mean squared log-partition of one recursion's router; with one logit a token that is its square.
+
+    Source: arXiv 2202.08906, equation 5.
+    """
+    return _mean_over(logits.square(), valid)
+
+
+def _mean_over(values: Tensor, valid: Tensor | None) -> Tensor:
+    if valid is None:
+        return values.mean()
+    return torch.where(valid, values, torch.zeros_like(values)).sum() / valid.sum().clamp(min=1)

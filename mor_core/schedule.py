@@ -1,0 +1,64 @@
+"""Which layer runs when, and which cache slot it owns.
+
+The model loops over this table, the cache sizes itself by it and the accounting sums over it, so the three cannot
+disagree.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from mor_core.config import MoRConfig
+
+Stage = Literal["prelude", "shared", "coda"]
+
+
+@dataclass(frozen=True)
+class LayerCall:
+    """One application of one layer.
+
+    Attributes:
+        stage: where in the stack it stands; it names the module list that `layer_idx` indexes.
+        layer_idx: which layer of that list is applied.
+        recursion_idx: 0-based recursion, `None` outside the shared block.
+        cache_slot: where its keys and values live.
+        writes_cache: False where keys of an earlier recursion are reused (recursive KV sharing).
+    """
+
+    stage: Stage
+    layer_idx: int
+    recursion_idx: int | None
+    cache_slot: int
+    writes_cache: bool
+
+
+def layer_schedule(config: MoRConfig) -> tuple[LayerCall, ...]:
+    """List the layer calls of one token of full depth, in order.
+
+    Source: arXiv 2507.10524, Table 5 (sharing) and section 2.2 (KV strategies).
+    """
+    block = config.num_layers_per_recursion
+    shares_keys = config.kv_strategy == "shared"
+    calls = [
+        LayerCall("prelude", layer, None, layer, writes_cache=True)
+        for layer in range(config.num_prelude_layers)
+    ]
+    first_shared = len(calls)
+    for step in range(config.num_recursions * block):
+        if config.sharing == "cycle":
+            recursion, layer = divmod(step, block)
+        else:
+            layer, recursion = divmod(step, config.num_recursions)
+        slot = first_shared + (layer if shares_keys else step)
+        writes = recursion == 0 or not shares_keys
+        calls.append(LayerCall("shared", layer, recursion, slot, writes_cache=writes))
+    first_coda = max((call.cache_slot for call in calls), default=-1) + 1
+    calls += [
+        LayerCall("coda", layer, None, first_coda + layer, writes_cache=True)
+        for layer in range(config.num_coda_layers)
+    ]
+    return tuple(calls)
+
+
+def num_cache_slots(config: MoRConfig) -> int:
+    """Return how many (recursion, layer) pairs keep keys and values."""
+    return len({call.cache_slot for call in layer_schedule(config)})

@@ -1,0 +1,192 @@
+"""The record of one run: what every chart, table, export and test reads.
+
+Plain data without tensors, so that a recorded run draws before any weights are loaded and torch is never imported.
+A token's depth is the computation spent at its position, that is on predicting the next token. The newest token of a
+generation has none yet. `log_probability`, `entropy` and `alternatives` say how a token was chosen (from the position
+before it); depth, router values and cache entries say what was spent at it.
+"""
+
+import gzip
+import json
+import math
+import os
+import tempfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+TRACE_SCHEMA = "mortrace"
+TRACE_VERSION = 1
+TRACE_SUFFIX = ".mortrace.json.gz"
+MAX_TRACE_BYTES = 64 * 2**20  # unpacked; a 2,048-token trace takes about 1 MiB
+
+Phase = Literal["prefill", "decode"]
+
+
+class TraceError(ValueError):
+    """A trace file that cannot be read, with what is wrong and where."""
+
+
+@dataclass(frozen=True)
+class CacheSlot:
+    """One (recursion, layer) pair that keeps keys and values.
+
+    Attributes:
+        stage: `prelude`, `shared` or `coda`.
+        recursion: 1-based; `None` outside the shared block.
+        layer: 1-based inside its stage.
+        label: short name for an axis, such as `R2 L1`.
+    """
+
+    stage: str
+    recursion: int | None
+    layer: int
+    label: str
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """One candidate for a position, with the probability that the sampler's distribution gave it."""
+
+    token_id: int
+    text: str
+    probability: float
+
+
+@dataclass
+class TokenRecord:
+    """One token of a run.
+
+    Attributes:
+        position: 0-based place in the sequence, the special first token included.
+        token_id: vocabulary index.
+        text: the token alone, decoded; the bytes that are not UTF-8 by themselves show as U+FFFD.
+        token_bytes: the same as hexadecimal, exact.
+        special: True for tokens such as the document start; they are left out of mean depth.
+        phase: the phase in which this position runs through the model.
+        recursion_depth: recursions taken (1..R, or 0 below a first capacity of 1); `None` if not yet computed.
+        router_logits: one per recursion, `None` where not computed (an inactive token, or no router there).
+        router_scores: the same after the activation, before alpha.
+        cached_slots: indices into `header.cache_slots` that hold this position.
+        log_probability: of this token under the model's unmodified distribution, in nats; `None` for the first.
+        entropy: of that distribution, in nats; `None` for the first.
+        alternatives: most probable candidates, best first; empty for the first.
+        latency_s: seconds of the step that computed this position; `None` if shared by a prefill or not computed.
+    """
+
+    position: int
+    token_id: int
+    text: str
+    token_bytes: str
+    special: bool
+    phase: Phase
+    recursion_depth: int | None
+    router_logits: list[float | None]
+    router_scores: list[float | None]
+    cached_slots: list[int]
+    log_probability: float | None = None
+    entropy: float | None = None
+    alternatives: list[Alternative] = field(default_factory=list)
+    latency_s: float | None = None
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """One call of the model, measured.
+
+    Attributes:
+        phase: prefill or decode.
+        first_position: of the tokens computed in this call.
+        num_tokens: how many.
+        latency_s: wall-clock seconds of the call.
+        active_flops: multiply-add = 2, of what routing needed in this call.
+        cache_entries: tokens held after the call, one number a slot.
+        cache_bytes: bytes of the real tensors after the call, one number a slot.
+    """
+
+    phase: Phase
+    first_position: int
+    num_tokens: int
+    latency_s: float
+    active_flops: int
+    cache_entries: list[int]
+    cache_bytes: list[int]
+
+
+@dataclass
+class TraceHeader:
+    """What produced the run.
+
+    Attributes:
+        kind: `generate` (a prompt continued) or `analyse` (a text read).
+        checkpoint: folder name.
+        checkpoint_sha256: of the weight files; 64 hexadecimal digits.
+        config: the model's own settings, as in its `config.json`.
+        num_recursions: R, the largest depth, and the fixed colour domain.
+        routing: `name` of the rule, `gate`, and its settings (`thresholds` as scores, one per recursion).
+        kv_strategy: `recursion_wise` or `shared`.
+        cache_slots: one description a slot.
+        kv_bytes_per_entry: bytes of one token in one slot.
+        full_depth_flops: what the same positions would have cost at full depth; multiply-add = 2.
+        vanilla_kv_bytes: KV bytes of a plain Transformer of the same unrolled depth for the same positions.
+        sampling: temperature, top_k, seed, max_new_tokens; empty for `analyse`.
+        device: such as `cpu` or the name of the GPU.
+        dtype: such as `float32`.
+        versions: of the packages that computed it.
+        created: ISO 8601, UTC.
+        finish_reason: `length`, `stop_token`, `context_full`, `cancelled` or `None` while running.
+        windows: half-open position ranges that a long text was analysed in; empty if it fitted.
+        title: for a gallery.
+        note: what to look for.
+    """
+
+    kind: Literal["generate", "analyse"]
+    checkpoint: str
+    checkpoint_sha256: str
+    config: dict[str, Any]
+    num_recursions: int
+    routing: dict[str, Any]
+    kv_strategy: str
+    cache_slots: list[CacheSlot]
+    kv_bytes_per_entry: int
+    full_depth_flops: int
+    vanilla_kv_bytes: int
+    sampling: dict[str, Any]
+    device: str
+    dtype: str
+    versions: dict[str, str]
+    created: str
+    finish_reason: str | None = None
+    windows: list[list[int]] = field(default_factory=list)
+    title: str = ""
+    note: str = ""
+
+
+@dataclass
+class Trace:
+    """A header, the tokens in order of position, and the model calls in order of time."""
+
+    header: TraceHeader
+    tokens: list[TokenRecord] = field(default_factory=list)
+    steps: list[StepRecord] = field(default_factory=list)
+
+    @property
+    def mean_recursion_depth(self) -> float | None:
+        """Mean over content tokens whose depth is known; specials are left out."""
+        depths = [
+            token.recursion_depth
+            for token in self.tokens
+            if not token.special and token.recursion_depth is not None
+        ]
+        return sum(depths) / len(depths) if depths else None
+
+    def depth_histogram(self, phase: Phase | None = None) -> list[int]:
+        """Count content tokens at depth 1, 2, ... R (depth 0 is `mean`-only and counted by nobody here)."""
+        counts = [0] * self.header.num_recursions
+        for token in self.tokens:
+            wanted = phase is None or token.phase == phase
+            if wanted and not token.special and token.recursion_depth:
+                counts[token.recursion_depth - 1] += 1
+        return counts
