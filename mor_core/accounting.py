@@ -1,0 +1,154 @@
+"""Counts of parameters, FLOPs and cache bytes, as closed forms of the configuration.
+
+A multiply-add is 2 FLOPs. As `torch.utils.flop_counter.FlopCounterMode` does with the math attention kernel, only matrix products
+are counted, and attention counts every query-key pair of a call, the masked half included. Knows nothing of tensors.
+
+`active_flops` is what routing needed; `dense_flops` is what a masked path executes.
+"""
+
+from collections.abc import Sequence
+
+from mor_core.config import MoRConfig
+from mor_core.schedule import layer_schedule, num_cache_slots
+
+TRAINING_FACTOR = 3  # a backward pass costs two forwards: one product for the input, one for the weight
+
+
+def active_flops(
+    config: MoRConfig,
+    num_tokens: int,
+    active_counts: Sequence[int],
+    *,
+    past_tokens: int = 0,
+    past_counts: Sequence[int] | None = None,
+    num_logits: int | None = None,
+) -> int:
+    """Count the forward pass of one sequence, inactive tokens left out.
+
+    Args:
+        config: of the model.
+        num_tokens: tokens of this call, all of which run through prelude and coda.
+        active_counts: how many of them took part in recursion 1, 2, ... R.
+        past_tokens: tokens already in the cache.
+        past_counts: how many of those took part in each recursion; default none.
+        num_logits: positions that the head predicts from; default all of this call.
+
+    Raises:
+        ValueError: not one count a recursion.
+    """
+    recursions = config.num_recursions
+    past_counts = [0] * recursions if past_counts is None else past_counts
+    for name, counts in (("active_counts", active_counts), ("past_counts", past_counts)):
+        if len(counts) != recursions:
+            raise ValueError(f"{name} must have num_recursions={recursions} entries, got {len(counts)}")
+    total = 0
+    for call in layer_schedule(config):
+        if call.recursion_idx is None or not config.has_router:
+            queries, keys = num_tokens, past_tokens + num_tokens
+        else:
+            queries = active_counts[call.recursion_idx]
+            written_at = call.recursion_idx if config.kv_strategy == "recursion_wise" else 0
+            keys = past_counts[written_at] + active_counts[written_at]
+        total += layer_flops(config, queries, keys, projects_keys=call.writes_cache)
+    if config.has_router:
+        judged = num_tokens + sum(active_counts[:-1])
+        total += judged * router_flops(config)
+    logits = num_tokens if num_logits is None else num_logits
+    return total + 2 * logits * config.hidden_size * config.vocab_size
+
+
+def dense_flops(config: MoRConfig, num_tokens: int, *, past_tokens: int = 0, num_logits: int | None = None) -> int:
+    """Count the forward pass of one sequence when every token takes every recursion."""
+    return active_flops(
+        config,
+        num_tokens,
+        [num_tokens] * config.num_recursions,
+        past_tokens=past_tokens,
+        past_counts=[past_tokens] * config.num_recursions,
+        num_logits=num_logits,
+    )
+
+
+def training_flops(config: MoRConfig, num_tokens: int, active_counts: Sequence[int]) -> int:
+    """Count forward and backward of one training sequence, attention among its k active tokens as k x k."""
+    return TRAINING_FACTOR * active_flops(config, num_tokens, active_counts)
+
+
+def layer_flops(config: MoRConfig, queries: int, keys: int, *, projects_keys: bool = True) -> int:
+    """Count one layer on `queries` tokens that attend to `keys` entries."""
+    query_width = config.num_attention_heads * config.attention_head_dim
+    key_width = config.num_key_value_heads * config.attention_head_dim
+    weights = 2 * config.hidden_size * query_width + 3 * config.hidden_size * config.intermediate_size
+    if projects_keys:
+        weights += 2 * config.hidden_size * key_width
+    return 2 * queries * weights + 4 * queries * keys * query_width
+
+
+def router_flops(config: MoRConfig) -> int:
+    """Count one candidate's judgement by one recursion's router, its auxiliary router included."""
+    networks = 2 if config.router_supervision == "aux_router" else 1
+    return 2 * networks * _router_parameters(config)
+
+
+def vanilla_config(config: MoRConfig) -> MoRConfig:
+    """Return the plain Transformer of the same widths and unrolled depth: the peer of every comparison."""
+    fields = config.to_dict()
+    for name in ("model_type", "transformers_version", "architectures", "dtype", "capacity_factors"):
+        fields.pop(name, None)
+    fields |= {
+        "num_prelude_layers": 0,
+        "num_coda_layers": 0,
+        "num_recursions": 1,
+        "num_layers_per_recursion": config.num_hidden_layers,
+        "sharing": "cycle",
+        "router_type": "none",
+        "kv_strategy": "recursion_wise",
+    }
+    known = set(type(config).__dataclass_fields__)
+    return MoRConfig(**{name: value for name, value in fields.items() if name in known})
+
+
+def kv_bytes_per_entry(config: MoRConfig, bytes_per_number: int) -> int:
+    """Return the bytes of one token's key and value in one slot."""
+    return 2 * config.num_key_value_heads * config.attention_head_dim * bytes_per_number
+
+
+def kv_bytes(config: MoRConfig, num_tokens: int, active_counts: Sequence[int], bytes_per_number: int) -> int:
+    """Return the bytes of a cache that holds `num_tokens`, of which `active_counts` took part in each recursion."""
+    entries = {}
+    for call in layer_schedule(config):
+        if call.writes_cache:
+            routed = config.has_router and call.recursion_idx is not None
+            entries[call.cache_slot] = active_counts[call.recursion_idx or 0] if routed else num_tokens
+    return sum(entries.values()) * kv_bytes_per_entry(config, bytes_per_number)
+
+
+def vanilla_kv_bytes(config: MoRConfig, num_tokens: int, bytes_per_number: int) -> int:
+    """Return the cache bytes of the plain Transformer of the same unrolled depth."""
+    plain = vanilla_config(config)
+    return num_cache_slots(plain) * num_tokens * kv_bytes_per_entry(plain, bytes_per_number)
+
+
+def parameter_count(config: MoRConfig, *, with_embeddings: bool = True) -> int:
+    """Return the number of parameters; tied embeddings count once."""
+    query_width = config.num_attention_heads * config.attention_head_dim
+    key_width = config.num_key_value_heads * config.attention_head_dim
+    attention = 2 * config.hidden_size * (query_width + key_width)
+    layer = attention + 3 * config.hidden_size * config.intermediate_size + 2 * config.hidden_size
+    shared = config.num_layers_per_recursion
+    layers = config.num_prelude_layers + shared + config.num_coda_layers
+    total = layers * layer + config.hidden_size
+    if config.has_router:
+        networks = 2 if config.router_supervision == "aux_router" else 1
+        total += config.num_recursions * networks * _router_parameters(config)
+    if with_embeddings:
+        tables = 1 if config.tie_word_embeddings else 2
+        total += tables * config.vocab_size * config.hidden_size
+    return total
+
+
+def _router_parameters(config: MoRConfig) -> int:
+    if config.router_network == "linear":
+        return config.hidden_size
+    inner = 2 * config.hidden_size
+    return config.hidden_size * inner + inner
