@@ -10,42 +10,46 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-_AUTO_MODULE = "transformers.models.auto.modeling_auto"
-_MODEL_MODULE = "mor_core.model"
+_REGISTERS = {
+    "transformers.models.auto.configuration_auto": "mor_core.config",
+    "transformers.models.auto.modeling_auto": "mor_core.model",
+}
+"""Whose import must be followed by the import of which of our modules; those register themselves."""
 
 
 def register_when_needed() -> None:
-    """Register now if the Auto classes are there, else as soon as somebody imports them."""
-    if _AUTO_MODULE in sys.modules:
-        importlib.import_module(_MODEL_MODULE)
-    else:
+    """Register with the Auto classes that are there, and with the others as soon as somebody imports them."""
+    for auto, ours in _REGISTERS.items():
+        if auto in sys.modules:
+            importlib.import_module(ours)
+    if not all(auto in sys.modules for auto in _REGISTERS):
         sys.meta_path.insert(0, _AutoFinder())
 
 
 class _AutoFinder(importlib.abc.MetaPathFinder):
-    """Waits for one module, steps aside and wraps its loader."""
+    """Finds the Auto modules as usual, and wraps their loaders."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        if fullname != _AUTO_MODULE:
+        if fullname not in _REGISTERS:
             return None
-        sys.meta_path.remove(self)
         spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
         if spec is not None and spec.loader is not None:
-            spec.loader = _RegisteringLoader(spec.loader)
+            spec.loader = _RegisteringLoader(spec.loader, _REGISTERS[fullname])
         return spec
 
 
 class _RegisteringLoader(importlib.abc.Loader):
-    """Loads the Auto classes as before, then our model, which registers itself."""
+    """Loads an Auto module as before, then ours."""
 
-    def __init__(self, loader: importlib.abc.Loader) -> None:
+    def __init__(self, loader: importlib.abc.Loader, ours: str) -> None:
         self.loader = loader
+        self.ours = ours
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
         return self.loader.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
         self.loader.exec_module(module)
-        importlib.import_module(_MODEL_MODULE)
+        importlib.import_module(self.ours)

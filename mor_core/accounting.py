@@ -51,8 +51,11 @@ def active_flops(
             keys = past_counts[written_at] + active_counts[written_at]
         total += layer_flops(config, queries, keys, projects_keys=call.writes_cache)
     if config.has_router:
-        judged = num_tokens + sum(active_counts[:-1])
-        total += judged * router_flops(config)
+        judged = [num_tokens, *active_counts[:-1]]
+        total += sum(
+            candidates * router_flops(config, recursion)
+            for recursion, candidates in enumerate(judged)
+        )
     logits = num_tokens if num_logits is None else num_logits
     return total + 2 * logits * config.hidden_size * config.vocab_size
 
@@ -84,9 +87,13 @@ def layer_flops(config: MoRConfig, queries: int, keys: int, *, projects_keys: bo
     return 2 * queries * weights + 4 * queries * keys * query_width
 
 
-def router_flops(config: MoRConfig) -> int:
-    """Count one candidate's judgement by one recursion's router, its auxiliary router included."""
-    networks = 2 if config.router_supervision == "aux_router" else 1
+def router_flops(config: MoRConfig, recursion_idx: int) -> int:
+    """Count one candidate's judgement by one recursion's router.
+
+    An auxiliary router is asked only where there is something to decide: not where the capacity is 1.
+    """
+    decides = config.capacity_schedule[recursion_idx] < 1
+    networks = 2 if config.router_supervision == "aux_router" and decides else 1
     return 2 * networks * _router_parameters(config)
 
 

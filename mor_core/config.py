@@ -11,7 +11,7 @@ import inspect
 from typing import Any, Literal
 
 from huggingface_hub.dataclasses import strict
-from transformers import PreTrainedConfig
+from transformers import AutoConfig, PreTrainedConfig
 
 
 @strict
@@ -216,3 +216,6 @@ def _refuse_unknown(config_class: type[MoRConfig], given: dict[str, Any]) -> Non
         near = difflib.get_close_matches(key, known, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise ValueError(f"MoRConfig has no field {key!r}{hint}")
+
+
+AutoConfig.register("mor", MoRConfig)

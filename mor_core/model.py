@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import (
-    AutoConfig,
     AutoModel,
     AutoModelForCausalLM,
     GenerationMixin,
@@ -319,6 +318,5 @@ def _place_tokens(
     return TokenSet(length, valid=valid), position_ids.expand(batch_size, length)
 
 
-AutoConfig.register("mor", MoRConfig)
 AutoModel.register(MoRConfig, MoRModel)
 AutoModelForCausalLM.register(MoRConfig, MoRForCausalLM)

@@ -1,0 +1,128 @@
+"""Closed forms against PyTorch's own counters."""
+
+import pytest
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from mor_core import MoRConfig, MoRForCausalLM, RoutingRule
+from mor_core.accounting import (
+    active_flops,
+    dense_flops,
+    kv_bytes_per_entry,
+    parameter_count,
+    training_flops,
+    vanilla_config,
+    vanilla_kv_bytes,
+)
+from tests.models import tiny_model, token_ids
+
+FAMILY = {
+    "expert choice": {},
+    "vanilla": {"router_type": "none", "num_recursions": 1},
+    "recursive": {"router_type": "none"},
+    "sequence": {"router_type": "none", "sharing": "sequence"},
+    "shared keys": {"kv_strategy": "shared"},
+    "recursive, shared keys": {"router_type": "none", "kv_strategy": "shared"},
+    "mlp router": {"router_network": "mlp"},
+    "aux router": {"router_supervision": "aux_router"},
+    "untied": {"tie_word_embeddings": False},
+}
+
+
+def counted_flops(function):
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        result = function()
+    return counter.get_total_flops(), result
+
+
+@pytest.mark.parametrize("fields", FAMILY.values(), ids=FAMILY)
+def test_active_flops_equal_the_counter_on_the_gathered_path(fields):
+    model = tiny_model(**fields)
+    ids = token_ids(1, 40)
+    with torch.no_grad():
+        counted, out = counted_flops(lambda: model(ids, use_cache=False))
+    counts = out.recursion_trace.active_counts()[0]
+    assert counted == active_flops(model.config, 40, counts)
+
+
+@pytest.mark.parametrize("fields", FAMILY.values(), ids=FAMILY)
+def test_dense_flops_equal_the_counter_on_the_masked_path(fields):
+    model = tiny_model(**fields)
+    with torch.no_grad():
+        counted, _ = counted_flops(lambda: model(token_ids(1, 40), use_cache=False, gathered=False))
+    # Recursion 1 takes everybody and needs no auxiliary router to say so.
+    assert counted == dense_flops(model.config, 40)
+
+
+@pytest.mark.parametrize("fields", FAMILY.values(), ids=FAMILY)
+def test_decode_step_equals_the_counter(fields):
+    model = tiny_model(**fields)
+    ids = token_ids(1, 21)
+    with torch.no_grad():
+        past = model(ids[:, :20])
+        past_counts = past.recursion_trace.active_counts()[0]
+        counted, out = counted_flops(
+            lambda: model(ids[:, 20:], past_key_values=past.past_key_values)
+        )
+    counts = out.recursion_trace.active_counts()[0]
+    assert counted == active_flops(
+        model.config, 1, counts, past_tokens=20, past_counts=past_counts
+    )
+
+
+def test_training_flops_are_three_forwards():
+    """Forward plus backward of the whole model, by the counter; only the input embedding needs no gradient."""
+    model = MoRForCausalLM(MoRConfig(hidden_size=64, intermediate_size=96, vocab_size=64)).train()
+    ids = torch.randint(0, 64, (1, 32))
+
+    def step():
+        model(ids, routing=RoutingRule.top_k()).logits.sum().backward()
+
+    counted, _ = counted_flops(step)
+    claimed = training_flops(model.config, 32, [32, 21, 10])
+    assert counted == claimed
+
+
+@pytest.mark.parametrize("fields", FAMILY.values(), ids=FAMILY)
+def test_parameters_equal_the_closed_form(fields):
+    model = tiny_model(**fields)
+    assert parameter_count(model.config) == sum(p.numel() for p in model.parameters())
+
+
+def test_recursions_cost_no_parameters_but_their_routers():
+    one, three = (parameter_count(MoRConfig(num_recursions=n)) for n in (1, 3))
+    assert three - one == 2 * MoRConfig().hidden_size
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ({"hidden_size": 576, "num_attention_heads": 9, "num_key_value_heads": 3, "intermediate_size": 1536}, 3_540_096),
+        ({"hidden_size": 960, "num_attention_heads": 15, "num_key_value_heads": 5, "intermediate_size": 2560}, 9_832_320),
+        ({"hidden_size": 1536, "num_attention_heads": 24, "num_key_value_heads": 8, "intermediate_size": 4096}, 25_168_896),
+        ({"hidden_size": 2048, "num_attention_heads": 32, "num_key_value_heads": 32, "intermediate_size": 8192}, 67_112_960),
+    ],
+)
+def test_parameters_per_layer_are_the_papers(shape, expected):
+    counts = [
+        parameter_count(MoRConfig(num_layers_per_recursion=layers, **shape)) for layers in (1, 2)
+    ]
+    assert counts[1] - counts[0] == expected
+
+
+def test_vanilla_peer_has_the_same_depth_and_a_full_cache():
+    config = tiny_model().config
+    plain = vanilla_config(config)
+    assert plain.num_hidden_layers == config.num_hidden_layers
+    assert not plain.has_router
+    assert plain.hidden_size == config.hidden_size
+    with torch.no_grad():
+        cache = MoRForCausalLM(plain).eval()(token_ids(1, 30)).past_key_values
+    assert vanilla_kv_bytes(config, 30, 4) == cache.nbytes
+    assert cache.nbytes == 8 * 30 * kv_bytes_per_entry(config, 4)
+
+
+def test_wrong_number_of_counts_is_refused():
+    with pytest.raises(ValueError, match="num_recursions=3 entries, got 2"):
+        active_flops(MoRConfig(), 10, [10, 5])

@@ -1,0 +1,88 @@
+"""Who goes on: hand-computed selections, and the difference between the training and the inference rule."""
+
+import math
+
+import pytest
+import torch
+
+from mor_core import MoRConfig, RoutingRule
+from mor_core.routing import ExpertChoiceRouter, select_causal, select_random, select_top_k
+
+
+def test_top_k_takes_the_best_and_keeps_their_order():
+    places, valid = select_top_k(torch.tensor([[0.1, 0.9, 0.3, 0.8]]), None, 2)
+    assert places.tolist() == [[1, 3]]
+    assert valid is None
+
+
+def test_top_k_never_takes_padding_and_follows_each_rows_length():
+    scores = torch.tensor([[0.9, 0.1, 0.5, 0.4], [0.2, 0.3, 0.1, 0.4]])
+    real = torch.tensor([[False, False, True, True], [True, True, True, True]])
+    places, counted = select_top_k(scores, real, torch.tensor([1, 2]))
+    chosen = [sorted(row[keep].tolist()) for row, keep in zip(places, counted, strict=True)]
+    assert chosen == [[2], [1, 3]]
+
+
+def test_causal_rule_asks_each_token_alone():
+    logits = torch.tensor([[-0.1, 0.0, 2.0]])
+    assert select_causal(logits, 0.0).tolist() == [[False, True, True]]
+    assert select_causal(logits, 1.0).tolist() == [[False, False, True]]
+
+
+def test_a_threshold_on_scores_is_the_same_on_logits():
+    rule = RoutingRule.causal([0.5, 0.9, 0.1])
+    for index, threshold in enumerate((0.5, 0.9, 0.1)):
+        assert 1 / (1 + math.exp(-rule.threshold_logit(index))) == pytest.approx(threshold)
+
+
+def test_random_membership_has_the_asked_share_and_repeats():
+    positions = torch.arange(20_000)[None]
+    chosen = select_random(positions, 1, 2 / 3, seed=7)
+    share = chosen.double().mean().item()
+    assert abs(share - 2 / 3) < 4 * math.sqrt(2 / 9 / 20_000)
+    assert torch.equal(chosen[:, 500:600], select_random(positions[:, 500:600], 1, 2 / 3, seed=7))
+    assert not torch.equal(chosen, select_random(positions, 2, 2 / 3, seed=7))
+    assert not torch.equal(chosen, select_random(positions, 1, 2 / 3, seed=8))
+
+
+@pytest.mark.parametrize(
+    ("activation", "gates"),
+    [("sigmoid", [0.05, 0.088]), ("tanh", [0.0, 0.0964]), ("none", [0.0, 2.0])],
+)
+def test_gate_is_alpha_times_the_activation(activation, gates):
+    router = ExpertChoiceRouter(MoRConfig(router_activation=activation))
+    logits = torch.tensor([[0.0, 2.0]])
+    torch.testing.assert_close(
+        router.gate(logits, "learned"), torch.tensor([gates]), atol=1e-4, rtol=0
+    )
+
+
+def test_open_gate_is_alpha_whatever_the_score():
+    router = ExpertChoiceRouter(MoRConfig(router_alpha=0.2))
+    assert router.gate(torch.tensor([[-9.0, 9.0]]), "open").tolist() == [[pytest.approx(0.2)] * 2]
+
+
+@pytest.mark.parametrize("text", ["causal", "top_k", "random", "fixed:2"])
+def test_rules_are_read_as_they_are_written(text):
+    rule = RoutingRule.parse(text)
+    assert rule.describe()["name"] == text.partition(":")[0]
+    assert rule.depth == (2 if text == "fixed:2" else None)
+
+
+@pytest.mark.parametrize("text", ["", "topk", "fixed", "fixed:", "fixed:two", "fixed:-1", "causal:1"])
+def test_unknown_rule_is_refused_with_the_known_ones(text):
+    with pytest.raises(ValueError, match="routing must be causal, top_k, fixed:D"):
+        RoutingRule.parse(text)
+
+
+@pytest.mark.parametrize("threshold", [0.0, 1.0, -3.0, float("nan")])
+def test_threshold_outside_the_open_interval_is_refused(threshold):
+    with pytest.raises(ValueError, match="threshold must lie between 0 and 1"):
+        RoutingRule.causal(threshold)
+
+
+def test_rule_that_does_not_fit_the_model_is_refused():
+    with pytest.raises(ValueError, match="at most the model's num_recursions=3, got 4"):
+        RoutingRule.fixed(4).check(MoRConfig())
+    with pytest.raises(ValueError, match="num_recursions=3 of them, got 2"):
+        RoutingRule.causal([0.5, 0.5]).check(MoRConfig())
