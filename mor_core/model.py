@@ -87,6 +87,7 @@ class MoRModel(MoRPreTrainedModel):
             ExpertChoiceRouter(config) for _ in range(config.num_recursions * config.has_router)
         )
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.schedule = layer_schedule(config)
         self.post_init()
 
     def forward(
@@ -152,7 +153,7 @@ class _Call:
     def __init__(self, model: MoRModel, cache: RecursionCache | None, position_ids: Tensor) -> None:
         self.config: MoRConfig = model.config
         self.layers = {"prelude": model.prelude, "shared": model.shared, "coda": model.coda}
-        self.schedule = layer_schedule(self.config)
+        self.schedule = model.schedule
         self.cache = cache
         self.position_ids = position_ids
 
@@ -199,7 +200,7 @@ class MoRForCausalLM(MoRPreTrainedModel, GenerationMixin):  # type: ignore[misc]
         *,
         routing: RoutingRule | None = None,
         gathered: bool = True,
-        **_: Any,
+        return_dict: bool = True,
     ) -> MoROutput:
         """Predict the next token at every position.
 
@@ -215,10 +216,13 @@ class MoRForCausalLM(MoRPreTrainedModel, GenerationMixin):  # type: ignore[misc]
             logits_to_keep: only the last n positions' logits, 0 for all.
             routing: who goes how deep; `None` is top-k while training and the causal rule otherwise.
             gathered: leave inactive tokens out; False computes and drops them (the reference path).
+            return_dict: Hugging Face passes True; tuples are not offered.
 
         Raises:
             ValueError: contradictory arguments, or a rule that does not fit the model.
         """
+        if not return_dict:
+            raise ValueError("return_dict must be True: this model returns MoROutput alone")
         wants_loss = labels is not None
         backbone = self.model(
             input_ids,

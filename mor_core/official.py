@@ -32,8 +32,13 @@ def load_official(folder: Path) -> MoRForCausalLM:
     plain = json.loads((folder / "config.json").read_text())
     settings = yaml.safe_load((folder / "conf.yaml").read_text())
     config = official_config(plain, settings)
+    stored = _read_weights(folder)
+    # The official recursive model without a router keeps a head of its own, whatever its config says.
+    head = stored.get("lm_head.weight")
+    if head is not None and not torch.equal(head, stored["model.embed_tokens.weight"]):
+        config.tie_word_embeddings = False
     model = MoRForCausalLM(config)
-    weights = _renamed(_read_weights(folder), config)
+    weights = _renamed(stored, config)
     missing, unexpected = model.load_state_dict(weights, strict=False)
     missing = [name for name in missing if name != "lm_head.weight"]
     if missing or unexpected:

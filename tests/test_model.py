@@ -106,6 +106,17 @@ def test_generated_text_does_not_depend_on_left_padding():
     assert torch.equal(plain[:, 6:], out[:, 10:])
 
 
+def test_generate_takes_a_routing_rule_and_refuses_a_typo():
+    model = tiny_model(eos_token_id=None)
+    ids = token_ids(1, 6)
+    shallow = model.generate(ids, max_new_tokens=8, do_sample=False, routing=RoutingRule.fixed(1))
+    with torch.no_grad():
+        whole = model(shallow[:, :-1], routing=RoutingRule.fixed(1)).logits
+    assert torch.equal(whole.argmax(-1)[:, 5:], shallow[:, 6:])
+    with pytest.raises(ValueError, match="ruting"):
+        model.generate(ids, ruting=RoutingRule.fixed(1))
+
+
 def test_total_loss_is_the_weighted_sum_of_its_terms():
     model = tiny_model(router_aux_loss_coef=0.3, router_z_loss_coef=0.2).train()
     ids = token_ids(2, 16)
