@@ -18,7 +18,7 @@ _EXPORTS = {
     "RoutingRule": "routing",
     "layer_schedule": "schedule",
 }
-__all__ = sorted(_EXPORTS)  # noqa: PLE0605
+__all__ = sorted(_EXPORTS)
 
 
 def __getattr__(name: str) -> Any:

@@ -1,7 +1,8 @@
 """Counts of parameters, FLOPs and cache bytes, as closed forms of the configuration.
 
-A multiply-add is 2 FLOPs. As `torch.utils.flop_counter.FlopCounterMode` does with the math attention kernel, only matrix products
-are counted, and attention counts every query-key pair of a call, the masked half included. Knows nothing of tensors.
+A multiply-add is 2 FLOPs. As `torch.utils.flop_counter.FlopCounterMode` does with the math attention
+kernel, only matrix products are counted, and attention counts every query-key pair of a call, the
+masked half included. Knows nothing of tensors.
 
 `active_flops` is what routing needed; `dense_flops` is what a masked path executes.
 """
@@ -11,7 +12,9 @@ from collections.abc import Sequence
 from mor_core.config import MoRConfig
 from mor_core.schedule import layer_schedule, num_cache_slots
 
-TRAINING_FACTOR = 3  # a backward pass costs two forwards: one product for the input, one for the weight
+TRAINING_FACTOR = (
+    3  # a backward pass costs two forwards: one product for the input, one for the weight
+)
 
 
 def active_flops(
@@ -40,7 +43,9 @@ def active_flops(
     past_counts = [0] * recursions if past_counts is None else past_counts
     for name, counts in (("active_counts", active_counts), ("past_counts", past_counts)):
         if len(counts) != recursions:
-            raise ValueError(f"{name} must have num_recursions={recursions} entries, got {len(counts)}")
+            raise ValueError(
+                f"{name} must have num_recursions={recursions} entries, got {len(counts)}"
+            )
     total = 0
     for call in layer_schedule(config):
         if call.recursion_idx is None or not config.has_router:
@@ -60,7 +65,9 @@ def active_flops(
     return total + 2 * logits * config.hidden_size * config.vocab_size
 
 
-def dense_flops(config: MoRConfig, num_tokens: int, *, past_tokens: int = 0, num_logits: int | None = None) -> int:
+def dense_flops(
+    config: MoRConfig, num_tokens: int, *, past_tokens: int = 0, num_logits: int | None = None
+) -> int:
     """Count the forward pass of one sequence when every token takes every recursion."""
     return active_flops(
         config,
@@ -81,7 +88,9 @@ def layer_flops(config: MoRConfig, queries: int, keys: int, *, projects_keys: bo
     """Count one layer on `queries` tokens that attend to `keys` entries."""
     query_width = config.num_attention_heads * config.attention_head_dim
     key_width = config.num_key_value_heads * config.attention_head_dim
-    weights = 2 * config.hidden_size * query_width + 3 * config.hidden_size * config.intermediate_size
+    weights = (
+        2 * config.hidden_size * query_width + 3 * config.hidden_size * config.intermediate_size
+    )
     if projects_keys:
         weights += 2 * config.hidden_size * key_width
     return 2 * queries * weights + 4 * queries * keys * query_width
@@ -100,7 +109,13 @@ def router_flops(config: MoRConfig, recursion_idx: int) -> int:
 def vanilla_config(config: MoRConfig) -> MoRConfig:
     """Return the plain Transformer of the same widths and unrolled depth: the peer of every comparison."""
     fields = config.to_dict()
-    for name in ("model_type", "transformers_version", "architectures", "dtype", "capacity_factors"):
+    for name in (
+        "model_type",
+        "transformers_version",
+        "architectures",
+        "dtype",
+        "capacity_factors",
+    ):
         fields.pop(name, None)
     fields |= {
         "num_prelude_layers": 0,
@@ -120,13 +135,17 @@ def kv_bytes_per_entry(config: MoRConfig, bytes_per_number: int) -> int:
     return 2 * config.num_key_value_heads * config.attention_head_dim * bytes_per_number
 
 
-def kv_bytes(config: MoRConfig, num_tokens: int, active_counts: Sequence[int], bytes_per_number: int) -> int:
+def kv_bytes(
+    config: MoRConfig, num_tokens: int, active_counts: Sequence[int], bytes_per_number: int
+) -> int:
     """Return the bytes of a cache that holds `num_tokens`, of which `active_counts` took part in each recursion."""
     entries = {}
     for call in layer_schedule(config):
         if call.writes_cache:
             routed = config.has_router and call.recursion_idx is not None
-            entries[call.cache_slot] = active_counts[call.recursion_idx or 0] if routed else num_tokens
+            entries[call.cache_slot] = (
+                active_counts[call.recursion_idx or 0] if routed else num_tokens
+            )
     return sum(entries.values()) * kv_bytes_per_entry(config, bytes_per_number)
 
 

@@ -1,8 +1,8 @@
 """Keys and values of the tokens that took part, slot by slot.
 
-A slot belongs to one (recursion, layer) pair, or to one layer where recursions share keys. It holds active tokens only and
-remembers their positions, so one rule serves prefill, decode, padding and both KV strategies: a query sees the entries whose
-position is at most its own.
+A slot belongs to one (recursion, layer) pair, or to one layer where recursions share keys. It holds
+active tokens only and remembers their positions, so one rule serves prefill, decode, padding and both
+KV strategies: a query sees the entries whose position is at most its own.
 
 Shapes: B batch, G key/value heads, T entries of the longest row, D head width, S new positions.
 """
@@ -27,7 +27,9 @@ class CacheSlot:
         self.positions: Tensor | None = None  # (B, T), _EMPTY behind the end of a shorter row
         self.is_ragged = False
 
-    def append(self, keys: Tensor, values: Tensor, positions: Tensor, tokens: TokenSet, batch_size: int) -> None:
+    def append(
+        self, keys: Tensor, values: Tensor, positions: Tensor, tokens: TokenSet, batch_size: int
+    ) -> None:
         """Add the counted places of `tokens`: keys and values (b, G, K, D) at positions (b, K)."""
         if tokens.rows is None and tokens.valid is None and not self.is_ragged:
             self.keys = _joined(self.keys, keys, dim=2)
@@ -89,7 +91,7 @@ class RecursionCache(Cache):  # type: ignore[misc]
         self.slots = [CacheSlot() for _ in range(num_cache_slots(config))]
         self.num_seen_tokens = 0
 
-    def get_seq_length(self, layer_idx: int = 0) -> int:
+    def get_seq_length(self, layer_idx: int = 0) -> int:  # noqa: ARG002 - Hugging Face's signature
         """Positions processed so far, padding included: what Hugging Face counts, not what is stored."""
         return self.num_seen_tokens
 

@@ -6,7 +6,7 @@ Shapes: B batch, S positions in this call, E hidden size, V vocabulary.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ from transformers import (
     GenerationMixin,
     PreTrainedModel,
 )
-from transformers.utils import ModelOutput
+from transformers.utils.generic import ModelOutput
 
 from mor_core.cache import RecursionCache, SlotView
 from mor_core.config import MoRConfig
@@ -62,10 +62,11 @@ class BackboneOutput(ModelOutput):
 class MoRPreTrainedModel(PreTrainedModel):  # type: ignore[misc]
     """Weights' names, initialisation and what Hugging Face needs to know."""
 
+    config: MoRConfig
     config_class = MoRConfig
     base_model_prefix = "model"
     _supports_sdpa = True
-    _no_split_modules = ("DecoderLayer",)
+    _no_split_modules = ["DecoderLayer"]
 
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, (nn.Linear, nn.Embedding)):
@@ -107,7 +108,9 @@ class MoRModel(MoRPreTrainedModel):
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("give exactly one of input_ids and inputs_embeds")
         hidden_states = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
-        wants_cache = self.config.use_cache and not self.training if use_cache is None else use_cache
+        wants_cache = (
+            self.config.use_cache and not self.training if use_cache is None else use_cache
+        )
         cache = past_key_values
         if cache is None and wants_cache:
             cache = RecursionCache(self.config)
@@ -125,7 +128,7 @@ class MoRModel(MoRPreTrainedModel):
         if self.routers:
             hidden_states, trace = recursions.run(
                 hidden_states,
-                list(self.routers),
+                cast(list[ExpertChoiceRouter], list(self.routers)),
                 lambda index, tokens, states: call.run("shared", index, tokens, states),
             )
         else:
@@ -157,7 +160,9 @@ class _Call:
         self.cache = cache
         self.position_ids = position_ids
 
-    def run(self, stage: str, recursion_idx: int | None, tokens: TokenSet, states: Tensor) -> Tensor:
+    def run(
+        self, stage: str, recursion_idx: int | None, tokens: TokenSet, states: Tensor
+    ) -> Tensor:
         """Apply a stage's layers (of one recursion, or all of them); (b, K, E) -> (b, K, E)."""
         positions = tokens.gather(self.position_ids.expand(self._batch_size(tokens, states), -1))
         rotary = rotary_embedding(positions, self.config, states.dtype)
@@ -170,7 +175,9 @@ class _Call:
     def _batch_size(self, tokens: TokenSet, states: Tensor) -> int:
         return len(states) if tokens.rows is None else len(self.position_ids)
 
-    def _view(self, step: LayerCall, tokens: TokenSet, positions: Tensor, states: Tensor) -> SlotView:
+    def _view(
+        self, step: LayerCall, tokens: TokenSet, positions: Tensor, states: Tensor
+    ) -> SlotView:
         slot = None if self.cache is None else self.cache.slots[step.cache_slot]
         batch_size = self._batch_size(tokens, states)
         return SlotView(tokens, positions, batch_size, slot, writes=step.writes_cache)
@@ -179,7 +186,7 @@ class _Call:
 class MoRForCausalLM(MoRPreTrainedModel, GenerationMixin):  # type: ignore[misc]
     """The language model: `AutoModelForCausalLM` loads it, `generate()` drives it."""
 
-    _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}  # noqa: RUF012 - read by Hugging Face as is
+    _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}
 
     def __init__(self, config: MoRConfig) -> None:
         super().__init__(config)
@@ -241,7 +248,9 @@ class MoRForCausalLM(MoRPreTrainedModel, GenerationMixin):  # type: ignore[misc]
             loss, terms = self._loss(hidden_states, labels, attention_mask, backbone.router_losses)
         logits = None
         if not (wants_loss and self.training):
-            kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+            kept = (
+                slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+            )
             logits = self.lm_head(hidden_states[:, kept])
         return MoROutput(
             loss=loss,
@@ -287,7 +296,7 @@ class MoRForCausalLM(MoRPreTrainedModel, GenerationMixin):  # type: ignore[misc]
         """
         if kwargs.get("past_key_values") is None and kwargs.get("use_cache", self.config.use_cache):
             kwargs["past_key_values"] = RecursionCache(self.config)
-        return super().generate(*args, **kwargs)
+        return super().generate(*args, **kwargs)  # type: ignore[misc]
 
 
 def _layers(config: MoRConfig, count: int) -> nn.ModuleList:

@@ -1,7 +1,7 @@
 """Reads folders that the official Mixture-of-Recursions code saved: plain config, key names, and the run's settings.
 
-The official `config.json` holds no Mixture-of-Recursions settings; they stand in the run's `conf.yaml`. Layers that recursions
-share are stored once per recursion, as equal copies.
+The official `config.json` holds no Mixture-of-Recursions settings; they stand in the run's
+`conf.yaml`. Layers that recursions share are stored once per recursion, as equal copies.
 
 Source: key patterns observed in the official code's output, with its attention-sharing fix of September 2026.
 """

@@ -145,7 +145,11 @@ class Recursions:
         """Apply the shared block up to R times; (B, S, E) -> (B, S, E) and what was decided."""
         batch_size = len(hidden_states)
         trace = RecursionTrace(
-            batch_size, self.config.num_recursions, routers[0], real=self.real, device=hidden_states.device
+            batch_size,
+            self.config.num_recursions,
+            routers[0],
+            real=self.real,
+            device=hidden_states.device,
         )
         candidates = self.real
         for index, router in enumerate(routers):

@@ -49,7 +49,9 @@ class RoutingRule:
                     f"threshold must lie between 0 and 1, got {threshold}; 0.5 is the rule that training aims at"
                 )
         if (self.name == "fixed") != (self.depth is not None):
-            raise ValueError(f"depth belongs to the fixed rule alone, got {self.depth} with {self.name}")
+            raise ValueError(
+                f"depth belongs to the fixed rule alone, got {self.depth} with {self.name}"
+            )
         if self.depth is not None and self.depth < 1:
             raise ValueError(f"depth must be at least 1, got {self.depth}")
 
@@ -164,7 +166,7 @@ class ExpertChoiceRouter(nn.Module):
         return logits.tanh() if self.activation == "tanh" else logits
 
     def gate(self, logits: Tensor, kind: Literal["learned", "open"]) -> Tensor:
-        """Return the factor for the block's output; without an activation there is no alpha, as in the official code."""
+        """Return the factor for the block's output; as in the official code, no activation means no alpha."""
         alpha = 1.0 if self.activation == "none" else self.alpha
         if kind == "open":
             return torch.full_like(logits, alpha)
@@ -214,7 +216,10 @@ def select_causal(logits: Tensor, threshold_logit: float) -> Tensor:
 
 
 def select_random(position_ids: Tensor, recursion_idx: int, share: float, seed: int) -> Tensor:
-    """Choose each candidate with probability `share` by a hash of seed, position and recursion; (b, K) -> bool (b, K)."""
+    """Choose each candidate with probability `share`; (b, K) -> bool (b, K).
+
+    Drawn from a hash of seed, position and recursion, so that a cached run equals a recomputed one.
+    """
     mixed = position_ids * 0x9E3779B1 + (recursion_idx + 1) * 0x85EBCA77 + seed * 0xC2B2AE3D
     mixed = mixed & 0xFFFFFFFF
     for multiplier in (0x7FEB352D, 0x846CA68B):

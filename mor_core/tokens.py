@@ -50,7 +50,9 @@ class TokenSet:
             return values.scatter_add(1, index, update)
         indices = self.indices
         if indices is None:
-            indices = torch.arange(self.num_positions, device=values.device).expand(update.shape[:2])
+            indices = torch.arange(self.num_positions, device=values.device).expand(
+                update.shape[:2]
+            )
         flat = (self.rows[:, None] * self.num_positions + indices).flatten()
         total = values.flatten(0, 1).index_add(0, flat, update.flatten(0, 1))
         return total.view_as(values)

@@ -66,9 +66,7 @@ def test_decode_step_equals_the_counter(fields):
             lambda: model(ids[:, 20:], past_key_values=past.past_key_values)
         )
     counts = out.recursion_trace.active_counts()[0]
-    assert counted == active_flops(
-        model.config, 1, counts, past_tokens=20, past_counts=past_counts
-    )
+    assert counted == active_flops(model.config, 1, counts, past_tokens=20, past_counts=past_counts)
 
 
 def test_training_flops_are_three_forwards():
@@ -96,19 +94,28 @@ def test_recursions_cost_no_parameters_but_their_routers():
 
 
 @pytest.mark.parametrize(
-    ("shape", "expected"),
+    ("hidden", "heads", "key_value_heads", "mlp", "expected"),
     [
-        ({"hidden_size": 576, "num_attention_heads": 9, "num_key_value_heads": 3, "intermediate_size": 1536}, 3_540_096),
-        ({"hidden_size": 960, "num_attention_heads": 15, "num_key_value_heads": 5, "intermediate_size": 2560}, 9_832_320),
-        ({"hidden_size": 1536, "num_attention_heads": 24, "num_key_value_heads": 8, "intermediate_size": 4096}, 25_168_896),
-        ({"hidden_size": 2048, "num_attention_heads": 32, "num_key_value_heads": 32, "intermediate_size": 8192}, 67_112_960),
+        (576, 9, 3, 1536, 3_540_096),
+        (960, 15, 5, 2560, 9_832_320),
+        (1536, 24, 8, 4096, 25_168_896),
+        (2048, 32, 32, 8192, 67_112_960),
     ],
 )
-def test_parameters_per_layer_are_the_papers(shape, expected):
-    counts = [
-        parameter_count(MoRConfig(num_layers_per_recursion=layers, **shape)) for layers in (1, 2)
-    ]
-    assert counts[1] - counts[0] == expected
+def test_parameters_per_layer_are_the_papers(hidden, heads, key_value_heads, mlp, expected):
+    one, two = (
+        parameter_count(
+            MoRConfig(
+                num_layers_per_recursion=layers,
+                hidden_size=hidden,
+                num_attention_heads=heads,
+                num_key_value_heads=key_value_heads,
+                intermediate_size=mlp,
+            )
+        )
+        for layers in (1, 2)
+    )
+    assert two - one == expected
 
 
 def test_vanilla_peer_has_the_same_depth_and_a_full_cache():

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mor_core import RecursionCache, RoutingRule
+from mor_core import RecursionCache
 from mor_core.accounting import kv_bytes, kv_bytes_per_entry
 from tests.models import tiny_model, token_ids
 from tests.test_recursion import FAMILY, RULES

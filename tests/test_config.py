@@ -37,7 +37,10 @@ def test_wrong_type_is_refused(field, value):
         ({"head_dim": 63}, "head_dim must be even"),
         ({"rope_theta": 0.0}, "rope_theta must be above 0"),
         ({"capacity_factors": [1.0, 0.5]}, "num_recursions=3 entries, got 2"),
-        ({"capacity_factors": [1.0, 0.5, 0.7]}, "must not increase, got 0.5 then 0.7 at recursion 3"),
+        (
+            {"capacity_factors": [1.0, 0.5, 0.7]},
+            "must not increase, got 0.5 then 0.7 at recursion 3",
+        ),
         ({"capacity_factors": [1.0, 0.5, 0.0]}, "above 0 and at most 1, got 0.0 at recursion 3"),
         ({"capacity_factors": [1, 1, 1], "router_type": "none"}, "needs a router"),
         ({"sharing": "sequence"}, "no recursion to route"),
@@ -45,7 +48,10 @@ def test_wrong_type_is_refused(field, value):
             {"sharing": "sequence", "router_type": "none", "kv_strategy": "shared"},
             'needs sharing="cycle"',
         ),
-        ({"kv_strategy": "shared", "capacity_factors": [0.9, 0.5, 0.2]}, "every token at recursion 1"),
+        (
+            {"kv_strategy": "shared", "capacity_factors": [0.9, 0.5, 0.2]},
+            "every token at recursion 1",
+        ),
     ],
 )
 def test_contradiction_is_refused_with_the_reason(fields, reason):

@@ -22,7 +22,10 @@ def llama_twin(model):
         )
     ).eval()
     ours = model.state_dict()
-    weights = {name: ours[name] for name in ("model.embed_tokens.weight", "model.norm.weight", "lm_head.weight")}
+    weights = {
+        name: ours[name]
+        for name in ("model.embed_tokens.weight", "model.norm.weight", "lm_head.weight")
+    }
     for number, call in enumerate(layer_schedule(config)):
         prefix = f"model.{call.stage}.{call.layer_idx}."
         for name, tensor in ours.items():

@@ -17,7 +17,11 @@ RULES = {
 FAMILY = {
     "default": {},
     "cycle": {"num_prelude_layers": 0, "num_coda_layers": 0},
-    "long prelude and coda": {"num_prelude_layers": 2, "num_coda_layers": 3, "num_layers_per_recursion": 1},
+    "long prelude and coda": {
+        "num_prelude_layers": 2,
+        "num_coda_layers": 3,
+        "num_layers_per_recursion": 1,
+    },
     "shared keys": {"kv_strategy": "shared"},
     "first capacity below one": {"capacity_factors": [0.8, 0.5, 0.3]},
     "tanh": {"router_activation": "tanh"},
@@ -49,7 +53,9 @@ def test_gathered_gradients_equal_masked_gradients(fields):
     for gathered in (True, False):
         model.zero_grad()
         model(ids, labels=ids, gathered=gathered).loss.backward()
-        gradients.append({name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None})
+        gradients.append(
+            {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+        )
     assert gradients[0].keys() == gradients[1].keys()
     for name, gradient in gradients[0].items():
         torch.testing.assert_close(gradient, gradients[1][name], atol=1e-5, rtol=1e-4)

@@ -69,7 +69,9 @@ def test_rules_are_read_as_they_are_written(text):
     assert rule.depth == (2 if text == "fixed:2" else None)
 
 
-@pytest.mark.parametrize("text", ["", "topk", "fixed", "fixed:", "fixed:two", "fixed:-1", "causal:1"])
+@pytest.mark.parametrize(
+    "text", ["", "topk", "fixed", "fixed:", "fixed:two", "fixed:-1", "causal:1"]
+)
 def test_unknown_rule_is_refused_with_the_known_ones(text):
     with pytest.raises(ValueError, match="routing must be causal, top_k, fixed:D"):
         RoutingRule.parse(text)
