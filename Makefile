@@ -1,0 +1,49 @@
+# Every target sets the project up first; `make app` and `make test` need nothing but Python 3.11.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: setup app test test-all browser lint fmt type lock clean
+
+setup: .venv/installed
+
+.venv/installed: requirements.txt pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet -r requirements.txt
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	touch $@
+
+.venv/checked: requirements-dev.txt .venv/installed
+	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
+	touch $@
+
+app: setup
+	$(BIN)/mor app
+
+test: setup
+	$(BIN)/python -m pytest -q -m "not slow and not browser"
+
+test-all: setup
+	$(BIN)/python -m pytest -q -m "not browser"
+
+browser: .venv/checked
+	$(BIN)/python -m pytest -q -m browser
+
+lint: .venv/checked
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+fmt: .venv/checked
+	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+
+type: .venv/checked
+	$(BIN)/mypy
+
+# Pins what a clean environment gets; the local part of a version (+cpu) is the machine's, not the project's.
+lock:
+	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/python -m pip install --quiet . pytest pytest-timeout
+	(echo "# Everything that running and testing needs, pinned. Refresh with: make lock"; \
+	.venv-lock/bin/python -m pip freeze --exclude mor-explorer | sed 's/+[a-z0-9]*$$//' | grep -v '^nvidia-') > requirements.txt
+	rm -rf .venv-lock
+
+clean:
+	rm -rf .venv .venv-lock build *.egg-info .pytest_cache .mypy_cache .ruff_cache
