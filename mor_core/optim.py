@@ -1,0 +1,96 @@
+"""The optimiser and the plan of a run: how many steps, and the learning rate of each.
+
+Source: arXiv 2507.10524, Appendix B (AdamW; warm-up, stable, decay).
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from mor_core.accounting import training_flops
+from mor_core.config import MoRConfig
+from mor_core.recipe import OptimiserSection, Recipe
+
+_FUSED_ON = ("cpu", "cuda")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a budget comes to in optimiser steps.
+
+    Attributes:
+        num_steps: of the whole run.
+        warmup_steps: first steps, over which the rate rises.
+        decay_steps: last steps, over which it falls.
+        peak: learning rate of the plateau.
+        floor: learning rate of the last step.
+    """
+
+    num_steps: int
+    warmup_steps: int
+    decay_steps: int
+    peak: float
+    floor: float
+
+    @property
+    def first_decay_step(self) -> int:
+        """0-based index of the first step of the decay."""
+        return self.num_steps - self.decay_steps
+
+    def learning_rate(self, step: int) -> float:
+        """Return the rate of a 0-based step: above 0 at the first, `floor` at the last of a decay."""
+        rate = self.peak
+        if step < self.warmup_steps:
+            rate = self.peak * (step + 1) / self.warmup_steps
+        if step >= self.first_decay_step:
+            fallen = (step + 1 - self.first_decay_step) / self.decay_steps
+            rate = min(rate, self.peak + (self.floor - self.peak) * fallen)
+        return rate
+
+
+def make_plan(recipe: Recipe) -> Plan:
+    """Turn a budget of tokens or FLOPs into whole steps, rounded up.
+
+    Under the top-k rule each sequence gives recursion r the same number of tokens, so the FLOPs of a step are known ahead.
+    """
+    batch = recipe.run.batch_tokens
+    if recipe.budget.tokens:
+        num_steps = math.ceil(recipe.budget.tokens / batch)
+    else:
+        num_steps = math.ceil(recipe.budget.flops / step_flops(recipe.config(), batch))
+    peak = recipe.optimiser.learning_rate
+    decay = recipe.schedule.decay_fraction
+    return Plan(
+        num_steps=num_steps,
+        warmup_steps=math.ceil(recipe.schedule.warmup_tokens / batch),
+        decay_steps=math.ceil(num_steps * decay),
+        peak=peak,
+        floor=peak * recipe.schedule.final_lr_fraction,
+    )
+
+
+def step_flops(config: MoRConfig, batch_tokens: int) -> int:
+    """Return the training FLOPs of one step under the top-k rule."""
+    length = config.max_position_embeddings
+    counts = [max(1, int(factor * length)) for factor in config.capacity_schedule]
+    return batch_tokens // length * training_flops(config, length, counts)
+
+
+def make_optimiser(
+    model: nn.Module, settings: OptimiserSection, device: torch.device
+) -> torch.optim.AdamW:
+    """Build AdamW; matrices (embedding and routers among them, as in the official code) decay, norms do not."""
+    matrices = [weight for weight in model.parameters() if weight.dim() >= 2]
+    vectors = [weight for weight in model.parameters() if weight.dim() < 2]
+    return torch.optim.AdamW(
+        [
+            {"params": matrices, "weight_decay": settings.weight_decay},
+            {"params": vectors, "weight_decay": 0.0},
+        ],
+        lr=settings.learning_rate,
+        betas=(settings.beta1, settings.beta2),
+        eps=settings.epsilon,
+        fused=device.type in _FUSED_ON,
+    )

@@ -1,0 +1,326 @@
+"""A training run as a TOML file: read strictly, so that a misspelt option never trains for an hour.
+
+Knows nothing of tensors. Every section is a frozen dataclass; its fields are the keys.
+"""
+
+import dataclasses
+import difflib
+import json
+import math
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from huggingface_hub.errors import (
+    StrictDataclassClassValidationError,
+    StrictDataclassFieldValidationError,
+)
+
+from mor_core.config import MoRConfig
+
+
+class RecipeError(ValueError):
+    """A recipe that cannot be followed: section and field, rule, value, remedy."""
+
+
+@dataclass(frozen=True)
+class DataSection:
+    """What to read.
+
+    Attributes:
+        train: text file in the data folder, `<|endoftext|>` on a line of its own between documents.
+        valid: the same, held out; empty for no validation.
+        hugging_face: a data set to stream instead of the two files, such as `roneneldan/TinyStories`.
+        text_column: its column.
+        train_split: its split to train on.
+        valid_split: its split to validate on; empty for no validation.
+        max_documents: rows to take of the training split; 0 for all.
+        final_documents: what the learning-rate decay reads: `all` documents, or the `simple` ones.
+        final_share: the simple ones are those of the lowest reading grades that hold this share of the tokens.
+    """
+
+    train: str = ""
+    valid: str = ""
+    hugging_face: str = ""
+    text_column: str = "text"
+    train_split: str = "train"
+    valid_split: str = "validation"
+    max_documents: int = 0
+    final_documents: Literal["all", "simple"] = "all"
+    final_share: float = 0.3
+
+
+@dataclass(frozen=True)
+class OptimiserSection:
+    """AdamW; the decay applies to matrices, not to norms. Source of the defaults: arXiv 2507.10524, Appendix B."""
+
+    learning_rate: float = 3e-3
+    beta1: float = 0.9
+    beta2: float = 0.95
+    epsilon: float = 1e-8
+    weight_decay: float = 0.1
+    gradient_clip: float = 1.0
+
+
+@dataclass(frozen=True)
+class ScheduleSection:
+    """The learning rate: linear warm-up, plateau, linear decay over the last part.
+
+    Attributes:
+        warmup_tokens: read while the rate rises.
+        decay_fraction: last share of the steps, over which it falls.
+        final_lr_fraction: share of the peak that it falls to.
+    """
+
+    warmup_tokens: int = 500_000
+    decay_fraction: float = 0.2
+    final_lr_fraction: float = 0.02
+
+
+@dataclass(frozen=True)
+class BudgetSection:
+    """When to stop: exactly one of the two is above 0.
+
+    Attributes:
+        tokens: read in training, rounded up to whole steps.
+        flops: training FLOPs, three times the gathered forward pass, rounded up to whole steps.
+    """
+
+    tokens: int = 0
+    flops: float = 0.0
+
+
+@dataclass(frozen=True)
+class RunSection:
+    """How to run.
+
+    Attributes:
+        name: of the run's folder and of the checkpoint.
+        title: a line for the model card.
+        seed: of weights and order.
+        batch_tokens: of one optimiser step, over all processes.
+        micro_batch: sequences of one forward pass of one process.
+        validate_every_steps: 0 for the end only.
+        validation_blocks: blocks of the held-out text that are read each time.
+        save_every_s: seconds between two saved states.
+        precision: `auto` takes bf16 where the hardware multiplies it natively.
+        compile: compile the layers first.
+    """
+
+    name: str = ""
+    title: str = ""
+    seed: int = 0
+    batch_tokens: int = 8192
+    micro_batch: int = 8
+    validate_every_steps: int = 250
+    validation_blocks: int = 64
+    save_every_s: float = 300.0
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    compile: bool = False
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A whole run. `model` holds fields of `MoRConfig`."""
+
+    model: Mapping[str, Any]
+    data: DataSection
+    optimiser: OptimiserSection = field(default_factory=OptimiserSection)
+    schedule: ScheduleSection = field(default_factory=ScheduleSection)
+    budget: BudgetSection = field(default_factory=BudgetSection)
+    run: RunSection = field(default_factory=RunSection)
+
+    def config(self) -> MoRConfig:
+        """Build the model's configuration.
+
+        Raises:
+            RecipeError: a field is unknown, of the wrong type or contradicts another.
+        """
+        try:
+            return MoRConfig(**self.model)
+        except StrictDataclassClassValidationError as error:
+            raise RecipeError(f"[model] {error.__cause__ or error}") from error
+        except (StrictDataclassFieldValidationError, ValueError, TypeError) as error:
+            raise RecipeError(f"[model] {error}") from error
+
+    def as_dict(self) -> dict[str, dict[str, Any]]:
+        """Return all sections as plain data, defaults filled in."""
+        plain = {"model": dict(self.model)}
+        for name in _SECTIONS:
+            plain[name] = dataclasses.asdict(getattr(self, name))
+        return plain
+
+    def changed_fields(self, other: "Recipe") -> list[str]:
+        """List the fields that would make another run of `other`; how often it saves and validates does not."""
+        harmless = {"run.save_every_s", "run.validate_every_steps", "run.validation_blocks", "run.title"}
+        mine, theirs = _flat(self.as_dict()), _flat(other.as_dict())
+        names = sorted(mine.keys() | theirs.keys())
+        return [name for name in names if name not in harmless and mine.get(name) != theirs.get(name)]
+
+
+_SECTIONS: dict[str, type[Any]] = {
+    "data": DataSection,
+    "optimiser": OptimiserSection,
+    "schedule": ScheduleSection,
+    "budget": BudgetSection,
+    "run": RunSection,
+}
+
+
+def load_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
+    """Read a recipe file; `overrides` such as {"budget.tokens": 10_000} take precedence.
+
+    Raises:
+        RecipeError: the file is missing, no TOML, or asks for something impossible.
+    """
+    try:
+        sections = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise RecipeError(f"the recipe {path} was not found; see the folder recipes/ for examples") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path} must be a TOML file: {error}") from error
+    for name, value in (overrides or {}).items():
+        section, dot, key = name.partition(".")
+        if not dot or not isinstance(sections.setdefault(section, {}), dict):
+            raise RecipeError(f"an override must be named section.field, got {name!r}")
+        sections[section][key] = value
+    return parse_recipe(sections, default_name=path.stem)
+
+
+def parse_recipe(sections: Mapping[str, Any], *, default_name: str = "") -> Recipe:
+    """Check plain data and build the recipe.
+
+    Raises:
+        RecipeError: as in `load_recipe`.
+    """
+    known = ["model", *_SECTIONS]
+    for name, section in sections.items():
+        if name not in known:
+            raise RecipeError(f"the recipe has no section [{name}]{_hint(name, known)}")
+        if not isinstance(section, dict):
+            raise RecipeError(f"{name} must be a section, written [{name}], got {section!r}")
+    parts = {
+        name: _read_section(name, kind, sections.get(name, {})) for name, kind in _SECTIONS.items()
+    }
+    if not parts["run"].name:
+        parts["run"] = dataclasses.replace(parts["run"], name=default_name)
+    recipe = Recipe(model=dict(sections.get("model", {})), **parts)
+    _check(recipe)
+    return recipe
+
+
+def recipe_text(recipe: Recipe) -> str:
+    """Write a recipe as TOML, every default spelled out."""
+    lines: list[str] = []
+    for section, fields in recipe.as_dict().items():
+        lines += [f"[{section}]"]
+        # A JSON text, number or list of numbers is also TOML.
+        lines += [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in fields.items()]
+        lines += [""]
+    return "\n".join(lines)
+
+
+def _read_section(name: str, kind: type[Any], given: Mapping[str, Any]) -> Any:
+    types_of = typing.get_type_hints(kind)
+    values: dict[str, Any] = {}
+    for key, value in given.items():
+        if key not in types_of:
+            raise RecipeError(f"[{name}] has no field {key!r}{_hint(key, types_of)}")
+        values[key] = _typed(f"[{name}] {key}", types_of[key], value)
+    return kind(**values)
+
+
+def _typed(where: str, wanted: Any, value: Any) -> Any:
+    if typing.get_origin(wanted) is Literal:
+        choices = typing.get_args(wanted)
+        if value not in choices:
+            raise RecipeError(f"{where} must be one of {', '.join(choices)}, got {value!r}")
+        return value
+    assert not isinstance(wanted, types.UnionType), "sections use one type a field"
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if wanted is float and is_number and math.isfinite(value):
+        return float(value)
+    if wanted is int and is_number and float(value).is_integer():
+        return int(value)  # 5e6 is a float in TOML
+    if wanted in (str, bool) and isinstance(value, wanted):
+        return value
+    words = {float: "a finite number", int: "a whole number", str: "a text in quotes", bool: "true or false"}
+    raise RecipeError(f"{where} must be {words[wanted]}, got {value!r}")
+
+
+def _hint(key: str, known: typing.Iterable[str]) -> str:
+    names = list(known)
+    near = difflib.get_close_matches(key, names, n=1)
+    return f"; did you mean {near[0]}?" if near else f"; it has {', '.join(names)}"
+
+
+def _flat(sections: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    return {
+        f"{section}.{key}": value for section, fields in sections.items() for key, value in fields.items()
+    }
+
+
+def _check(recipe: Recipe) -> None:
+    """Refuse values outside their range, and sections that contradict each other."""
+    config = recipe.config()
+    above_zero = {
+        "[optimiser] learning_rate": recipe.optimiser.learning_rate,
+        "[optimiser] epsilon": recipe.optimiser.epsilon,
+        "[optimiser] gradient_clip": recipe.optimiser.gradient_clip,
+        "[run] batch_tokens": recipe.run.batch_tokens,
+        "[run] micro_batch": recipe.run.micro_batch,
+        "[run] validation_blocks": recipe.run.validation_blocks,
+        "[run] save_every_s": recipe.run.save_every_s,
+        "[data] final_share": recipe.data.final_share,
+    }
+    not_negative = {
+        "[optimiser] weight_decay": recipe.optimiser.weight_decay,
+        "[schedule] warmup_tokens": recipe.schedule.warmup_tokens,
+        "[run] seed": recipe.run.seed,
+        "[run] validate_every_steps": recipe.run.validate_every_steps,
+        "[data] max_documents": recipe.data.max_documents,
+    }
+    for name, value in above_zero.items():
+        if not value > 0:
+            raise RecipeError(f"{name} must be above 0, got {value}")
+    for name, value in not_negative.items():
+        if value < 0:
+            raise RecipeError(f"{name} must not be negative, got {value}")
+    shares = {
+        "[schedule] decay_fraction": recipe.schedule.decay_fraction,
+        "[schedule] final_lr_fraction": recipe.schedule.final_lr_fraction,
+        "[data] final_share": recipe.data.final_share,
+    }
+    for name, value in shares.items():
+        if not 0 <= value <= 1:
+            raise RecipeError(f"{name} must lie between 0 and 1, got {value}")
+    for name, value in (("beta1", recipe.optimiser.beta1), ("beta2", recipe.optimiser.beta2)):
+        if not 0 <= value < 1:
+            raise RecipeError(f"[optimiser] {name} must be at least 0 and below 1, got {value}")
+    _check_amounts(recipe, config.max_position_embeddings)
+
+
+def _check_amounts(recipe: Recipe, context: int) -> None:
+    name = recipe.run.name
+    if not name or Path(name).name != name or name.startswith("."):
+        raise RecipeError(f"[run] name must be usable as a folder's name, got {name!r}")
+    if (recipe.budget.tokens > 0) == (recipe.budget.flops > 0):
+        raise RecipeError(
+            "[budget] must give exactly one of tokens and flops above 0, "
+            f"got tokens={recipe.budget.tokens}, flops={recipe.budget.flops}"
+        )
+    if bool(recipe.data.train) == bool(recipe.data.hugging_face):
+        raise RecipeError(
+            "[data] must give exactly one of train (a text file) and hugging_face (a data set), "
+            f"got train={recipe.data.train!r}, hugging_face={recipe.data.hugging_face!r}"
+        )
+    sequence_tokens = recipe.run.micro_batch * context
+    if recipe.run.batch_tokens % sequence_tokens:
+        raise RecipeError(
+            f"[run] batch_tokens must be a multiple of micro_batch x context ({recipe.run.micro_batch} x {context} = "
+            f"{sequence_tokens}), got {recipe.run.batch_tokens}"
+        )

@@ -1,0 +1,135 @@
+"""What a run leaves on disk while it goes: its state, from which it resumes exactly, and its log.
+
+Both survive a kill at any moment and a full disk: a file is complete or it is the one before. Knows nothing of training.
+"""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+
+STATE_FILE = "state.pt"
+LOG_FILE = "train_log.jsonl"
+
+
+class TrainingError(ValueError):
+    """A run that cannot start, go on or be saved, and what to do about it."""
+
+
+@dataclass
+class RunState:
+    """Everything that the next step depends on, and the sums that the provenance tells.
+
+    Attributes:
+        step: optimiser steps done.
+        num_tokens: read in training.
+        training_flops: summed over the steps from the actual active counts.
+        elapsed_s: wall-clock seconds of training, summed over resumes.
+        peak_memory_bytes: largest seen, over resumes.
+        num_resumes: times that the run was taken up again.
+        facts: the recipe and the hashes of data and tokenizer, to tell whether a resume would mix two runs.
+        model: weights in float32.
+        optimiser: of the optimiser.
+        rng: state of torch's generator.
+    """
+
+    step: int
+    num_tokens: int
+    training_flops: int
+    elapsed_s: float
+    peak_memory_bytes: int
+    num_resumes: int
+    facts: dict[str, Any]
+    model: dict[str, Any]
+    optimiser: dict[str, Any]
+    rng: torch.Tensor
+
+
+def save_state(folder: Path, state: RunState) -> None:
+    """Replace the saved state as a whole.
+
+    Raises:
+        TrainingError: it could not be written; the state before is untouched.
+    """
+    path = folder / STATE_FILE
+    partial = path.with_suffix(".partial")
+    try:
+        with partial.open("wb") as file:
+            torch.save(vars(state), file)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    # torch reports a failed write as a RuntimeError of its zip writer.
+    except (OSError, RuntimeError) as error:
+        partial.unlink(missing_ok=True)
+        kept = "the state saved before is kept" if path.is_file() else "no state was saved before"
+        raise TrainingError(
+            f"the state of step {state.step} could not be saved to {path} ({error}); {kept}; "
+            "make room on the disk, then resume with --resume"
+        ) from error
+
+
+def load_state(folder: Path) -> RunState | None:
+    """Return the saved state, `None` if there is none.
+
+    Raises:
+        TrainingError: the file is damaged.
+    """
+    path = folder / STATE_FILE
+    if not path.is_file():
+        return None
+    try:
+        return RunState(**torch.load(path, map_location="cpu", weights_only=True))
+    except Exception as error:  # a damaged file fails in as many ways as zip, pickle and torch have
+        raise TrainingError(f"{path} cannot be read ({error}); delete it to begin the run anew") from error
+
+
+class TrainingLog:
+    """Appends one JSON object a step."""
+
+    def __init__(self, folder: Path, last_step: int) -> None:
+        """Open the log and drop what was logged after `last_step`: those steps will be taken again."""
+        self.path = folder / LOG_FILE
+        kept = [line for line in read_log(self.path) if line["step"] <= last_step]
+        partial = self.path.with_suffix(".partial")
+        try:
+            partial.write_text("".join(f"{json.dumps(line)}\n" for line in kept), encoding="utf-8")
+            partial.replace(self.path)
+            self._file: IO[str] = self.path.open("a", encoding="utf-8")
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            raise TrainingError(f"the log {self.path} cannot be written ({error})") from error
+
+    def append(self, line: dict[str, Any]) -> None:
+        """Write a line at once.
+
+        Raises:
+            TrainingError: it could not be written.
+        """
+        try:
+            self._file.write(f"{json.dumps(line)}\n")
+            self._file.flush()
+        except OSError as error:
+            raise TrainingError(
+                f"the log {self.path} cannot be written ({error}); make room on the disk, then resume with --resume"
+            ) from error
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """Return the lines of a log; a last line that a kill cut short is left out."""
+    if not path.is_file():
+        return []
+    lines: list[dict[str, Any]] = []
+    for text in path.read_text(encoding="utf-8").splitlines():
+        try:
+            lines.append(json.loads(text))
+        except json.JSONDecodeError:
+            break
+    return lines

@@ -1,0 +1,113 @@
+"""Trains, saves and loads the byte-level BPE tokenizer, and turns text into ids.
+
+Every UTF-8 string survives a round trip. The only special token starts a document; text never contains it: a user who types
+its name gets the ordinary tokens of those characters.
+"""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
+
+DOCUMENT_START = "<|endoftext|>"
+"""Starts a document, and so ends the one before it; id 0, the beginning, end and padding token at once."""
+
+# GPT-2's classes of characters, but a run of line breaks is one piece: a paragraph break costs one token.
+_PIECES = (
+    r"'(?:s|t|re|ve|m|ll|d)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\n+|\s+(?!\S)|\s+"
+)
+_SMALLEST_VOCABULARY = 257  # 256 bytes and the special token
+
+
+def train_tokenizer(
+    documents: Iterable[str], vocab_size: int, context_length: int
+) -> PreTrainedTokenizerFast:
+    """Learn a vocabulary from documents; the same documents give the same tokenizer.
+
+    Raises:
+        ValueError: the vocabulary cannot hold all bytes, or the text is too small for it.
+    """
+    if vocab_size < _SMALLEST_VOCABULARY:
+        raise ValueError(
+            f"vocab_size must be at least {_SMALLEST_VOCABULARY} (256 bytes and one special token), got {vocab_size}"
+        )
+    core = Tokenizer(models.BPE())
+    core.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(_PIECES), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    core.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[DOCUMENT_START],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    core.train_from_iterator(documents, trainer=trainer)
+    if core.get_vocab_size() != vocab_size:
+        raise ValueError(
+            f"vocab_size must be at most what the text can fill, {core.get_vocab_size()} tokens, got {vocab_size}; "
+            "give more text or a smaller vocab_size"
+        )
+    return _wrap(core, context_length)
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
+    """Load a folder that `save_tokenizer` wrote.
+
+    Raises:
+        ValueError: there is no tokenizer, or it is not one of ours.
+    """
+    path = folder / "tokenizer.json"
+    if not path.is_file():
+        raise ValueError(f"{path} is missing; a tokenizer folder holds a tokenizer.json")
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+    if tokenizer.bos_token_id != 0:
+        raise ValueError(f"{path} must have {DOCUMENT_START} as token 0, got {tokenizer.bos_token}")
+    return tokenizer
+
+
+def save_tokenizer(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    """Write tokenizer.json and tokenizer_config.json."""
+    tokenizer.save_pretrained(folder)
+
+
+def encode_text(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
+    """Return the ids of text alone: no special token, even where the text spells one."""
+    ids: list[int] = tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
+    return ids
+
+
+def encode_texts(
+    tokenizer: PreTrainedTokenizerFast, texts: Iterable[str], batch_size: int = 256
+) -> Iterator[list[int]]:
+    """Do `encode_text` for many texts, in parallel where the machine has several cores."""
+    core = tokenizer.backend_tokenizer
+    before = core.encode_special_tokens
+    core.encode_special_tokens = True
+    try:
+        batch: list[str] = []
+        for text in texts:
+            batch.append(text)
+            if len(batch) == batch_size:
+                yield from (found.ids for found in core.encode_batch_fast(batch, add_special_tokens=False))
+                batch = []
+        yield from (found.ids for found in core.encode_batch_fast(batch, add_special_tokens=False))
+    finally:
+        core.encode_special_tokens = before
+
+
+def _wrap(core: Tokenizer, context_length: int) -> PreTrainedTokenizerFast:
+    return PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        bos_token=DOCUMENT_START,
+        eos_token=DOCUMENT_START,
+        pad_token=DOCUMENT_START,
+        clean_up_tokenization_spaces=False,
+        model_max_length=context_length,
+        padding_side="left",
+        split_special_tokens=True,
+    )
