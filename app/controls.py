@@ -1,0 +1,145 @@
+"""The Live page's widgets, read into one frozen request. Starts nothing and computes nothing."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from app import state
+from mor_core.presets import PRESETS
+
+if TYPE_CHECKING:
+    from mor_core.checkpoint import CheckpointInfo
+
+MAX_PROMPT_CHARACTERS = (
+    20_000  # far above any context of the bundled models; tokens are counted by the model
+)
+THRESHOLD_LOGITS = (-8.0, 8.0)
+
+
+@dataclass(frozen=True)
+class GenerationRequest:
+    """What one press of Run asks for.
+
+    Attributes:
+        checkpoint: folder and weight hash of the model.
+        prompt: as typed.
+        max_new_tokens: the most that is generated.
+        temperature: 0 is greedy.
+        top_k: the most probable candidates that are drawn from; 0 is all.
+        seed: of the sampling.
+        threshold_logit: a token enters a recursion if its router logit is at or above this.
+    """
+
+    checkpoint: "CheckpointInfo"
+    prompt: str
+    max_new_tokens: int
+    temperature: float
+    top_k: int
+    seed: int
+    threshold_logit: float
+
+    @property
+    def threshold(self) -> float:
+        """The threshold as a score: the sigmoid of its logit."""
+        return 1 / (1 + math.exp(-self.threshold_logit))
+
+
+def prompt_problem(prompt: str) -> str:
+    """Say what is wrong with a prompt, nothing if it can be tried."""
+    if not prompt.strip():
+        return "The prompt must not be empty: type a few words, or choose one of the presets."
+    if len(prompt) > MAX_PROMPT_CHARACTERS:
+        return (
+            f"The prompt must have at most {MAX_PROMPT_CHARACTERS:,} characters, got {len(prompt):,}: "
+            "shorten it, or read long text on the Explore page."
+        )
+    return ""
+
+
+def prompt_field() -> str:
+    """Draw the presets and the prompt, and return the prompt."""
+    if state.prompt() is None:
+        state.set_prompt(PRESETS[0].prompt)
+    st.pills(
+        "Presets",
+        [preset.title for preset in PRESETS],
+        key=state.PRESET,
+        on_change=_take_preset,
+        label_visibility="collapsed",
+    )
+    return st.text_area("Prompt", key=state.PROMPT, height=80, placeholder="Begin a story.")
+
+
+def settings(checkpoints: Sequence["CheckpointInfo"], prompt: str) -> GenerationRequest:
+    """Draw checkpoint and sampling controls, and return the request that they and the prompt make."""
+    names = [info.name for info in checkpoints]
+    columns = st.columns([2.2, 1.1, 1.1, 1.1, 1.1, 1.4], vertical_alignment="bottom")
+    name = columns[0].selectbox("Checkpoint", names, key="live_checkpoint")
+    return GenerationRequest(
+        checkpoint=checkpoints[names.index(name)],
+        prompt=prompt,
+        max_new_tokens=int(
+            columns[1].number_input(
+                "New tokens",
+                1,
+                2048,
+                160,
+                16,
+                key="live_tokens",
+                help='The context is a hard limit: a run that reaches it ends with "context full".',
+            )
+        ),
+        temperature=float(
+            columns[2].number_input(
+                "Temperature",
+                0.0,
+                2.0,
+                0.7,
+                0.1,
+                key="live_temperature",
+                help="0 always takes the most probable token.",
+            )
+        ),
+        top_k=int(
+            columns[3].number_input(
+                "Top-k",
+                0,
+                4096,
+                50,
+                10,
+                key="live_top_k",
+                help="Draw from the k most probable tokens; 0 draws from all.",
+            )
+        ),
+        seed=int(
+            columns[4].number_input(
+                "Seed",
+                0,
+                2**31 - 1,
+                1,
+                key="live_seed",
+                help="The same seed and settings give the same text.",
+            )
+        ),
+        threshold_logit=float(
+            columns[5].slider(
+                "Threshold (logit)",
+                *THRESHOLD_LOGITS,
+                0.0,
+                0.5,
+                key="live_threshold",
+                help="A token enters recursion 2, 3, ... if its router logit is at or above this. "
+                "0 is a score of 0.5, which training aims at; "
+                "lower sends more tokens deep.",
+            )
+        ),
+    )
+
+
+def _take_preset() -> None:
+    for preset in PRESETS:
+        if preset.title == state.preset_title():
+            state.set_prompt(preset.prompt)

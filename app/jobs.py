@@ -1,0 +1,223 @@
+"""Runs jobs one after another beside the web server, and keeps what they have produced so far.
+
+One worker thread a model, first come first served, so runs of different viewers never mix. A job survives whatever its
+viewer clicks; it ends by itself, by `cancel`, or when nobody has asked for it for `SILENCE_S`. Knows neither Streamlit
+nor torch: a job is any iterator of trace updates.
+"""
+
+import functools
+import logging
+import secrets
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
+
+from app.events import Event, end_event, header_event, tokens_event
+from mor_core.trace import StepRecord, TokenRecord, Trace, TraceHeader
+
+logger = logging.getLogger(__name__)
+
+SILENCE_S = 15.0
+MAX_FINISHED_JOBS = 64  # kept for viewers who come back; a 512-token run takes about 2 MB
+
+
+class Update(Protocol):
+    """What a job's iterator yields; `mor_core.generation.TraceUpdate` is one."""
+
+    header: TraceHeader
+    completed: list[TokenRecord]
+    newest: TokenRecord | None
+    step: StepRecord | None
+    finish_reason: str | None
+
+
+Work = Callable[[Callable[[], bool]], Iterator[Update]]
+"""Takes `should_stop` and yields updates. Loads its model on the way, so that waiting is the worker's."""
+
+
+class JobStatus(StrEnum):
+    """Where a job stands."""
+
+    QUEUED = "queued"
+    LOADING = "loading"
+    RUNNING = "running"
+    DONE = "done"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+
+
+FINISHED = frozenset({JobStatus.DONE, JobStatus.CANCELLED, JobStatus.FAILED})
+
+
+@dataclass(eq=False)
+class Job:
+    """One run. Only its worker writes; readers take a length first and never see an event change.
+
+    Attributes:
+        id: unguessable, since whoever knows it may read the run.
+        events: append-only.
+        trace: grows with the run; complete when the job is finished.
+        message: why it failed.
+    """
+
+    work: Work | None
+    id: str = field(default_factory=lambda: secrets.token_urlsafe(16))
+    status: JobStatus = JobStatus.QUEUED
+    events: list[Event] = field(default_factory=list)
+    trace: Trace | None = None
+    message: str = ""
+    last_seen: float = field(default_factory=time.monotonic)
+    _cancelled: threading.Event = field(default_factory=threading.Event)
+    _start: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether no event will follow."""
+        return self.status in FINISHED
+
+    def cancel(self) -> None:
+        """Ask the run to stop after the current token; one that still waits is over at once."""
+        self._cancelled.set()
+        with self._start:
+            if self.status is JobStatus.QUEUED:
+                self.status = JobStatus.CANCELLED
+
+    def touch(self) -> None:
+        """Note that somebody still watches."""
+        self.last_seen = time.monotonic()
+
+    def should_stop(self) -> bool:
+        """Whether the run was cancelled or nobody watches any more."""
+        return self._cancelled.is_set() or time.monotonic() - self.last_seen > SILENCE_S
+
+    def run(self) -> None:
+        """Drive the iterator to its end; every way out leaves a finished status."""
+        work, self.work = self.work, None
+        with self._start:
+            if work is None or self.should_stop():
+                self.status = JobStatus.CANCELLED
+                return
+            self.status = JobStatus.LOADING
+        try:
+            self._consume(work(self.should_stop))
+        except (ValueError, OSError) as error:
+            self._fail(str(error))
+        except Exception as error:
+            logger.exception("job %s failed", self.id)
+            self._fail(
+                f"The run stopped on an internal error ({type(error).__name__}); the server's log has the details."
+            )
+
+    def _consume(self, updates: Iterator[Update]) -> None:
+        newest: TokenRecord | None = None
+        finish_reason: str | None = None
+        for update in updates:
+            if self.trace is None:
+                self.trace = Trace(update.header)
+                self.events.append(header_event(update.header))
+                self.status = JobStatus.RUNNING
+            steps = [] if update.step is None else [update.step]
+            self.trace.tokens.extend(update.completed)
+            self.trace.steps.extend(steps)
+            self.events.append(tokens_event(update.header, update.completed, update.newest, steps))
+            newest, finish_reason = update.newest or newest, update.finish_reason
+            if self.should_stop():
+                break
+        stopped = self.should_stop() and finish_reason is None
+        if self.trace is not None:
+            self._close_trace(self.trace, newest, "cancelled" if stopped else finish_reason)
+        self.status = (
+            JobStatus.CANCELLED if stopped or finish_reason == "cancelled" else JobStatus.DONE
+        )
+
+    def _close_trace(
+        self, trace: Trace, newest: TokenRecord | None, finish_reason: str | None
+    ) -> None:
+        if newest is not None and newest.position == len(trace.tokens):
+            trace.tokens.append(newest)
+        trace.header.finish_reason = finish_reason
+        self.events.append(end_event(finish_reason))
+
+    def _fail(self, message: str) -> None:
+        self.message = message
+        self.status = JobStatus.FAILED
+
+
+class JobManager:
+    """All jobs of this process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._jobs: dict[str, Job] = {}
+        self._queues: dict[
+            Hashable, deque[Job]
+        ] = {}  # the running job stays first until it is finished
+
+    def submit(self, model_key: Hashable, work: Work) -> Job:
+        """Queue a run behind the others of the same model."""
+        job = Job(work)
+        with self._lock:
+            self._forget_old()
+            self._jobs[job.id] = job
+            queue = self._queues.get(model_key)
+            if queue is not None:
+                queue.append(job)
+                return job
+            self._queues[model_key] = deque([job])
+        threading.Thread(
+            target=self._drain, args=(model_key,), name="mor-worker", daemon=True
+        ).start()
+        return job
+
+    def find(self, job_id: str) -> Job | None:
+        """Return a job by its id, `None` if unknown or forgotten."""
+        with self._lock:
+            return self._jobs.get(job_id)
+
+    def num_ahead(self, job: Job) -> int:
+        """Count the jobs that run before this one."""
+        with self._lock:
+            for queue in self._queues.values():
+                if job in queue:
+                    return queue.index(job)
+        return 0
+
+    def _drain(self, model_key: Hashable) -> None:
+        while True:
+            with self._lock:
+                queue = self._queues[model_key]
+                if not queue:
+                    del self._queues[model_key]
+                    return
+                job = queue[0]
+            job.run()
+            with self._lock:
+                queue.popleft()
+
+    def _forget_old(self) -> None:
+        finished = [job_id for job_id, job in self._jobs.items() if job.is_finished]
+        for job_id in finished[: max(0, len(finished) - MAX_FINISHED_JOBS)]:
+            del self._jobs[job_id]
+
+
+@functools.cache
+def job_manager() -> JobManager:
+    """Return this process's manager, the same for the pages and for the event route."""
+    return JobManager()
+
+
+def job_batch(job: Job, start: int, num_ahead: int = 0) -> dict[str, Any]:
+    """Return the events from `start` on and where the job stands.
+
+    The status is read before the events: a finished status therefore comes with the last event or later.
+    """
+    status = job.status
+    return {
+        "from": start,
+        "events": job.events[start:],
+        "status": {"name": status.value, "ahead": num_ahead, "message": job.message},
+    }

@@ -1,0 +1,45 @@
+"""Turns a press of Run into a job: a request becomes work for the worker of its model."""
+
+from collections.abc import Callable, Hashable, Iterator
+from typing import TYPE_CHECKING
+
+from app import loading
+from app.controls import GenerationRequest
+from app.jobs import Job, Work, job_manager
+
+if TYPE_CHECKING:
+    from mor_core.generation import TraceUpdate
+
+
+def start(request: GenerationRequest) -> Job:
+    """Queue a run; the model is loaded by its worker if it is not yet."""
+    return job_manager().submit(_worker(request), generation_work(request))
+
+
+def generation_work(request: GenerationRequest) -> Work:
+    """Return the work of a run."""
+
+    def work(should_stop: Callable[[], bool]) -> "Iterator[TraceUpdate]":
+        device, dtype = loading.device_and_dtype()
+        info = request.checkpoint
+        loaded = loading.load_model(str(info.path), info.sha256, device, dtype)
+        from mor_core.generation import generate_with_trace
+
+        from mor_core.routing import RoutingRule
+
+        yield from generate_with_trace(
+            loaded,
+            request.prompt,
+            max_new_tokens=request.max_new_tokens,
+            temperature=request.temperature,
+            top_k=request.top_k or None,
+            seed=request.seed,
+            routing=RoutingRule.causal(request.threshold),
+            should_stop=should_stop,
+        )
+
+    return work
+
+
+def _worker(request: GenerationRequest) -> Hashable:
+    return (str(request.checkpoint.path), request.checkpoint.sha256)

@@ -1,0 +1,142 @@
+"""The Live page's moving parts: transport, the run itself, and what is kept of it."""
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from app import controls, frame, live_runs, loading, state
+from app.controls import GenerationRequest
+from app.jobs import Job, job_batch, job_manager
+from app.stream import stream_url
+from app.strip import StripState, live_strip, token_strip
+from mor_core.trace import Trace, TraceError
+
+if TYPE_CHECKING:
+    from mor_core.checkpoint import CheckpointInfo
+
+STRIP_KEY = "live_strip"
+POLL_S = 0.25
+OVERLAP_EVENTS = 4  # sent again, so that a batch that was overtaken by the next one is not missed
+
+
+def transport(request: GenerationRequest | None) -> Job | None:
+    """Draw Run and Stop, and return this viewer's run.
+
+    Only Stop ends a run; another widget's rerun finds it going on.
+    """
+    job = state.live_job()
+    is_running = job is not None and not job.is_finished
+    with st.container(horizontal=True, vertical_alignment="center"):
+        runs = st.button(
+            "Run",
+            type="primary",
+            icon=":material/play_arrow:",
+            key="live_run",
+            shortcut="Mod+Enter",
+            disabled=is_running or request is None,
+        )
+        stops = st.button(
+            "Stop",
+            icon=":material/stop:",
+            key="live_stop",
+            shortcut="Escape",
+            disabled=not is_running,
+        )
+        if state.live_message():
+            st.error(frame.as_text(state.live_message()), icon=":material/error:")
+        if job is not None and job.message:
+            st.error(frame.as_text(job.message), icon=":material/error:")
+    if runs and request is not None:
+        _run(request)
+        st.rerun()
+    if stops and job is not None:
+        job.cancel()
+    return job
+
+
+def panel(job: Job | None, checkpoints: Sequence["CheckpointInfo"]) -> None:
+    """Draw the run, or a recorded one before the first."""
+    # Always there: an element that came later would move the strip, and a moved strip is drawn anew.
+    line = st.container()
+    if job is None:
+        with line:
+            _recorded(checkpoints)
+        return
+    if job.trace is not None:
+        with line:
+            frame.provenance(job.trace, "LIVE")
+    polls = not job.is_finished and not _streams()
+    shown_running = not job.is_finished
+
+    @st.fragment(run_every=POLL_S if polls else None)
+    def run_panel() -> None:
+        _take_answers(job, _strip(job))
+        if shown_running and job.is_finished:
+            st.rerun()  # once: Run comes back, and what is kept of the run can be had
+
+    run_panel()
+
+
+def keep(job: Job | None) -> None:
+    """Offer a finished run's trace."""
+    if job is not None and job.is_finished and job.trace is not None:
+        frame.trace_download(job.trace)
+
+
+def _run(request: GenerationRequest) -> None:
+    problem = controls.prompt_problem(request.prompt)
+    if problem:
+        state.set_live_message(problem)
+        return
+    state.set_live_job(live_runs.start(request))
+
+
+def _streams() -> bool:
+    """Whether this browser reads events by the route that only `asgi.py` serves."""
+    return os.environ.get("MOR_STREAM") == "1" and not state.is_stream_unreachable()
+
+
+def _strip(job: Job) -> StripState:
+    if _streams():
+        return live_strip(job, key=STRIP_KEY, stream=stream_url(job))
+    job.touch()
+    delivery = state.delivery(job)
+    batch = job_batch(job, max(0, delivery.sent - OVERLAP_EVENTS), job_manager().num_ahead(job))
+    drawn = live_strip(job, key=STRIP_KEY, batch=batch)
+    delivery.sent = batch["from"] + len(batch["events"])
+    return drawn
+
+
+def _take_answers(job: Job, drawn: StripState) -> None:
+    """Meet what the browser asked for: other transport, or events that it missed."""
+    if drawn.unreachable and _streams():
+        state.set_stream_unreachable()
+        st.rerun()
+    delivery = state.delivery(job)
+    if drawn.resume_from and drawn.resume_from[1] != delivery.answered:
+        delivery.sent, delivery.answered = drawn.resume_from
+        st.rerun()
+
+
+def _recorded(checkpoints: Sequence["CheckpointInfo"]) -> None:
+    trace = _first_trace(checkpoints)
+    if trace is None:
+        st.info(
+            "No recorded run is bundled with these checkpoints: press Run to make one.",
+            icon=":material/info:",
+        )
+        return
+    frame.provenance(trace, "RECORDED")
+    token_strip(trace, key=STRIP_KEY, badge="RECORDED")
+
+
+def _first_trace(checkpoints: Sequence["CheckpointInfo"]) -> Trace | None:
+    for info in checkpoints:
+        for path in loading.recorded_traces(info.path):
+            try:
+                return loading.open_trace(path)
+            except TraceError as error:
+                st.warning(frame.as_text(str(error)), icon=":material/warning:")
+    return None

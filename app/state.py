@@ -1,0 +1,81 @@
+"""What a viewer's session remembers: the only file that touches `st.session_state`."""
+
+from dataclasses import dataclass
+from typing import cast
+
+import streamlit as st
+
+from app.jobs import Job
+
+PROMPT = "live_prompt"
+PRESET = "live_preset"
+
+
+@dataclass
+class Delivery:
+    """How far a live run has been handed to the browser where it cannot read the event route.
+
+    Attributes:
+        job_id: of the run.
+        sent: events handed over so far.
+        answered: the last request to resume that was met.
+    """
+
+    job_id: str
+    sent: int = 0
+    answered: str = ""
+
+
+def live_job() -> Job | None:
+    """Return this viewer's run, running or finished."""
+    return cast(Job | None, st.session_state.get("live_job"))
+
+
+def set_live_job(job: Job) -> None:
+    """Remember a new run; the one before keeps nothing but its trace."""
+    st.session_state["live_job"] = job
+    st.session_state["live_message"] = ""
+    st.session_state["delivery"] = Delivery(job.id)
+
+
+def delivery(job: Job) -> Delivery:
+    """Return how far this run has been handed over."""
+    held = st.session_state.get("delivery")
+    if not isinstance(held, Delivery) or held.job_id != job.id:
+        held = st.session_state["delivery"] = Delivery(job.id)
+    return held
+
+
+def live_message() -> str:
+    """Return why the last press of Run started nothing."""
+    return str(st.session_state.get("live_message", ""))
+
+
+def set_live_message(message: str) -> None:
+    """Say why Run started nothing."""
+    st.session_state["live_message"] = message
+
+
+def is_stream_unreachable() -> bool:
+    """Whether this browser could not read the event route."""
+    return bool(st.session_state.get("stream_unreachable", False))
+
+
+def set_stream_unreachable() -> None:
+    """Read no more events by the route in this session."""
+    st.session_state["stream_unreachable"] = True
+
+
+def prompt() -> str | None:
+    """Return the text in the prompt field, `None` before it was first drawn."""
+    return cast(str | None, st.session_state.get(PROMPT))
+
+
+def set_prompt(text: str) -> None:
+    """Fill the prompt field; only before it is drawn."""
+    st.session_state[PROMPT] = text
+
+
+def preset_title() -> str | None:
+    """Return the title of the chosen preset."""
+    return cast(str | None, st.session_state.get(PRESET))

@@ -1,0 +1,116 @@
+"""The token strip: one component that draws a run, live or finished, and tells which token is pinned.
+
+Text, heatmaps, counters and inspector live in one browser component, so that a growing run needs no rerun of the page.
+The JavaScript is plain files beside this one, joined in order; token text only ever becomes `textContent`.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import streamlit as st
+
+from app.events import trace_events
+from app.jobs import Job
+from mor_core.trace import Trace
+
+Badge = Literal["LIVE", "RECORDED"]
+
+_FOLDER = Path(__file__).parent
+_SCRIPTS = ("format", "run", "tokens", "heatmaps", "legend", "inspector", "counters", "strip")
+
+
+def _read(name: str) -> str:
+    return (_FOLDER / name).read_text(encoding="utf-8")
+
+
+_mount = st.components.v2.component(
+    "mor_token_strip",
+    html=_read("strip.html"),
+    css=_read("strip.css"),
+    js="\n".join(_read(f"{name}.js") for name in _SCRIPTS),
+)
+
+
+@dataclass(frozen=True)
+class StripState:
+    """What the browser reports.
+
+    Attributes:
+        pin: position of the pinned token.
+        finished: True in the one run after a live run's last event was drawn.
+        unreachable: the event route does not answer this browser; send batches instead.
+        resume_from: a request for the events from this index on, as (index, unique request), after some were missed.
+    """
+
+    pin: int | None
+    finished: bool
+    unreachable: bool
+    resume_from: tuple[int, str] | None
+
+
+def token_strip(trace: Trace, *, key: str, badge: Badge = "RECORDED") -> StripState:
+    """Draw a finished run.
+
+    Args:
+        trace: the run.
+        key: of the element; a page keeps it while it changes the trace.
+        badge: whether the run was computed for this viewer just now.
+    """
+    run_id = trace_id(trace)
+    batch = {
+        "from": 0,
+        "events": trace_events(trace),
+        "status": {"name": "done", "ahead": 0, "message": ""},
+    }
+    return _draw(run_id, key, {"batch": batch, "stream": None, "live": False, "badge": badge})
+
+
+def live_strip(
+    job: Job, *, key: str, stream: str | None = None, batch: Mapping[str, Any] | None = None
+) -> StripState:
+    """Draw a job as it runs.
+
+    Args:
+        job: the run.
+        key: of the element.
+        stream: path of the event route, where the browser can reach it.
+        batch: events to hand over with this rerun, where it cannot.
+    """
+    return _draw(job.id, key, {"batch": batch, "stream": stream, "live": True, "badge": "LIVE"})
+
+
+def trace_id(trace: Trace) -> str:
+    """Name a run by what it holds, so that another trace under the same key starts anew."""
+    digest = hashlib.sha256(trace.header.created.encode())
+    digest.update(trace.header.checkpoint_sha256.encode())
+    digest.update(",".join(str(token.token_id) for token in trace.tokens).encode())
+    digest.update(repr(trace.header.routing).encode())
+    return digest.hexdigest()[:16]
+
+
+def _draw(run_id: str, key: str, data: dict[str, Any]) -> StripState:
+    result = _mount(
+        key=key,
+        data={"run": run_id, **data},
+        on_pin_change=_ignore,
+        on_unreachable_change=_ignore,
+        on_resume_from_change=_ignore,
+        on_finished_change=_ignore,
+    )
+    pin = result.pin if isinstance(result.pin, Mapping) and result.pin.get("run") == run_id else {}
+    request = result.resume_from if isinstance(result.resume_from, str) else ""
+    asked_by, _, rest = request.partition(":")
+    index, _, _ = rest.partition(":")
+    return StripState(
+        pin=pin.get("position"),
+        finished=result.finished == run_id,
+        unreachable=result.unreachable == run_id,
+        resume_from=(int(index), request) if asked_by == run_id and index.isdigit() else None,
+    )
+
+
+def _ignore() -> None:
+    """Declare a state key; the value is read from the result."""

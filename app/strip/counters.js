@@ -1,0 +1,94 @@
+// The line above the strip: where the run stands, four counters, and the depth legend with its counts.
+
+const FINISH_WORD = {
+  length: "reached the token limit", stop_token: "the model ended the text", context_full: "context full", cancelled: "stopped",
+};
+
+function statusText(run) {
+  const { name, ahead, message } = run.status;
+  if (name === "queued") return ahead ? `waiting: ${ordinal(ahead + 1)} in line` : "waiting";
+  if (name === "loading") return "loading the model";
+  if (name === "running") return "running";
+  if (name === "failed") return message;
+  const reason = FINISH_WORD[run.finishReason];
+  if (name === "cancelled") return "stopped";
+  return reason ? `finished: ${reason}` : "finished";
+}
+
+function counterValues(run) {
+  const rate = run.decodeSeconds > 0 ? run.decodeTokens / run.decodeSeconds : null;
+  const mean = run.meanDepth();
+  const full = run.fullDepthFlops;
+  const plain = run.vanillaBytes;
+  const layers = run.header && run.header.num_hidden_layers;
+  const phases = [["prompt", run.meanDepth("prefill")], ["generated", run.meanDepth("decode")]];
+  return [
+    {
+      id: "rate", label: "Speed", value: rate === null ? "–" : `${fixed(rate, rate < 10 ? 1 : 0)} tokens/s`,
+      note: run.header ? `decode, ${run.header.device}, ${run.header.dtype}` : "",
+    },
+    {
+      id: "depth", label: "Mean depth", value: mean === null ? "–" : `${fixed(mean, 2)} of ${run.numRecursions}`,
+      note: phases.filter(([, depth]) => depth !== null).map(([name, depth]) => `${name} ${fixed(depth, 2)}`).join(" · "),
+    },
+    {
+      id: "flops", label: "Active FLOPs", value: full ? `${fixed((100 * run.activeFlops) / full, 0)}% of full depth` : "–",
+      note: full ? `${formatFlops(run.activeFlops)} of ${formatFlops(full)}` : "",
+    },
+    {
+      id: "kv", label: "KV cache", value: plain && run.cacheBytes ? `${fixed((100 * run.cacheBytes) / plain, 0)}% of plain` : "–",
+      note: plain && run.cacheBytes ? `${formatBytes(run.cacheBytes)} of ${formatBytes(plain)}${layers ? `, ${layers}-layer Transformer` : ""}` : "",
+    },
+  ];
+}
+
+function drawCounters(root, run) {
+  counterValues(run).forEach((counter, index) => {
+    let tile = root.children[index];
+    if (!tile) {
+      tile = element("div", "counter");
+      tile.dataset.testid = `counter-${counter.id}`;
+      tile.append(element("span", "counter-label", counter.label), element("b"), element("span", "counter-note"));
+      root.append(tile);
+    }
+    setText(tile.children[1], counter.value);
+    setText(tile.children[2], counter.note);
+  });
+}
+
+function drawStatus(root, run, badge) {
+  root.dataset.status = run.status.name;
+  setText(root.children[0], badge);
+  setText(root.children[1], statusText(run));
+  const prompt = run.numTokens("prefill");
+  setText(root.children[2], run.tokens.length ? `prefill ${prompt} · decode ${run.tokens.length - prompt} tokens` : "");
+  root.children[0].dataset.badge = badge;
+}
+
+function drawDepthLegend(root, run, view) {
+  const signature = `${run.id}:${run.numRecursions}`;
+  if (root.dataset.for !== signature) {
+    root.dataset.for = signature;
+    root.replaceChildren();
+    for (let depth = 1; depth <= run.numRecursions; depth += 1) {
+      const item = element("span", "depth-item");
+      const digit = element("b", "", String(depth));
+      digit.style.background = view.colourOf(depth);
+      digit.style.color = textOn(view.colourOf(depth));
+      item.append(digit, element("span", ""));
+      item.dataset.testid = `depth-count-${depth}`;
+      root.append(item);
+    }
+    root.append(element("span", "depth-hint", "The digit under a token is its recursion depth: the computation spent there on predicting the next token."));
+  }
+  const depths = run.depths();
+  for (let depth = 1; depth <= run.numRecursions; depth += 1) {
+    const count = depths.filter((value) => value === depth).length;
+    const share = depths.length ? ` (${Math.round((100 * count) / depths.length)}%)` : "";
+    setText(root.children[depth - 1].children[1], `${depth === 1 ? "recursion" : "recursions"}: ${count}${share}`);
+  }
+}
+
+function setText(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}

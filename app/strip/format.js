@@ -1,0 +1,86 @@
+// Words, numbers and colours. Knows neither the page nor the run.
+
+const VISIBLE = { " ": "␣", "\n": "⏎", "\r": "␍", "\t": "⇥", "\u00a0": "⍽" };
+const PHASE_WORD = { prefill: "prompt (prefill)", decode: "generated (decode)" };
+
+// What a token shows: pieces of {text, mark}, where a mark stands for something invisible.
+function tokenPieces(token) {
+  if (token.special) return [{ text: token.text, mark: false }];
+  if (token.text.includes("\ufffd")) {
+    const bytes = token.token_bytes.match(/../g) || [];
+    return [{ text: bytes.map((b) => `<0x${b.toUpperCase()}>`).join(""), mark: false }];
+  }
+  const pieces = [];
+  for (const character of token.text) {
+    const isControl = character < " " || character === "\u007f";
+    const shown = VISIBLE[character]
+      || (isControl ? `<0x${character.charCodeAt(0).toString(16).toUpperCase().padStart(2, "0")}>` : null);
+    const last = pieces[pieces.length - 1];
+    if (shown) pieces.push({ text: shown, mark: true });
+    else if (last && !last.mark) last.text += character;
+    else pieces.push({ text: character, mark: false });
+  }
+  return pieces.length ? pieces : [{ text: "∅", mark: true }];
+}
+
+function tokenLabel(token) {
+  return tokenPieces(token).map((piece) => piece.text).join("");
+}
+
+function sigmoid(logit) {
+  return 1 / (1 + Math.exp(-logit));
+}
+
+function fixed(value, digits) {
+  return value === null || value === undefined ? "–" : value.toFixed(digits).replace("-", "−");
+}
+
+function withUnit(value, units, base) {
+  let index = 0;
+  while (value >= base && index < units.length - 1) {
+    value /= base;
+    index += 1;
+  }
+  const digits = index === 0 || value >= 100 ? 0 : value >= 10 ? 1 : 2;
+  return `${value.toFixed(digits)} ${units[index]}`;
+}
+
+const formatFlops = (flops) => withUnit(flops, ["FLOP", "kFLOP", "MFLOP", "GFLOP", "TFLOP"], 1000);
+const formatBytes = (bytes) => withUnit(bytes, ["B", "KiB", "MiB", "GiB"], 1024);
+
+function ordinal(number) {
+  const rest = number % 100;
+  const suffix = rest >= 11 && rest <= 13 ? "th" : { 1: "st", 2: "nd", 3: "rd" }[number % 10] || "th";
+  return number + suffix;
+}
+
+function channels(colour) {
+  return [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16));
+}
+
+function luminance(colour) {
+  const [red, green, blue] = channels(colour).map((value) => {
+    const share = value / 255;
+    return share <= 0.03928 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4;
+  });
+  return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+}
+
+// Black or white, whichever contrasts more with the background.
+function textOn(colour) {
+  const light = luminance(colour);
+  return 1.05 / (light + 0.05) >= (light + 0.05) / (luminance("#111111") + 0.05) ? "#ffffff" : "#111111";
+}
+
+function mix(from, to, share) {
+  const start = channels(from);
+  const end = channels(to);
+  return `rgb(${start.map((value, i) => Math.round(value + (end[i] - value) * share)).join(",")})`;
+}
+
+function element(tag, className, text) {
+  const node = document.createElement(tag);
+  if (className) node.className = className;
+  if (text !== undefined) node.textContent = text;
+  return node;
+}

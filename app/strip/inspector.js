@@ -1,0 +1,105 @@
+// What is known of one token, under two headings: what was spent at its position, and how it was chosen.
+
+function drawInspector(root, run, token, isPinned) {
+  root.replaceChildren();
+  root.dataset.position = token ? token.position : "";
+  if (!token) {
+    root.append(
+      element("p", "inspector-empty", "Point at a token to see its scores, alternatives and cache entries. Click to pin it."),
+      keysHint(),
+    );
+    return;
+  }
+  const head = element("div", "inspector-head");
+  const label = element("span", "inspector-token", tokenLabel(token));
+  head.append(label, element("span", "inspector-pin", isPinned ? "pinned" : ""));
+  root.append(head, element("p", "inspector-sub", `position ${token.position} · ${PHASE_WORD[token.phase]} · id ${token.token_id} · bytes ${token.token_bytes || "none"}`));
+  root.append(spentSection(run, token), chosenSection(token), keysHint());
+}
+
+function keysHint() {
+  const hint = element("p", "inspector-keys");
+  for (const [key, text] of [["J", " next "], ["K", " previous "], ["Esc", " unpin"]]) hint.append(element("kbd", "", key), text);
+  return hint;
+}
+
+function spentSection(run, token) {
+  const section = element("section");
+  section.append(element("h4", "", "Spent here, on predicting the next token"));
+  if (token.recursion_depth === null) {
+    section.append(element("p", "", "Nothing yet: the newest token has not been through the model."));
+    return section;
+  }
+  const depth = element("p", "inspector-depth");
+  const digit = element("b", "", String(token.recursion_depth));
+  const colour = run.view.colourOf(token.recursion_depth);
+  digit.style.background = colour;
+  digit.style.color = textOn(colour);
+  depth.append(digit, ` of ${run.numRecursions} recursions${token.special ? " (special token, left out of the mean)" : ""}`);
+  section.append(depth);
+  for (let index = 0; index < run.numRecursions; index += 1) section.append(scoreRow(run, token, index));
+  section.append(cacheRows(run, token));
+  if (token.latency_s !== null) section.append(element("p", "inspector-note", `${fixed(token.latency_s * 1000, 1)} ms for this step`));
+  return section;
+}
+
+function scoreRow(run, token, index) {
+  const logit = token.router_logits[index] ?? null;
+  const row = element("div", "score-row");
+  const bar = element("span", logit === null ? "score-bar absent" : "score-bar");
+  row.append(element("span", "score-name", `R${index + 1}`), bar);
+  if (logit === null) {
+    row.append(element("span", "score-value", "not computed"));
+    return row;
+  }
+  const threshold = run.header.threshold_logits[index];
+  const fill = element("i");
+  fill.style.width = `${100 * sigmoid(logit)}%`;
+  fill.style.background = logit >= (threshold ?? 0) ? SCORE_HIGH : SCORE_LOW;
+  bar.append(fill);
+  if (threshold !== null) {
+    const tick = element("em");
+    tick.style.left = `${100 * sigmoid(threshold)}%`;
+    bar.append(tick);
+  }
+  const entered = token.recursion_depth > index ? "entered" : "left out";
+  row.append(element("span", "score-value", `${fixed(sigmoid(logit), 3)} (logit ${fixed(logit, 2)}) ${entered}`));
+  return row;
+}
+
+function cacheRows(run, token) {
+  const box = element("div", "slots");
+  const slots = run.header.cache_slots;
+  slots.forEach((slot, index) => {
+    const kept = token.cached_slots.includes(index);
+    const chip = element("span", kept ? "slot kept" : "slot", `${kept ? "■" : "□"} ${slot.label}`);
+    box.append(chip);
+  });
+  const kept = token.cached_slots.length;
+  const bytes = formatBytes(kept * run.header.kv_bytes_per_entry);
+  box.append(element("p", "inspector-note", `keys and values kept in ${kept} of ${slots.length} slots, ${bytes}`));
+  return box;
+}
+
+function chosenSection(token) {
+  const section = element("section");
+  section.append(element("h4", "", "How it was chosen, at the position before"));
+  if (token.log_probability === null) {
+    section.append(element("p", "", "The first token was given, not predicted."));
+    return section;
+  }
+  const probability = Math.exp(token.log_probability);
+  section.append(element("p", "", `probability ${fixed(100 * probability, 1)}% · entropy ${fixed(token.entropy, 2)} nats`
+    + (token.phase === "prefill" ? " · given by the prompt" : "")));
+  for (const candidate of token.alternatives) {
+    const row = element("div", candidate.token_id === token.token_id ? "candidate taken" : "candidate");
+    const bar = element("span", "candidate-bar");
+    const fill = element("i");
+    fill.style.width = `${100 * candidate.probability}%`;
+    bar.append(fill);
+    const shown = { text: candidate.text, token_bytes: "", special: candidate.text.startsWith("<|") };
+    row.append(element("span", "candidate-text", tokenLabel(shown)), bar, element("span", "candidate-value", `${fixed(100 * candidate.probability, 1)}%`));
+    section.append(row);
+  }
+  return section;
+}

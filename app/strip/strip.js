@@ -1,0 +1,181 @@
+// The component: takes data from Python, reads a live run's events, and keeps pin and hover.
+// The default export runs again on every change of data or theme; one view a mount lives on.
+
+const VIEWS = new WeakMap();
+const NO_DEPTH = "#8a8f99"; // a token that took no recursion (first capacity below 1)
+
+class View {
+  constructor(root) {
+    this.root = root;
+    this.part = (name) => root.querySelector(`[data-part="${name}"]`);
+    this.pinned = null;
+    this.hovered = null;
+    this.run = null;
+    this.list = new TokenList(this.part("tokens"), this);
+    this.maps = new Heatmaps(this.part("maps"), this);
+    this.observer = new ResizeObserver(() => this.redraw());
+    this.observer.observe(this.part("maps"));
+    this.onKey = (event) => this.key(event);
+    document.addEventListener("keydown", this.onKey);
+  }
+
+  close() {
+    this.source?.close();
+    this.observer.disconnect();
+    clearTimeout(this.pinTimer);
+    document.removeEventListener("keydown", this.onKey);
+  }
+
+  receive(component) {
+    const { data, setStateValue, setTriggerValue } = component;
+    this.data = data;
+    this.setState = setStateValue;
+    this.setTrigger = setTriggerValue;
+    if (!this.run || this.run.id !== data.run) this.begin(data);
+    if (data.batch) this.take(data.batch);
+    if (data.stream && !this.source && !this.run.isFinished) this.listen(data.stream);
+    this.redraw();
+  }
+
+  begin(data) {
+    this.source?.close();
+    this.source = null;
+    this.run = new Run(data.run);
+    this.run.view = this;
+    this.pinned = null;
+    this.hovered = null;
+    this.reported = false;
+    this.list.reset();
+    this.maps.scroller.scrollLeft = 0;
+    this.part("counters").replaceChildren();
+  }
+
+  listen(url) {
+    const source = new EventSource(url);
+    this.source = source;
+    source.onmessage = (message) => {
+      if (this.source !== source) return source.close();
+      this.take(JSON.parse(message.data));
+      if (this.run.isFinished) source.close();
+      return this.redraw();
+    };
+    source.onerror = () => { // a lost connection reconnects by itself; a refused one does not
+      if (source.readyState === EventSource.CLOSED && !this.run.isFinished) this.setState("unreachable", this.run.id);
+    };
+  }
+
+  take(batch) {
+    if (!this.run.take(batch)) return this.setState("resume_from", `${this.run.id}:${this.run.applied}:${Date.now()}`);
+    if (this.run.isFinished && this.data.live && !this.reported) {
+      this.reported = true;
+      this.setTrigger("finished", this.run.id);
+    }
+    return undefined;
+  }
+
+  redraw() {
+    if (this.frame) return;
+    this.frame = requestAnimationFrame(() => {
+      this.frame = null;
+      this.draw();
+    });
+  }
+
+  draw() {
+    const run = this.run;
+    if (!run) return;
+    this.root.dataset.run = run.id;
+    this.root.style.setProperty("--neutral", this.theme().neutral);
+    drawStatus(this.part("status"), run, this.data.badge);
+    drawCounters(this.part("counters"), run);
+    drawDepthLegend(this.part("legend"), run, this);
+    this.list.update(run);
+    run.changed.clear();
+    this.list.focus(this.pinned, this.hovered);
+    this.maps.update(run);
+    this.inspect();
+  }
+
+  inspect() {
+    const position = this.hovered ?? this.pinned;
+    const token = position === null ? null : this.run.tokens[position];
+    const signature = [this.run.id, position, token?.recursion_depth, this.pinned, this.theme().text].join();
+    if (signature === this.inspected) return;
+    this.inspected = signature;
+    drawInspector(this.part("inspector"), this.run, token, position !== null && position === this.pinned);
+  }
+
+  hover(position, event) {
+    if (position !== this.hovered) {
+      this.hovered = position;
+      this.redraw();
+    }
+    const tip = this.part("tip");
+    tip.hidden = position === null;
+    if (position === null) return;
+    const token = this.run.tokens[position];
+    const spent = token.recursion_depth === null ? "depth not computed yet" : `depth ${token.recursion_depth} of ${this.run.numRecursions}`;
+    const scores = token.router_logits.map((logit) => (logit === null ? "–" : fixed(sigmoid(logit), 2))).join(" / ");
+    tip.textContent = `${tokenLabel(token)}\n${spent} · position ${position}\nrouter ${scores}`;
+    const box = this.root.getBoundingClientRect();
+    tip.style.left = `${Math.min(event.clientX - box.left + 14, box.width - 210)}px`;
+    tip.style.top = `${event.clientY - box.top + 18}px`;
+  }
+
+  pin(position) {
+    this.pinned = position;
+    if (position !== null) {
+      this.list.reveal(position);
+      this.maps.reveal(position);
+    }
+    this.redraw();
+    clearTimeout(this.pinTimer); // Python hears of a pin once it rests
+    this.pinTimer = setTimeout(() => this.setState("pin", { run: this.run.id, position }), 250);
+  }
+
+  key(event) {
+    const target = event.composedPath()[0];
+    if (target.isContentEditable || ["INPUT", "TEXTAREA", "SELECT"].includes(target.tagName)) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || !this.run || !this.run.tokens.length) return;
+    const name = event.key.toLowerCase();
+    const last = this.run.tokens.length - 1;
+    if (name === "escape" && this.pinned !== null) this.pin(null);
+    if (name === "j") this.pin(this.pinned === null ? 0 : Math.min(this.pinned + 1, last));
+    if (name === "k") this.pin(this.pinned === null ? last : Math.max(this.pinned - 1, 0));
+  }
+
+  colourOf(depth) {
+    if (depth === null || !this.run.header) return null;
+    return depth === 0 ? NO_DEPTH : this.run.header.depth_colours[depth - 1];
+  }
+
+  theme() {
+    const style = getComputedStyle(this.root);
+    const read = (name, otherwise) => style.getPropertyValue(name).trim() || otherwise;
+    const text = style.color;
+    const isDark = Math.max(...(text.match(/\d+/g) || [0]).slice(0, 3).map(Number)) > 127;
+    return {
+      text,
+      font: read("--st-font", "sans-serif"),
+      accent: read("--st-primary-color", "#ff4b4b"),
+      border: isDark ? "#565d6b" : "#c3c8d0",
+      muted: isDark ? "#8d95a5" : "#7b8494",
+      empty: isDark ? "#262a33" : "#eceef2",
+      neutral: isDark ? "#3b404b" : "#f1f2f4",
+    };
+  }
+}
+
+export default function render(component) {
+  const { parentElement } = component;
+  let view = VIEWS.get(parentElement);
+  if (!view) {
+    view = new View(parentElement.querySelector(".mor-strip"));
+    VIEWS.set(parentElement, view);
+  }
+  view.receive(component);
+  return () => {
+    view.close();
+    VIEWS.delete(parentElement);
+  };
+}

@@ -1,0 +1,222 @@
+"""The app in a real browser, with the bundled checkpoint: what an audience would see."""
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+
+import pytest
+
+CHROMIUM = (
+    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+)
+MUST_RUN = os.environ.get("MOR_REQUIRE_BROWSER") == "1"
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(
+        CHROMIUM is None and not MUST_RUN,
+        reason="no chromium on this machine; install it (Debian: apt-get install chromium) to run the browser tests",
+    ),
+]
+if not MUST_RUN:
+    pytest.importorskip(
+        "playwright.sync_api", reason="playwright is not installed; see requirements-dev.txt"
+    )
+
+from playwright.sync_api import Browser, Locator, sync_playwright  # noqa: E402
+
+from tests.e2e.server import Watched, open_page, serve  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    with serve("app/asgi.py") as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def plain_address() -> Iterator[str]:
+    """The app without the event route, as plain `streamlit run app/main.py` starts it."""
+    with serve("app/main.py") as address:
+        yield address
+
+
+@pytest.fixture
+def watched(browser: Browser, address: str) -> Iterator[Watched]:
+    watched = open_page(browser, address)
+    yield watched
+    watched.page.close()
+
+
+def button(watched: Watched, name: str) -> Locator:
+    return watched.page.locator(f".st-key-live_{name.lower()} button")
+
+
+def press(watched: Watched, name: str) -> None:
+    button(watched, name).click()
+
+
+def wait_until_run_can_be_pressed(watched: Watched) -> None:
+    watched.page.wait_for_selector(".st-key-live_run button:enabled", timeout=5000)
+
+
+def set_number(watched: Watched, label: str, value: str) -> None:
+    field = watched.page.get_by_label(label, exact=True)
+    field.fill(value)
+    field.press("Enter")
+
+
+def assert_clean(watched: Watched) -> None:
+    assert watched.complaints == []
+    assert watched.foreign_requests == []
+
+
+def watch_a_run(watched: Watched) -> None:
+    """Run a prompt of 200 new tokens, see it grow without the list being drawn anew, and check what it shows."""
+    page = watched.page
+    assert watched.badge() == "RECORDED"
+    set_number(watched, "New tokens", "200")
+    press(watched, "Run")
+    watched.wait_for_status("running")
+    page.wait_for_selector(
+        '[data-testid="token"][data-phase="decode"][data-depth]:not([data-depth=""])'
+    )
+    watched.token(1).evaluate("node => { node.markedByTest = true }")
+    first = watched.num_tokens()
+    watched.wait_for_status("done")
+    assert watched.num_tokens() > first, "tokens arrive while one looks"
+    assert watched.token(1).evaluate("node => node.markedByTest === true"), (
+        "a token is drawn once a run"
+    )
+    assert watched.badge() == "LIVE"
+    decoded = page.locator('[data-testid="token"][data-phase="decode"]')
+    depths = decoded.evaluate_all("nodes => nodes.map(node => node.dataset.depth)")
+    assert {"1", "2", "3"} <= set(depths)
+    digits = decoded.evaluate_all("nodes => nodes.map(node => node.lastChild.textContent)")
+    assert [depth or "?" for depth in depths] == digits, "depth is never colour alone"
+    assert "tokens/s" in page.locator('[data-testid="counter-rate"]').inner_text()
+    wait_until_run_can_be_pressed(watched)
+    assert_clean(watched)
+
+
+def test_run_streams_and_all_depths_appear(watched: Watched) -> None:
+    watch_a_run(watched)
+
+
+def test_run_without_the_event_route(browser: Browser, plain_address: str) -> None:
+    watched = open_page(browser, plain_address)
+    watch_a_run(watched)
+    watched.page.close()
+
+
+def test_streaming_costs_the_page_no_reruns(watched: Watched) -> None:
+    set_number(watched, "New tokens", "200")
+    press(watched, "Run")
+    watched.wait_for_status("running")
+    before = watched.socket_bytes
+    watched.wait_for_status("done")
+    assert watched.socket_bytes - before < 50_000
+
+
+def test_stop_ends_the_run_within_half_a_second_and_keeps_the_tokens(watched: Watched) -> None:
+    set_number(watched, "New tokens", "400")
+    press(watched, "Run")
+    watched.wait_for_status("running")
+    watched.page.wait_for_selector('[data-testid="token"][data-phase="decode"]')
+    started = time.monotonic()
+    press(watched, "Stop")
+    watched.wait_for_status("cancelled")
+    assert time.monotonic() - started < 0.5
+    count = watched.num_tokens()
+    time.sleep(0.5)
+    assert watched.num_tokens() == count > 1
+    wait_until_run_can_be_pressed(watched)
+    assert_clean(watched)
+
+
+def test_another_widget_does_not_end_a_run(watched: Watched) -> None:
+    set_number(watched, "New tokens", "300")
+    press(watched, "Run")
+    watched.wait_for_status("running")
+    count = watched.num_tokens()
+    set_number(watched, "Seed", "7")
+    assert watched.status() == "running"
+    watched.wait_for_status("done")
+    assert watched.num_tokens() > count
+    assert_clean(watched)
+
+
+def test_pinned_token_is_explained_and_keys_move_it(watched: Watched) -> None:
+    page = watched.page
+    inspector = page.locator('[data-testid="inspector"]')
+    watched.token(5).click()
+    page.mouse.move(2, 2)
+    assert inspector.get_attribute("data-position") == "5"
+    shown = inspector.inner_text()
+    for expected in ("pinned", "recursions", "R1", "logit", "kept in", "probability"):
+        assert expected in shown
+    page.keyboard.press("j")
+    page.wait_for_selector('[data-testid="inspector"][data-position="6"]')
+    page.keyboard.press("k")
+    page.keyboard.press("k")
+    page.wait_for_selector('[data-testid="inspector"][data-position="4"]')
+    page.keyboard.press("Escape")
+    page.wait_for_selector('[data-testid="inspector"][data-position=""]')
+    assert_clean(watched)
+
+
+def test_click_on_a_heatmap_pins_that_position(watched: Watched) -> None:
+    canvas = watched.page.locator('[data-testid="heatmaps"]')
+    box = canvas.bounding_box()
+    assert box is not None
+    column = watched.page.locator('[data-testid="heatmaps"]').evaluate(
+        "node => node.clientWidth"
+    ) / max(watched.num_tokens(), 1)
+    canvas.click(position={"x": column * 3.5, "y": 60})
+    watched.page.mouse.move(2, 2)
+    assert watched.token(3).evaluate("node => node.classList.contains('pinned')")
+    assert_clean(watched)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "shown"),
+    [("", "must not be empty"), ("   ", "must not be empty"), ("word " * 20_000, "at most")],
+    ids=["empty", "blank", "100,000 characters"],
+)
+def test_bad_prompt_gets_a_message_and_the_app_stays_up(
+    watched: Watched, prompt: str, shown: str
+) -> None:
+    field = watched.page.get_by_label("Prompt", exact=True)
+    field.fill(prompt)
+    press(watched, "Run")
+    watched.page.get_by_text(shown).wait_for()
+    field.fill("Once upon a time")
+    press(watched, "Run")
+    watched.wait_for_status("done", "running")
+    assert_clean(watched)
+
+
+def test_markup_and_control_characters_are_shown_as_text(watched: Watched) -> None:
+    page = watched.page
+    page.get_by_label("Prompt", exact=True).fill(
+        '<script>window.broken = 1</script><img src=x onerror="window.broken = 1">\x01 and'
+    )
+    set_number(watched, "New tokens", "4")
+    press(watched, "Run")
+    watched.wait_for_status("done")
+    assert page.evaluate("window.broken") is None
+    text = "".join(
+        page.locator('[data-testid="token"][data-phase="prefill"] .text').all_inner_texts()
+    )
+    assert "script" in text
+    assert "<0x01>" in text
+    assert_clean(watched)

@@ -1,0 +1,162 @@
+"""Jobs run one after another, keep what they produced, and always end in a state that can be shown."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from app import jobs
+from app.jobs import Job, JobManager, JobStatus, job_batch
+from tests.scripted import DEPTHS, ScriptedUpdate, scripted_run
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "the condition did not come true in time"
+        time.sleep(0.005)
+
+
+def finished(job: Job) -> Job:
+    wait_for(lambda: job.is_finished)
+    return job
+
+
+def texts(job: Job) -> list[str]:
+    assert job.trace is not None
+    return [token.text for token in job.trace.tokens]
+
+
+def test_job_leaves_a_complete_trace() -> None:
+    job = finished(JobManager().submit("model", scripted_run()))
+    assert job.status is JobStatus.DONE
+    assert job.trace is not None
+    assert [token.recursion_depth for token in job.trace.tokens] == list(DEPTHS)
+    assert job.trace.header.finish_reason == "length"
+    assert len(job.trace.steps) == len(DEPTHS) - 1
+
+
+def test_events_from_any_index_are_the_rest_of_all_events() -> None:
+    job = finished(JobManager().submit("model", scripted_run()))
+    everything = job_batch(job, 0)["events"]
+    assert [event["kind"] for event in everything] == ["header"] + ["tokens"] * (
+        len(DEPTHS) - 1
+    ) + ["end"]
+    for start in range(len(everything) + 1):
+        assert job_batch(job, start)["events"] == everything[start:]
+
+
+def test_runs_of_two_viewers_do_not_mix() -> None:
+    manager = JobManager()
+    first = manager.submit("model", scripted_run("a", delay_s=0.01))
+    second = manager.submit("model", scripted_run("b", delay_s=0.01))
+    assert (manager.num_ahead(first), manager.num_ahead(second)) == (0, 1)
+    finished(second)
+    assert texts(first)[1:] == [f" a{i}" for i in range(1, len(DEPTHS))]
+    assert texts(second)[1:] == [f" b{i}" for i in range(1, len(DEPTHS))]
+    assert manager.num_ahead(second) == 0
+
+
+def test_one_model_runs_one_job_at_a_time_and_two_models_run_together() -> None:
+    manager = JobManager()
+    running, most = set(), []
+    both = threading.Barrier(2, timeout=5)
+
+    def work(key: str, name: str) -> Callable[[Callable[[], bool]], Iterator[ScriptedUpdate]]:
+        def iterate(should_stop: Callable[[], bool]) -> Iterator[ScriptedUpdate]:
+            running.add((key, name))
+            most.append(sum(1 for model, _ in running if model == key))
+            if name == "first":
+                both.wait()
+            yield from scripted_run(name, delay_s=0.01)(should_stop)
+            running.remove((key, name))
+
+        return iterate
+
+    submitted = [
+        manager.submit(key, work(key, name)) for key in "xy" for name in ("first", "second")
+    ]
+    for job in submitted:
+        assert finished(job).status is JobStatus.DONE
+    assert max(most) == 1
+
+
+def test_cancelled_run_stops_soon_and_keeps_its_tokens() -> None:
+    job = JobManager().submit("model", scripted_run(length=1000, delay_s=0.01))
+    wait_for(lambda: len(job.events) > 5)
+    started = time.monotonic()
+    job.cancel()
+    finished(job)
+    assert time.monotonic() - started < 0.5
+    assert job.status is JobStatus.CANCELLED
+    assert job.trace is not None
+    assert job.trace.header.finish_reason == "cancelled"
+    assert [token.position for token in job.trace.tokens] == list(range(len(job.trace.tokens)))
+    assert job.trace.tokens[-1].recursion_depth is None
+
+
+def test_cancelled_while_waiting_is_over_at_once_and_never_runs() -> None:
+    manager = JobManager()
+    first = manager.submit("model", scripted_run(length=50, delay_s=0.01))
+    second = manager.submit("model", scripted_run("never"))
+    second.cancel()
+    assert second.status is JobStatus.CANCELLED
+    first.cancel()
+    finished(first)
+    wait_for(lambda: manager.num_ahead(second) == 0)
+    assert second.events == []
+
+
+def test_run_that_nobody_watches_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "SILENCE_S", 0.1)
+    job = JobManager().submit("model", scripted_run(length=100_000, delay_s=0.001))
+    finished(job)
+    assert job.status is JobStatus.CANCELLED
+
+
+def test_watched_run_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "SILENCE_S", 0.2)
+    job = JobManager().submit("model", scripted_run(length=60, delay_s=0.01))
+    while not job.is_finished:
+        job.touch()
+        time.sleep(0.01)
+    assert job.status is JobStatus.DONE
+
+
+@pytest.mark.parametrize(
+    ("error", "shown"),
+    [
+        (
+            ValueError("prompt must not be empty; type a few words"),
+            "prompt must not be empty; type a few words",
+        ),
+        (RuntimeError("secret path"), "internal error (RuntimeError)"),
+    ],
+)
+def test_error_becomes_a_message_and_the_next_job_runs(error: Exception, shown: str) -> None:
+    def broken(should_stop: Callable[[], bool]) -> Iterator[ScriptedUpdate]:
+        yield from list(scripted_run("x", length=3)(should_stop))[:1]
+        raise error
+
+    manager = JobManager()
+    job = manager.submit("model", broken)
+    after = manager.submit("model", scripted_run())
+    finished(after)
+    assert job.status is JobStatus.FAILED
+    assert shown in job.message
+    assert "secret" not in job.message
+    assert after.status is JobStatus.DONE
+
+
+def test_old_finished_jobs_are_forgotten_and_running_ones_are_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(jobs, "MAX_FINISHED_JOBS", 2)
+    manager = JobManager()
+    running = manager.submit("slow", scripted_run(length=1000, delay_s=0.01))
+    old = [finished(manager.submit("model", scripted_run())) for _ in range(4)]
+    manager.submit("model", scripted_run())
+    assert manager.find(running.id) is running
+    assert [manager.find(job.id) is not None for job in old] == [False, False, True, True]
+    running.cancel()
