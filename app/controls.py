@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
@@ -17,6 +17,14 @@ MAX_PROMPT_CHARACTERS = (
     20_000  # far above any context of the bundled models; tokens are counted by the model
 )
 THRESHOLD_LOGITS = (-8.0, 8.0)
+HELP = {
+    "tokens": 'The context is a hard limit: a run that reaches it ends with "context full".',
+    "temperature": "0 always takes the most probable token.",
+    "top_k": "Draw from the k most probable tokens; 0 draws from all.",
+    "seed": "The same seed and settings give the same text.",
+    "threshold": "A token enters recursion 2, 3, ... if its router logit is at or above this. "
+    "0 is a score of 0.5, which training aims at; lower sends more tokens deep.",
+}
 
 
 @dataclass(frozen=True)
@@ -70,73 +78,41 @@ def prompt_field() -> str:
         on_change=_take_preset,
         label_visibility="collapsed",
     )
-    return st.text_area("Prompt", key=state.PROMPT, height=80, placeholder="Begin a story.")
+    return st.text_area(
+        "Prompt",
+        key=state.PROMPT,
+        height=70,
+        placeholder="Begin a story.",
+        label_visibility="collapsed",
+    )
 
 
 def settings(checkpoints: Sequence["CheckpointInfo"], prompt: str) -> GenerationRequest:
     """Draw checkpoint and sampling controls, and return the request that they and the prompt make."""
     names = [info.name for info in checkpoints]
-    columns = st.columns([2.2, 1.1, 1.1, 1.1, 1.1, 1.4], vertical_alignment="bottom")
-    name = columns[0].selectbox("Checkpoint", names, key="live_checkpoint")
+    with st.expander("Checkpoint and sampling", icon=":material/tune:"):
+        columns = st.columns([2.2, 1.1, 1.1, 1.1, 1.1, 1.4], vertical_alignment="bottom")
+        name = columns[0].selectbox("Checkpoint", names, key="live_checkpoint")
+        tokens = columns[1].number_input("New tokens", 1, 2048, 160, 16, **_help("tokens"))
+        temperature = columns[2].number_input("Temperature", 0.0, 2.0, 0.7, 0.1, **_help("temperature"))
+        top_k = columns[3].number_input("Top-k", 0, 4096, 50, 10, **_help("top_k"))
+        seed = columns[4].number_input("Seed", 0, 2**31 - 1, 1, **_help("seed"))
+        threshold = columns[5].slider(
+            "Threshold (logit)", *THRESHOLD_LOGITS, 0.0, 0.5, **_help("threshold")
+        )
     return GenerationRequest(
         checkpoint=checkpoints[names.index(name)],
         prompt=prompt,
-        max_new_tokens=int(
-            columns[1].number_input(
-                "New tokens",
-                1,
-                2048,
-                160,
-                16,
-                key="live_tokens",
-                help='The context is a hard limit: a run that reaches it ends with "context full".',
-            )
-        ),
-        temperature=float(
-            columns[2].number_input(
-                "Temperature",
-                0.0,
-                2.0,
-                0.7,
-                0.1,
-                key="live_temperature",
-                help="0 always takes the most probable token.",
-            )
-        ),
-        top_k=int(
-            columns[3].number_input(
-                "Top-k",
-                0,
-                4096,
-                50,
-                10,
-                key="live_top_k",
-                help="Draw from the k most probable tokens; 0 draws from all.",
-            )
-        ),
-        seed=int(
-            columns[4].number_input(
-                "Seed",
-                0,
-                2**31 - 1,
-                1,
-                key="live_seed",
-                help="The same seed and settings give the same text.",
-            )
-        ),
-        threshold_logit=float(
-            columns[5].slider(
-                "Threshold (logit)",
-                *THRESHOLD_LOGITS,
-                0.0,
-                0.5,
-                key="live_threshold",
-                help="A token enters recursion 2, 3, ... if its router logit is at or above this. "
-                "0 is a score of 0.5, which training aims at; "
-                "lower sends more tokens deep.",
-            )
-        ),
+        max_new_tokens=int(tokens),
+        temperature=float(temperature),
+        top_k=int(top_k),
+        seed=int(seed),
+        threshold_logit=float(threshold),
     )
+
+
+def _help(name: str) -> dict[str, Any]:
+    return {"key": f"live_{name}", "help": HELP[name]}
 
 
 def _take_preset() -> None:

@@ -22,6 +22,9 @@ def header_event(header: TraceHeader) -> Event:
         "header": {
             "run_kind": header.kind,
             "checkpoint": header.checkpoint,
+            "sha8": header.checkpoint_sha256[:8],
+            "seed": header.sampling.get("seed"),
+            "created": header.created,
             "num_recursions": header.num_recursions,
             "depth_colours": depth_colours(header.num_recursions),
             "routing": header.routing,

@@ -28,32 +28,37 @@ def transport(request: GenerationRequest | None) -> Job | None:
     """
     job = state.live_job()
     is_running = job is not None and not job.is_finished
-    with st.container(horizontal=True, vertical_alignment="center"):
-        runs = st.button(
-            "Run",
-            type="primary",
-            icon=":material/play_arrow:",
-            key="live_run",
-            shortcut="Mod+Enter",
-            disabled=is_running or request is None,
-        )
-        stops = st.button(
-            "Stop",
-            icon=":material/stop:",
-            key="live_stop",
-            shortcut="Escape",
-            disabled=not is_running,
-        )
-        if state.live_message():
-            st.error(frame.as_text(state.live_message()), icon=":material/error:")
-        if job is not None and job.message:
-            st.error(frame.as_text(job.message), icon=":material/error:")
+    runs = st.button(
+        "Run",
+        type="primary",
+        icon=":material/play_arrow:",
+        key="live_run",
+        shortcut="Mod+Enter",
+        width="stretch",
+        disabled=is_running or request is None,
+    )
+    stops = st.button(
+        "Stop",
+        icon=":material/stop:",
+        key="live_stop",
+        shortcut="Escape",
+        width="stretch",
+        disabled=not is_running,
+    )
     if runs and request is not None:
         _run(request)
         st.rerun()
     if stops and job is not None:
         job.cancel()
     return job
+
+
+def messages(job: Job | None) -> None:
+    """Say why a run did not start or did not end well."""
+    problem = state.live_message() or (job.message if job is not None else "")
+    with st.container():  # also when empty: the strip below must not move
+        if problem:
+            st.error(frame.as_text(problem), icon=":material/error:")
 
 
 def panel(job: Job | None, checkpoints: Sequence["CheckpointInfo"]) -> None:

@@ -15,6 +15,31 @@ function statusText(run) {
   return reason ? `finished: ${reason}` : "finished";
 }
 
+// What produced the run, in one line.
+function provenance(run) {
+  const { header } = run;
+  const prompt = run.numTokens("prefill");
+  return [
+    header.checkpoint,
+    `${header.num_recursions} recursions`,
+    ruleText(header),
+    `prefill ${prompt} | decode ${run.tokens.length - prompt}`,
+    header.seed === null ? "" : `seed ${header.seed}`,
+    `weights ${header.sha8}`,
+  ].filter((part) => part).join(" · ");
+}
+
+function ruleText(header) {
+  const { routing } = header;
+  if (routing.name === "causal") {
+    const scores = [...new Set(header.threshold_logits.filter((z) => z !== null).map((z) => fixed(sigmoid(z), 2)))];
+    return `causal routing${scores.length ? `, threshold ${scores.join(" / ")}` : ""}`;
+  }
+  if (routing.name === "fixed") return `fixed depth ${routing.depth}, ${routing.gate} gate`;
+  if (routing.name === "top_k") return "top-k routing (sees the future)";
+  return `${routing.name} routing, ${routing.gate} gate`;
+}
+
 function counterValues(run) {
   const rate = run.decodeSeconds > 0 ? run.decodeTokens / run.decodeSeconds : null;
   const mean = run.meanDepth();
@@ -48,11 +73,13 @@ function drawCounters(root, run) {
     if (!tile) {
       tile = element("div", "counter");
       tile.dataset.testid = `counter-${counter.id}`;
-      tile.append(element("span", "counter-label", counter.label), element("b"), element("span", "counter-note"));
+      const line = element("span", "counter-line");
+      line.append(element("span", "counter-label", counter.label), element("b"));
+      tile.append(line, element("span", "counter-note"));
       root.append(tile);
     }
-    setText(tile.children[1], counter.value);
-    setText(tile.children[2], counter.note);
+    setText(tile.firstChild.lastChild, counter.value);
+    setText(tile.lastChild, counter.note);
   });
 }
 
@@ -60,8 +87,7 @@ function drawStatus(root, run, badge) {
   root.dataset.status = run.status.name;
   setText(root.children[0], badge);
   setText(root.children[1], statusText(run));
-  const prompt = run.numTokens("prefill");
-  setText(root.children[2], run.tokens.length ? `prefill ${prompt} · decode ${run.tokens.length - prompt} tokens` : "");
+  setText(root.children[2], run.header ? provenance(run) : "");
   root.children[0].dataset.badge = badge;
 }
 

@@ -58,8 +58,8 @@ class Heatmaps {
     const expected = run.isFinished ? 0 : promptTokens + run.header.expected_new_tokens;
     const columns = Math.max(run.tokens.length, expected, 1);
     const available = this.scroller.clientWidth;
-    this.column = Math.min(MAX_COLUMN, Math.max(MIN_COLUMN, Math.floor(available / columns)));
-    const width = Math.max(columns * this.column, 1);
+    this.column = Math.min(MAX_COLUMN, Math.max(MIN_COLUMN, available / columns));
+    const width = Math.max(Math.round(columns * this.column), 1);
     const scale = window.devicePixelRatio || 1;
     const layout = [width, this.height, scale].join();
     if (layout !== this.drawnLayout) {
@@ -96,10 +96,11 @@ class Heatmaps {
     context.textBaseline = "middle";
     for (const token of run.tokens) {
       if (!token) continue;
+      const left = Math.round(token.position * this.column); // whole pixels, so that cells have no seams
+      const right = Math.round((token.position + 1) * this.column);
       for (let row = 0; row < panel.rows.length; row += 1) {
         const cell = {
-          x: token.position * this.column, y: panel.top + row * panel.height,
-          width: this.column - inset, height: panel.height - 1, row,
+          x: left, y: panel.top + row * panel.height, width: right - left - inset, height: panel.height - 1, row,
         };
         this[`${panel.name}Cell`](context, run, token, cell);
       }

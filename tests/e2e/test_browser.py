@@ -71,6 +71,8 @@ def wait_until_run_can_be_pressed(watched: Watched) -> None:
 
 def set_number(watched: Watched, label: str, value: str) -> None:
     field = watched.page.get_by_label(label, exact=True)
+    if not field.is_visible():
+        watched.page.get_by_text("Checkpoint and sampling").click()
     field.fill(value)
     field.press("Enter")
 
