@@ -2,12 +2,16 @@
 
 import os
 import sys
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
 ROOT = Path(__file__).resolve().parent.parent
-if str(ROOT) not in sys.path:
+if str(ROOT) not in sys.path:  # this file is run by its path, not as part of a package
     sys.path.insert(0, str(ROOT))
 
 from app.stream import STREAM_ROUTE  # noqa: E402
@@ -16,4 +20,14 @@ os.environ["MOR_STREAM"] = (
     "1"  # tells the pages, which run in this process, that the route is there
 )
 
-app = st.App(ROOT / "app" / "main.py", routes=[STREAM_ROUTE])
+
+@asynccontextmanager
+async def lifespan(_: Any) -> AsyncIterator[dict[str, Any]]:
+    """Load the default model while the first viewer reads, so that the first Run waits for nothing."""
+    from app import loading  # its caches need the running server
+
+    threading.Thread(target=loading.warm_up, name="mor-warm-up", daemon=True).start()
+    yield {}
+
+
+app = st.App(ROOT / "app" / "main.py", routes=[STREAM_ROUTE], lifespan=lifespan)

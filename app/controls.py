@@ -3,15 +3,13 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import streamlit as st
 
-from app import state
+from app import loading, notices, state
+from mor_core.checkpoint import CheckpointInfo
 from mor_core.presets import PRESETS
-
-if TYPE_CHECKING:
-    from mor_core.checkpoint import CheckpointInfo
 
 MAX_PROMPT_CHARACTERS = (
     20_000  # far above any context of the bundled models; tokens are counted by the model
@@ -41,7 +39,7 @@ class GenerationRequest:
         threshold_logit: a token enters a recursion if its router logit is at or above this.
     """
 
-    checkpoint: "CheckpointInfo"
+    checkpoint: CheckpointInfo
     prompt: str
     max_new_tokens: int
     temperature: float
@@ -87,19 +85,23 @@ def prompt_field() -> str:
     )
 
 
-def settings(checkpoints: Sequence["CheckpointInfo"], prompt: str) -> GenerationRequest:
+def settings(checkpoints: Sequence[CheckpointInfo], prompt: str) -> GenerationRequest:
     """Draw checkpoint and sampling controls, and return the request that they and the prompt make."""
     names = [info.name for info in checkpoints]
     with st.expander("Checkpoint and sampling", icon=":material/tune:"):
         columns = st.columns([2.2, 1.1, 1.1, 1.1, 1.1, 1.4], vertical_alignment="bottom")
         name = columns[0].selectbox("Checkpoint", names, key="live_checkpoint")
         tokens = columns[1].number_input("New tokens", 1, 2048, 160, 16, **_help("tokens"))
-        temperature = columns[2].number_input("Temperature", 0.0, 2.0, 0.7, 0.1, **_help("temperature"))
+        temperature = columns[2].number_input(
+            "Temperature", 0.0, 2.0, 0.7, 0.1, **_help("temperature")
+        )
         top_k = columns[3].number_input("Top-k", 0, 4096, 50, 10, **_help("top_k"))
         seed = columns[4].number_input("Seed", 0, 2**31 - 1, 1, **_help("seed"))
         threshold = columns[5].slider(
             "Threshold (logit)", *THRESHOLD_LOGITS, 0.0, 0.5, **_help("threshold")
         )
+        for problem in loading.checkpoint_problems():
+            notices.show_warning(f"Left out: {problem}")
     return GenerationRequest(
         checkpoint=checkpoints[names.index(name)],
         prompt=prompt,

@@ -2,19 +2,17 @@
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from app import controls, frame, live_runs, loading, state
+from app import controls, live_runs, loading, notices, state
 from app.controls import GenerationRequest
 from app.jobs import Job, job_batch, job_manager
 from app.stream import stream_url
 from app.strip import StripState, live_strip, token_strip
-from mor_core.trace import Trace, TraceError
-
-if TYPE_CHECKING:
-    from mor_core.checkpoint import CheckpointInfo
+from mor_core.checkpoint import CheckpointInfo
+from mor_core.trace import Trace
+from mor_core.tracefile import TraceError
 
 STRIP_KEY = "live_strip"
 POLL_S = 0.25
@@ -58,20 +56,14 @@ def messages(job: Job | None) -> None:
     problem = state.live_message() or (job.message if job is not None else "")
     with st.container():  # also when empty: the strip below must not move
         if problem:
-            st.error(frame.as_text(problem), icon=":material/error:")
+            notices.show_error(problem)
 
 
-def panel(job: Job | None, checkpoints: Sequence["CheckpointInfo"]) -> None:
+def panel(job: Job | None, checkpoints: Sequence[CheckpointInfo]) -> None:
     """Draw the run, or a recorded one before the first."""
-    # Always there: an element that came later would move the strip, and a moved strip is drawn anew.
-    line = st.container()
     if job is None:
-        with line:
-            _recorded(checkpoints)
+        _recorded(checkpoints)
         return
-    if job.trace is not None:
-        with line:
-            frame.provenance(job.trace, "LIVE")
     polls = not job.is_finished and not _streams()
     shown_running = not job.is_finished
 
@@ -87,7 +79,7 @@ def panel(job: Job | None, checkpoints: Sequence["CheckpointInfo"]) -> None:
 def keep(job: Job | None) -> None:
     """Offer a finished run's trace."""
     if job is not None and job.is_finished and job.trace is not None:
-        frame.trace_download(job.trace)
+        notices.trace_download(job.trace, key="live_download")
 
 
 def _run(request: GenerationRequest) -> None:
@@ -125,23 +117,28 @@ def _take_answers(job: Job, drawn: StripState) -> None:
         st.rerun()
 
 
-def _recorded(checkpoints: Sequence["CheckpointInfo"]) -> None:
+def _recorded(checkpoints: Sequence[CheckpointInfo]) -> None:
     trace = _first_trace(checkpoints)
-    if trace is None:
+    if not checkpoints:
+        st.info(
+            "No checkpoint was found. Train one with `mor train recipes/stories-mor3-expert.toml`, "
+            "or name the folder of your checkpoints in the variable MOR_CHECKPOINTS.",
+            icon=":material/info:",
+        )
+    elif trace is None:
         st.info(
             "No recorded run is bundled with these checkpoints: press Run to make one.",
             icon=":material/info:",
         )
-        return
-    frame.provenance(trace, "RECORDED")
-    token_strip(trace, key=STRIP_KEY, badge="RECORDED")
+    else:
+        token_strip(trace, key=STRIP_KEY, badge="RECORDED")
 
 
-def _first_trace(checkpoints: Sequence["CheckpointInfo"]) -> Trace | None:
+def _first_trace(checkpoints: Sequence[CheckpointInfo]) -> Trace | None:
     for info in checkpoints:
         for path in loading.recorded_traces(info.path):
             try:
                 return loading.open_trace(path)
             except TraceError as error:
-                st.warning(frame.as_text(str(error)), icon=":material/warning:")
+                notices.show_error(str(error))
     return None

@@ -5,35 +5,35 @@ A recorded run needs no weights: torch is imported when the first model is loade
 
 import functools
 import gc
+import logging
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from mor_core.trace import TRACE_SUFFIX, Trace, load_trace
+from mor_core import checkpoint
+from mor_core.checkpoint import CheckpointError, CheckpointInfo, LoadedCheckpoint, checkpoint_root
+from mor_core.trace import TRACE_SUFFIX, Trace
+from mor_core.tracefile import load_trace
 
-if TYPE_CHECKING:
-    from mor_core.checkpoint import CheckpointInfo, LoadedCheckpoint
+logger = logging.getLogger(__name__)
 
-ROOT = Path(__file__).resolve().parent.parent
 MAX_MODELS = 2
 MAX_TRACES = 32
 DTYPE_NAMES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
 
 
-def checkpoint_root() -> Path:
-    """Return the folder that checkpoints are listed from."""
-    return Path(os.environ.get("MOR_CHECKPOINTS") or ROOT / "checkpoints")
-
-
-def list_checkpoints() -> "list[CheckpointInfo]":
+def list_checkpoints() -> list[CheckpointInfo]:
     """Return the checkpoints, the default first."""
-    root = checkpoint_root()
-    return _list_checkpoints(str(root), _newest_change(root))
+    return _found()[0]
 
 
-def load_model(path: str, weights_sha256: str, device: str, dtype: str) -> "LoadedCheckpoint":
+def checkpoint_problems() -> list[str]:
+    """Say what is wrong with each folder that looks like a checkpoint and is left out of the list."""
+    return _found()[1]
+
+
+def load_model(path: str, weights_sha256: str, device: str, dtype: str) -> LoadedCheckpoint:
     """Return a checkpoint's model and tokenizer, loading them the first time.
 
     Args:
@@ -46,6 +46,15 @@ def load_model(path: str, weights_sha256: str, device: str, dtype: str) -> "Load
         CheckpointError: the folder does not hold what it should.
     """
     return _load_model(path, weights_sha256, device, dtype)
+
+
+def warm_up() -> None:
+    """Load the default checkpoint's model; what is wrong with it is said when somebody runs it."""
+    for info in list_checkpoints()[:1]:
+        try:
+            load_model(str(info.path), info.sha256, *device_and_dtype())
+        except (ValueError, OSError) as error:
+            logger.warning("the default checkpoint could not be loaded ahead: %s", error)
 
 
 def device_and_dtype() -> tuple[str, str]:
@@ -84,25 +93,34 @@ def _load_model(
     weights_sha256: str,  # noqa: ARG001  part of the cache's key
     device: str,
     dtype: str,
-) -> "LoadedCheckpoint":
+) -> LoadedCheckpoint:
     import torch
-    from mor_core.checkpoint import load_checkpoint
 
     _leave_a_core_to_the_server()
-    loaded = load_checkpoint(Path(path), device=device, dtype=getattr(torch, dtype))
+    loaded = checkpoint.load_checkpoint(Path(path), device=device, dtype=getattr(torch, dtype))
     gc.collect()
     gc.freeze()  # torch's and transformers' objects stay: no later collection needs to look at them
     return loaded
 
 
 @st.cache_data(max_entries=4, show_spinner=False)
-def _list_checkpoints(
+def _read_folder(
     root: str,
     newest_change: int,  # noqa: ARG001  part of the cache's key
-) -> "list[CheckpointInfo]":
-    from mor_core import checkpoint
+) -> tuple[list[CheckpointInfo], list[str]]:
+    sound = checkpoint.list_checkpoints(Path(root))
+    problems = []
+    for config in sorted(Path(root).glob("*/config.json")):
+        try:
+            checkpoint.describe_checkpoint(config.parent)
+        except CheckpointError as error:
+            problems.append(str(error))
+    return sound, problems
 
-    return checkpoint.list_checkpoints(Path(root))
+
+def _found() -> tuple[list[CheckpointInfo], list[str]]:
+    root = checkpoint_root()
+    return _read_folder(str(root), _newest_change(root))
 
 
 @st.cache_resource(max_entries=MAX_TRACES, show_spinner=False)

@@ -116,8 +116,8 @@ def test_run_that_nobody_watches_ends(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_watched_run_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs, "SILENCE_S", 0.2)
-    job = JobManager().submit("model", scripted_run(length=60, delay_s=0.01))
+    monkeypatch.setattr(jobs, "SILENCE_S", 0.5)
+    job = JobManager().submit("model", scripted_run(length=80, delay_s=0.01))
     while not job.is_finished:
         job.touch()
         time.sleep(0.01)

@@ -93,7 +93,7 @@ def test_another_site_and_other_methods_are_refused(
 def test_reading_keeps_a_run_alive(
     manager: JobManager, client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.jobs.SILENCE_S", 0.3)
+    monkeypatch.setattr("app.jobs.SILENCE_S", 0.5)
     job = manager.submit("model", scripted_run(length=80, delay_s=0.01))
     client.get(stream_url(job))
     assert job.status == "done"

@@ -1,0 +1,39 @@
+"""Messages and downloads that several pages need. Text from users and files is shown as it is, never as Markdown."""
+
+import re
+
+import streamlit as st
+
+from mor_core.trace import TRACE_SUFFIX, Trace
+from mor_core.tracefile import pack_trace
+
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!$:~<>|])")
+
+
+def as_text(message: str) -> str:
+    """Escape what Markdown would read as markup."""
+    return _MARKDOWN.sub(r"\\\1", message)
+
+
+def show_error(message: str) -> None:
+    """Show what went wrong."""
+    st.error(as_text(message), icon=":material/error:")
+
+
+def show_warning(message: str) -> None:
+    """Show what is not as it should be, but stops nothing."""
+    st.warning(as_text(message), icon=":material/warning:")
+
+
+def trace_download(trace: Trace, *, key: str) -> None:
+    """Offer a run as a trace file; it is packed when the button is pressed."""
+    header = trace.header
+    st.download_button(
+        "Download trace",
+        lambda: pack_trace(trace),
+        file_name=f"{header.checkpoint}-{header.created[:19].replace(':', '')}{TRACE_SUFFIX}",
+        mime="application/gzip",
+        icon=":material/download:",
+        key=key,
+        on_click="ignore",
+    )
