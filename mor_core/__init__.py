@@ -9,6 +9,7 @@ from typing import Any
 from mor_core._register import register_when_needed
 
 _EXPORTS = {
+    "CheckpointError": "checkpoint",
     "MoRConfig": "config",
     "MoRForCausalLM": "model",
     "MoRModel": "model",
@@ -16,7 +17,18 @@ _EXPORTS = {
     "RecursionCache": "cache",
     "RecursionTrace": "recursion",
     "RoutingRule": "routing",
+    "Trace": "trace",
+    "TraceError": "tracefile",
+    "analyse_text": "generation",
+    "collect_trace": "generation",
+    "generate_with_trace": "generation",
     "layer_schedule": "schedule",
+    "list_checkpoints": "checkpoint",
+    "load_checkpoint": "checkpoint",
+    "load_trace": "tracefile",
+    "resolve_checkpoint": "checkpoint",
+    "save_checkpoint": "checkpoint",
+    "save_trace": "tracefile",
 }
 __all__ = sorted(_EXPORTS)
 

@@ -62,8 +62,10 @@ class CacheSlot:
 
     @property
     def num_entries(self) -> int:
-        """Tokens held, summed over the batch."""
-        return 0 if self.positions is None else int((self.positions != _EMPTY).sum())
+        """Tokens held, summed over the batch; asks the device only where rows differ in length."""
+        if self.positions is None:
+            return 0
+        return int((self.positions != _EMPTY).sum()) if self.is_ragged else self.positions.numel()
 
     @property
     def num_bytes(self) -> int:

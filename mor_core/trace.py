@@ -6,27 +6,14 @@ generation has none yet. `log_probability`, `entropy` and `alternatives` say how
 before it); depth, router values and cache entries say what was spent at it.
 """
 
-import gzip
-import json
-import math
-import os
-import tempfile
-import zlib
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 TRACE_SCHEMA = "mortrace"
 TRACE_VERSION = 1
 TRACE_SUFFIX = ".mortrace.json.gz"
-MAX_TRACE_BYTES = 64 * 2**20  # unpacked; a 2,048-token trace takes about 1 MiB
 
 Phase = Literal["prefill", "decode"]
-
-
-class TraceError(ValueError):
-    """A trace file that cannot be read, with what is wrong and where."""
 
 
 @dataclass(frozen=True)
@@ -183,7 +170,7 @@ class Trace:
         return sum(depths) / len(depths) if depths else None
 
     def depth_histogram(self, phase: Phase | None = None) -> list[int]:
-        """Count content tokens at depth 1, 2, ... R (depth 0 is `mean`-only and counted by nobody here)."""
+        """Count content tokens at depth 1, 2, ... R, of one phase or of both; depth 0 is not among them."""
         counts = [0] * self.header.num_recursions
         for token in self.tokens:
             wanted = phase is None or token.phase == phase

@@ -1,0 +1,360 @@
+"""Checkpoint folders: found by name, checked before anything is allocated, loaded, and written whole or not at all.
+
+A folder holds config.json, the weights as safetensors, the tokenizer, and papers: recipe, log, provenance, evaluation, samples, traces,
+model card. No pickle is read and no code of a folder is run.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import struct
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedTokenizerFast
+
+    from mor_core.model import MoRForCausalLM
+
+ROOT_VARIABLE = "MOR_CHECKPOINTS"
+DEFAULT_NAME = "default"
+MAX_SHARD_SIZE = "15MB"
+_LARGEST_HEADER = 100 * 2**20  # what safetensors itself allows
+_HASHED_AT_ONCE = 2**20
+_BYTES_PER_NUMBER = {"BF16": 2, "F16": 2, "F32": 4, "F64": 8}
+
+
+class CheckpointError(ValueError):
+    """A folder that is no checkpoint, with what is wrong and what to do."""
+
+
+@dataclass(frozen=True)
+class CheckpointInfo:
+    """What can be said of a checkpoint without loading it.
+
+    Attributes:
+        name: of the folder.
+        path: of the folder.
+        sha256: of its weight files, in order of their names.
+        config: as in config.json.
+        provenance: where it comes from; empty if the folder does not say.
+        evaluation: how well it does; empty if not evaluated.
+        num_bytes: of the weight files.
+    """
+
+    name: str
+    path: Path
+    sha256: str
+    config: dict[str, Any]
+    provenance: dict[str, Any]
+    evaluation: dict[str, Any]
+    num_bytes: int
+
+
+@dataclass(frozen=True)
+class LoadedCheckpoint:
+    """A model ready to run, in evaluation mode, with its tokenizer."""
+
+    model: "MoRForCausalLM"
+    tokenizer: "PreTrainedTokenizerFast"
+    info: CheckpointInfo
+
+
+def checkpoint_root() -> Path:
+    """Return the folder of checkpoints: MOR_CHECKPOINTS, else `checkpoints/` of the project or the working directory."""
+    named = os.environ.get(ROOT_VARIABLE)
+    if named:
+        return Path(named)
+    beside_code = Path(__file__).resolve().parent.parent / "checkpoints"
+    return beside_code if beside_code.is_dir() else Path("checkpoints")
+
+
+def resolve_checkpoint(name: str | Path, root: Path | None = None) -> Path:
+    """Return the folder of a name in `root`, of a path, or of `default`, the one that the app opens with.
+
+    Raises:
+        CheckpointError: there is none; the message lists those there are.
+    """
+    root = checkpoint_root() if root is None else root
+    if str(name) == DEFAULT_NAME:
+        return _default(root)
+    for folder in (root / name, Path(name)):
+        if (folder / "config.json").is_file():
+            return folder
+    known = ", ".join(folder.name for folder in _folders(root)) or "none"
+    raise CheckpointError(
+        f"checkpoint {str(name)!r} was not found: it is neither a folder with a config.json nor one in {root}; "
+        f"there are: {known}"
+    )
+
+
+def list_checkpoints(root: Path | None = None) -> list[CheckpointInfo]:
+    """Describe every sound checkpoint of a folder, the default first; others are left out."""
+    root = checkpoint_root() if root is None else root
+    found = []
+    for folder in _folders(root):
+        try:
+            found.append(describe_checkpoint(folder))
+        except CheckpointError:
+            continue
+    try:
+        default = _default(root).name
+    except CheckpointError:
+        default = ""
+    return sorted(found, key=lambda info: (info.name != default, info.name))
+
+
+def describe_checkpoint(folder: Path) -> CheckpointInfo:
+    """Check a folder's config and the sizes of its weights, and describe it.
+
+    Raises:
+        CheckpointError: something is missing, cut off or foreign.
+    """
+    config = _read_json(folder / "config.json")
+    if config.get("model_type") != "mor":
+        raise CheckpointError(
+            f"{folder.name}/config.json must have model_type mor, got {config.get('model_type')!r}; "
+            "this folder holds another kind of model"
+        )
+    files = _weight_files(folder)
+    for file in files:
+        _check_weight_file(file)
+    return CheckpointInfo(
+        name=folder.name,
+        path=folder,
+        sha256=_sha256(files),
+        config=config,
+        provenance=_read_optional(folder / "provenance.json"),
+        evaluation=_read_optional(folder / "evaluation.json"),
+        num_bytes=sum(file.stat().st_size for file in files),
+    )
+
+
+def load_checkpoint(
+    folder: Path, *, device: "str | torch.device" = "cpu", dtype: "torch.dtype | None" = None
+) -> LoadedCheckpoint:
+    """Load a checkpoint for inference.
+
+    Args:
+        folder: of the checkpoint.
+        device: where it shall run.
+        dtype: of its weights in memory; default float32, since bf16 weights compute best in it on a CPU.
+
+    Raises:
+        CheckpointError: the folder is not sound, or config and weights do not fit each other.
+    """
+    import torch
+    from huggingface_hub.errors import StrictDataclassError
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    from mor_core.accounting import parameter_count
+    from mor_core.config import MoRConfig
+    from mor_core.model import MoRForCausalLM
+    from mor_core.tokenizer import load_tokenizer
+
+    info = describe_checkpoint(folder)
+    try:
+        config = MoRConfig.from_pretrained(folder)
+    except (ValueError, TypeError, StrictDataclassError) as error:
+        reason = error.__cause__ or error
+        raise CheckpointError(f"{folder.name}/config.json is not valid: {reason}") from error
+    stored = sum(_numbers_in(file) for file in _weight_files(folder))
+    needed = parameter_count(config)
+    if stored != needed:
+        raise CheckpointError(
+            f"{folder.name}: config.json describes {needed} parameters, the weights hold {stored}; "
+            "the files belong to different models"
+        )
+    model = MoRForCausalLM(config)
+    try:
+        weights: dict[str, Any] = {}
+        for file in _weight_files(folder):
+            weights |= load_file(file)
+        missing, unexpected = model.load_state_dict(weights, strict=False)
+    except (SafetensorError, RuntimeError) as error:
+        raise CheckpointError(f"{folder.name}: the weights do not fit config.json: {error}") from error
+    tied = {"lm_head.weight"} if config.tie_word_embeddings else set()
+    if set(missing) - tied or unexpected:
+        raise CheckpointError(
+            f"{folder.name}: the weights do not fit config.json; missing {sorted(set(missing) - tied)[:3]}, "
+            f"not expected {unexpected[:3]}"
+        )
+    model.tie_weights()
+    model = model.to(device=device, dtype=dtype or torch.float32).eval()
+    try:
+        tokenizer = load_tokenizer(folder)
+    except (ValueError, OSError) as error:
+        raise CheckpointError(f"{folder.name}: the tokenizer cannot be loaded: {error}") from error
+    return LoadedCheckpoint(model, tokenizer, info)
+
+
+def save_checkpoint(
+    folder: Path,
+    model: "MoRForCausalLM",
+    tokenizer: "PreTrainedTokenizerFast",
+    *,
+    files: Mapping[str, str | bytes] | None = None,
+) -> None:
+    """Write weights in bf16, config, tokenizer and papers; an older folder is replaced only by a complete one.
+
+    Args:
+        folder: the checkpoint's place.
+        model: whose weights are stored; it stays as it is.
+        tokenizer: its tokenizer.
+        files: papers to write beside them, by relative name.
+
+    Raises:
+        CheckpointError: the disk is full or the folder cannot be written; the older folder is untouched.
+    """
+    import torch
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        weights = {name: tensor.to(torch.bfloat16) for name, tensor in model.state_dict().items()}
+        if model.config.tie_word_embeddings:
+            del weights["lm_head.weight"]  # the embedding, once more
+        model.save_pretrained(partial, state_dict=weights, max_shard_size=MAX_SHARD_SIZE)
+        tokenizer.save_pretrained(partial)
+        for name, content in (files or {}).items():
+            data = content.encode() if isinstance(content, str) else content
+            (partial / name).write_bytes(data)
+        partial.chmod(0o755)
+        _replace(folder, partial)
+    except Exception as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        # safetensors reports a full disk as an error of its own; whatever failed, nothing was replaced.
+        raise CheckpointError(
+            f"{folder} could not be written: {error}; free space or choose another folder. "
+            "What was there before is untouched"
+        ) from error
+
+
+def _replace(folder: Path, partial: Path) -> None:
+    """Put `partial` in the place of `folder`, which waits aside until that has worked."""
+    if not folder.exists():
+        partial.rename(folder)
+        return
+    aside = folder.with_name(f".{folder.name}-before")
+    shutil.rmtree(aside, ignore_errors=True)
+    folder.rename(aside)
+    try:
+        partial.rename(folder)
+    except OSError:
+        aside.rename(folder)
+        raise
+    shutil.rmtree(aside)
+
+
+def _folders(root: Path) -> list[Path]:
+    if not root.is_dir():
+        return []
+    return sorted(
+        folder
+        for folder in root.iterdir()
+        if not folder.name.startswith(".") and (folder / "config.json").is_file()
+    )
+
+
+def _default(root: Path) -> Path:
+    """Return what the file `default` names, else the only checkpoint there is."""
+    named = root / DEFAULT_NAME
+    folders = _folders(root)
+    if named.is_file():
+        name = named.read_text().strip()
+        for folder in folders:
+            if folder.name == name:
+                return folder
+        raise CheckpointError(f"{named} names {name!r}, which is no checkpoint in {root}")
+    if len(folders) == 1:
+        return folders[0]
+    raise CheckpointError(
+        f"there is no default checkpoint: {root} holds {len(folders)} checkpoints and no file {DEFAULT_NAME}; "
+        "name one, or train one with: mor train recipes/stories-mor3-expert.toml"
+    )
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path.parent.name}/{path.name} cannot be read: {error}") from error
+    if not isinstance(data, dict):
+        raise CheckpointError(f"{path.parent.name}/{path.name} must hold a JSON object")
+    return data
+
+
+def _read_optional(path: Path) -> dict[str, Any]:
+    return _read_json(path) if path.is_file() else {}
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    files = sorted(folder.glob("model*.safetensors"))
+    if not files:
+        raise CheckpointError(
+            f"{folder.name} has no model.safetensors; weights in other formats are not read, "
+            "because a pickle can run code"
+        )
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        listed = set(_read_json(index).get("weight_map", {}).values())
+        missing = sorted(listed - {file.name for file in files})
+        if missing:
+            raise CheckpointError(f"{folder.name} lacks {missing[0]}, which its index names; copy it again")
+    return files
+
+
+def _tensors_of(file: Path) -> dict[str, Any]:
+    """Read the header of a safetensors file: names, types, shapes and places of its tensors."""
+    size = file.stat().st_size
+    where = f"{file.parent.name}/{file.name}"
+    with file.open("rb") as opened:
+        start = opened.read(8)
+        length = struct.unpack("<Q", start)[0] if len(start) == 8 else size + 1
+        if length > min(size - 8, _LARGEST_HEADER):
+            raise CheckpointError(f"{where} is no safetensors file, or it is cut off; copy it again")
+        try:
+            header = json.loads(opened.read(length))
+        except ValueError as error:
+            raise CheckpointError(f"{where} is no safetensors file: its header is not JSON") from error
+    if not isinstance(header, dict):
+        raise CheckpointError(f"{where} is no safetensors file: its header is no JSON object")
+    header.pop("__metadata__", None)
+    return header
+
+
+def _check_weight_file(file: Path) -> None:
+    """Refuse a file whose size is not what its header says, before anything is allocated."""
+    length = struct.unpack("<Q", file.open("rb").read(8))[0] if file.stat().st_size >= 8 else 0
+    tensors = _tensors_of(file)
+    ends = [entry["data_offsets"][1] for entry in tensors.values()]
+    expected = 8 + length + max(ends, default=0)
+    size = file.stat().st_size
+    if size != expected:
+        raise CheckpointError(
+            f"{file.parent.name}/{file.name} has {size} bytes, its header says {expected}; "
+            "the file is cut off or damaged, copy it again"
+        )
+
+
+def _numbers_in(file: Path) -> int:
+    total = 0
+    for entry in _tensors_of(file).values():
+        width = _BYTES_PER_NUMBER.get(entry["dtype"], 1)
+        total += (entry["data_offsets"][1] - entry["data_offsets"][0]) // width
+    return total
+
+
+def _sha256(files: list[Path]) -> str:
+    digest = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as opened:
+            while piece := opened.read(_HASHED_AT_ONCE):
+                digest.update(piece)
+    return digest.hexdigest()

@@ -1,0 +1,39 @@
+"""Shared fixtures: a tokenizer trained on a paragraph, and a checkpoint folder with a small random model."""
+
+import os
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import pytest
+
+STORY = (
+    "Once upon a time there was a little rabbit who lived under an old oak tree. "
+    'Every morning he said to his mother, "May I go to the garden?" and every morning she '
+    'answered, "Stay near the gate, my dear, and come home before the sun is high." '
+    "But the rabbit was bold, and the carrots were sweet, and the gate was not so very far away."
+)
+
+
+@pytest.fixture(scope="session")
+def tiny_tokenizer():
+    from mor_core.tokenizer import train_tokenizer
+
+    return train_tokenizer([STORY], 300, 64)
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tiny_tokenizer, tmp_path_factory):
+    """A folder that holds one checkpoint named `tiny`: 3 recursions, context 64, random weights."""
+    from mor_core.checkpoint import save_checkpoint
+    from tests.models import tiny_model
+
+    root = tmp_path_factory.mktemp("checkpoints")
+    save_checkpoint(root / "tiny", tiny_model(vocab_size=300), tiny_tokenizer)
+    return root / "tiny"
+
+
+@pytest.fixture(scope="session")
+def tiny_loaded(tiny_checkpoint):
+    from mor_core.checkpoint import load_checkpoint
+
+    return load_checkpoint(tiny_checkpoint)
