@@ -1,7 +1,7 @@
 """Finds text, splits it into documents and rates how simple each one reads.
 
-A corpus is a UTF-8 text file with a line `<|endoftext|>` after each document. A Hugging Face data set becomes such a file
-first, so that everything behind this module knows one form. Knows nothing of tokens.
+A corpus is a UTF-8 text file with a line `<|endoftext|>` after each document. A Hugging Face data set becomes
+such a file first, so that everything behind this module knows one form. Knows nothing of tokens.
 """
 
 import importlib
@@ -60,8 +60,13 @@ def read_documents(path: Path) -> list[str]:
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise CorpusError(f"{path} must be UTF-8 text, got byte {error.start} that is not; convert it") from error
-    documents = [part.strip("\n") for part in re.split(f"^{re.escape(DOCUMENT_START)}$", text, flags=re.MULTILINE)]
+        raise CorpusError(
+            f"{path} must be UTF-8 text, got byte {error.start} that is not; convert it"
+        ) from error
+    documents = [
+        part.strip("\n")
+        for part in re.split(f"^{re.escape(DOCUMENT_START)}$", text, flags=re.MULTILINE)
+    ]
     documents = [document for document in documents if document]
     if not documents:
         raise CorpusError(f"{path} holds no text. {_HOW_TO}")

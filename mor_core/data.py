@@ -105,10 +105,15 @@ def _write_tokens(documents: list[str], tokenizer: PreTrainedTokenizerFast, fold
     pieces: list[NDArray[np.uint16]] = []
     for ids in encode_texts(tokenizer, documents):
         pieces += [start, np.array(ids, dtype=_TOKEN_TYPE)]
-    lengths = [len(before) + len(ids) for before, ids in zip(pieces[::2], pieces[1::2], strict=True)]
+    lengths = [
+        len(before) + len(ids) for before, ids in zip(pieces[::2], pieces[1::2], strict=True)
+    ]
     np.save(folder / "tokens.npy", np.concatenate(pieces))
     np.save(folder / "starts.npy", np.concatenate(([0], np.cumsum(lengths))).astype(np.int64))
-    np.save(folder / "grades.npy", np.array([reading_grade(text) for text in documents], dtype=np.float32))
+    np.save(
+        folder / "grades.npy",
+        np.array([reading_grade(text) for text in documents], dtype=np.float32),
+    )
     facts = {"num_text_bytes": sum(len(text.encode()) for text in documents)}
     (folder / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
 

@@ -11,7 +11,8 @@ from torch import nn
 
 from mor_core.accounting import training_flops
 from mor_core.config import MoRConfig
-from mor_core.recipe import OptimiserSection, Recipe
+from mor_core.recipe import Recipe
+from mor_core.recipe_sections import OptimiserSection
 
 _FUSED_ON = ("cpu", "cuda")
 
@@ -53,7 +54,7 @@ class Plan:
 def make_plan(recipe: Recipe) -> Plan:
     """Turn a budget of tokens or FLOPs into whole steps, rounded up.
 
-    Under the top-k rule each sequence gives recursion r the same number of tokens, so the FLOPs of a step are known ahead.
+    Under the top-k rule each sequence gives recursion r the same number of tokens, so a step's FLOPs are known.
     """
     batch = recipe.run.batch_tokens
     if recipe.budget.tokens:

@@ -1,13 +1,18 @@
-"""Says where a checkpoint comes from: code, hardware, versions. Numbers come from the run, never from hands."""
+"""Says where a checkpoint comes from: code, data, hardware, versions, and the sums of the run itself."""
 
 import platform
-import resource
 import subprocess
-import sys
+from collections.abc import Mapping
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
-import torch
+from accelerate.accelerator import Accelerator
+
+from mor_core.hardware import hardware
+from mor_core.recipe import Recipe
+from mor_core.runfiles import RunTotals
 
 _PACKAGES = ("torch", "transformers", "accelerate", "tokenizers", "numpy")
 
@@ -33,34 +38,29 @@ def package_versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}
 
 
-def hardware(device: torch.device) -> str:
-    """Return the processor, and the number of threads on a CPU."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    name = platform.processor() or platform.machine()
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                name = line.partition(":")[2].strip()
-                break
-    except OSError:
-        pass  # not Linux: the platform's own word stays
-    return f"{name}, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
-
-
-def peak_memory_bytes(device: torch.device) -> int:
-    """Return the most memory that this process held: on the GPU, else as resident set."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
-
-
-def multiplies_bf16_natively(device: torch.device) -> bool:
-    """Whether bf16 is faster than float32 here; without the instructions a CPU is many times slower."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    if device.type != "cpu":
-        return False
-    has = torch.cpu.get_capabilities()
-    return bool(has.get("avx512_bf16") or has.get("amx_bf16") or has.get("bf16"))
+def run_provenance(
+    recipe: Recipe,
+    facts: Mapping[str, Any],
+    totals: RunTotals,
+    accelerator: Accelerator,
+    command: str,
+    overrides: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return where the weights come from, as plain data: names of files, not their places on this machine."""
+    data = recipe.data
+    return {
+        "name": recipe.run.name,
+        "title": recipe.run.title,
+        "command": command,
+        "overrides": dict(overrides),
+        "data": data.train or data.hugging_face,
+        "validation_data": data.valid or data.valid_split,
+        **{name: value for name, value in facts.items() if name != "recipe"},
+        "seed": recipe.run.seed,
+        **asdict(totals),
+        "hardware": hardware(accelerator.device),
+        "num_processes": accelerator.num_processes,
+        "precision": "bf16" if accelerator.mixed_precision == "bf16" else "fp32",
+        "compiled": recipe.run.compile,
+        "versions": package_versions(),
+    }

@@ -4,16 +4,12 @@ Knows nothing of tensors. Every section is a frozen dataclass; its fields are th
 """
 
 import dataclasses
-import difflib
 import json
-import math
 import tomllib
-import types
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from huggingface_hub.errors import (
     StrictDataclassClassValidationError,
@@ -21,106 +17,16 @@ from huggingface_hub.errors import (
 )
 
 from mor_core.config import MoRConfig
-
-
-class RecipeError(ValueError):
-    """A recipe that cannot be followed: section and field, rule, value, remedy."""
-
-
-@dataclass(frozen=True)
-class DataSection:
-    """What to read.
-
-    Attributes:
-        train: text file in the data folder, `<|endoftext|>` on a line of its own between documents.
-        valid: the same, held out; empty for no validation.
-        hugging_face: a data set to stream instead of the two files, such as `roneneldan/TinyStories`.
-        text_column: its column.
-        train_split: its split to train on.
-        valid_split: its split to validate on; empty for no validation.
-        max_documents: rows to take of the training split; 0 for all.
-        final_documents: what the learning-rate decay reads: `all` documents, or the `simple` ones.
-        final_share: the simple ones are those of the lowest reading grades that hold this share of the tokens.
-    """
-
-    train: str = ""
-    valid: str = ""
-    hugging_face: str = ""
-    text_column: str = "text"
-    train_split: str = "train"
-    valid_split: str = "validation"
-    max_documents: int = 0
-    final_documents: Literal["all", "simple"] = "all"
-    final_share: float = 0.3
-
-
-@dataclass(frozen=True)
-class OptimiserSection:
-    """AdamW; the decay applies to matrices, not to norms. Source of the defaults: arXiv 2507.10524, Appendix B."""
-
-    learning_rate: float = 3e-3
-    beta1: float = 0.9
-    beta2: float = 0.95
-    epsilon: float = 1e-8
-    weight_decay: float = 0.1
-    gradient_clip: float = 1.0
-
-
-@dataclass(frozen=True)
-class ScheduleSection:
-    """The learning rate: linear warm-up, plateau, linear decay over the last part.
-
-    Attributes:
-        warmup_tokens: read while the rate rises.
-        decay_fraction: last share of the steps, over which it falls.
-        final_lr_fraction: share of the peak that it falls to.
-    """
-
-    warmup_tokens: int = 500_000
-    decay_fraction: float = 0.2
-    final_lr_fraction: float = 0.02
-
-
-@dataclass(frozen=True)
-class BudgetSection:
-    """When to stop: exactly one of the two is above 0.
-
-    Attributes:
-        tokens: read in training, rounded up to whole steps.
-        flops: training FLOPs, three times the gathered forward pass, rounded up to whole steps.
-    """
-
-    tokens: int = 0
-    flops: float = 0.0
-
-
-@dataclass(frozen=True)
-class RunSection:
-    """How to run.
-
-    Attributes:
-        name: of the run's folder and of the checkpoint.
-        title: a line for the model card.
-        seed: of weights and order.
-        batch_tokens: of one optimiser step, over all processes.
-        micro_batch: sequences of one forward pass of one process.
-        validate_every_steps: 0 for the end only.
-        validation_blocks: blocks of the held-out text that are read each time.
-        save_every_s: seconds between two saved states.
-        precision: `auto` takes bf16 where the hardware multiplies it natively.
-        compile: compile the layers first.
-    """
-
-    name: str = ""
-    title: str = ""
-    seed: int = 0
-    batch_tokens: int = 8192
-    micro_batch: int = 8
-    validate_every_steps: int = 250
-    validation_blocks: int = 64
-    save_every_s: float = 300.0
-    precision: Literal["auto", "bf16", "fp32"] = "auto"
-    compile: bool = False
+from mor_core.recipe_sections import (
+    BudgetSection,
+    DataSection,
+    OptimiserSection,
+    RecipeError,
+    RunSection,
+    ScheduleSection,
+    hint,
+    read_section,
+)
 
 
 @dataclass(frozen=True)
@@ -156,10 +62,17 @@ class Recipe:
 
     def changed_fields(self, other: "Recipe") -> list[str]:
         """List the fields that would make another run of `other`; how often it saves and validates does not."""
-        harmless = {"run.save_every_s", "run.validate_every_steps", "run.validation_blocks", "run.title"}
+        harmless = {
+            "run.save_every_s",
+            "run.validate_every_steps",
+            "run.validation_blocks",
+            "run.title",
+        }
         mine, theirs = _flat(self.as_dict()), _flat(other.as_dict())
         names = sorted(mine.keys() | theirs.keys())
-        return [name for name in names if name not in harmless and mine.get(name) != theirs.get(name)]
+        return [
+            name for name in names if name not in harmless and mine.get(name) != theirs.get(name)
+        ]
 
 
 _SECTIONS: dict[str, type[Any]] = {
@@ -180,7 +93,9 @@ def load_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> Recip
     try:
         sections = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise RecipeError(f"the recipe {path} was not found; see the folder recipes/ for examples") from error
+        raise RecipeError(
+            f"the recipe {path} was not found; see the folder recipes/ for examples"
+        ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path} must be a TOML file: {error}") from error
     for name, value in (overrides or {}).items():
@@ -200,11 +115,11 @@ def parse_recipe(sections: Mapping[str, Any], *, default_name: str = "") -> Reci
     known = ["model", *_SECTIONS]
     for name, section in sections.items():
         if name not in known:
-            raise RecipeError(f"the recipe has no section [{name}]{_hint(name, known)}")
+            raise RecipeError(f"the recipe has no section [{name}]{hint(name, known)}")
         if not isinstance(section, dict):
             raise RecipeError(f"{name} must be a section, written [{name}], got {section!r}")
     parts = {
-        name: _read_section(name, kind, sections.get(name, {})) for name, kind in _SECTIONS.items()
+        name: read_section(name, kind, sections.get(name, {})) for name, kind in _SECTIONS.items()
     }
     if not parts["run"].name:
         parts["run"] = dataclasses.replace(parts["run"], name=default_name)
@@ -219,48 +134,18 @@ def recipe_text(recipe: Recipe) -> str:
     for section, fields in recipe.as_dict().items():
         lines += [f"[{section}]"]
         # A JSON text, number or list of numbers is also TOML.
-        lines += [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in fields.items()]
+        lines += [
+            f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in fields.items()
+        ]
         lines += [""]
     return "\n".join(lines)
 
 
-def _read_section(name: str, kind: type[Any], given: Mapping[str, Any]) -> Any:
-    types_of = typing.get_type_hints(kind)
-    values: dict[str, Any] = {}
-    for key, value in given.items():
-        if key not in types_of:
-            raise RecipeError(f"[{name}] has no field {key!r}{_hint(key, types_of)}")
-        values[key] = _typed(f"[{name}] {key}", types_of[key], value)
-    return kind(**values)
-
-
-def _typed(where: str, wanted: Any, value: Any) -> Any:
-    if typing.get_origin(wanted) is Literal:
-        choices = typing.get_args(wanted)
-        if value not in choices:
-            raise RecipeError(f"{where} must be one of {', '.join(choices)}, got {value!r}")
-        return value
-    assert not isinstance(wanted, types.UnionType), "sections use one type a field"
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if wanted is float and is_number and math.isfinite(value):
-        return float(value)
-    if wanted is int and is_number and float(value).is_integer():
-        return int(value)  # 5e6 is a float in TOML
-    if wanted in (str, bool) and isinstance(value, wanted):
-        return value
-    words = {float: "a finite number", int: "a whole number", str: "a text in quotes", bool: "true or false"}
-    raise RecipeError(f"{where} must be {words[wanted]}, got {value!r}")
-
-
-def _hint(key: str, known: typing.Iterable[str]) -> str:
-    names = list(known)
-    near = difflib.get_close_matches(key, names, n=1)
-    return f"; did you mean {near[0]}?" if near else f"; it has {', '.join(names)}"
-
-
 def _flat(sections: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     return {
-        f"{section}.{key}": value for section, fields in sections.items() for key, value in fields.items()
+        f"{section}.{key}": value
+        for section, fields in sections.items()
+        for key, value in fields.items()
     }
 
 

@@ -1,15 +1,18 @@
 """What a run leaves on disk while it goes: its state, from which it resumes exactly, and its log.
 
-Both survive a kill at any moment and a full disk: a file is complete or it is the one before. Knows nothing of training.
+Both survive a kill at any moment and a full disk: a file is complete or it is the one before.
 """
 
 import json
 import os
-from dataclasses import dataclass
+import pickle
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import IO, Any
 
 import torch
+
+from mor_core.recipe import parse_recipe
 
 STATE_FILE = "state.pt"
 LOG_FILE = "train_log.jsonl"
@@ -20,28 +23,39 @@ class TrainingError(ValueError):
 
 
 @dataclass
-class RunState:
-    """Everything that the next step depends on, and the sums that the provenance tells.
+class RunTotals:
+    """The sums of a run, over all its resumes.
 
     Attributes:
         step: optimiser steps done.
         num_tokens: read in training.
         training_flops: summed over the steps from the actual active counts.
-        elapsed_s: wall-clock seconds of training, summed over resumes.
-        peak_memory_bytes: largest seen, over resumes.
-        num_resumes: times that the run was taken up again.
+        elapsed_s: wall-clock seconds of steps and validations.
+        peak_memory_bytes: largest seen.
+        code_revisions: of the code, one for each start.
+    """
+
+    step: int = 0
+    num_tokens: int = 0
+    training_flops: int = 0
+    elapsed_s: float = 0.0
+    peak_memory_bytes: int = 0
+    code_revisions: list[str] = field(default_factory=list)
+
+
+@dataclass
+class RunState:
+    """Everything that the next step depends on.
+
+    Attributes:
+        totals: sums so far.
         facts: the recipe and the hashes of data and tokenizer, to tell whether a resume would mix two runs.
         model: weights in float32.
-        optimiser: of the optimiser.
+        optimiser: its moments.
         rng: state of torch's generator.
     """
 
-    step: int
-    num_tokens: int
-    training_flops: int
-    elapsed_s: float
-    peak_memory_bytes: int
-    num_resumes: int
+    totals: RunTotals
     facts: dict[str, Any]
     model: dict[str, Any]
     optimiser: dict[str, Any]
@@ -56,18 +70,21 @@ def save_state(folder: Path, state: RunState) -> None:
     """
     path = folder / STATE_FILE
     partial = path.with_suffix(".partial")
+    plain = vars(state) | vars(state.totals)
+    del plain["totals"]
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         with partial.open("wb") as file:
-            torch.save(vars(state), file)
+            torch.save(plain, file)
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
-    # torch reports a failed write as a RuntimeError of its zip writer.
+    # torch reports some failed writes as a RuntimeError of its zip writer.
     except (OSError, RuntimeError) as error:
         partial.unlink(missing_ok=True)
         kept = "the state saved before is kept" if path.is_file() else "no state was saved before"
         raise TrainingError(
-            f"the state of step {state.step} could not be saved to {path} ({error}); {kept}; "
+            f"the state of step {state.totals.step} could not be saved to {path} ({error}); {kept}; "
             "make room on the disk, then resume with --resume"
         ) from error
 
@@ -82,9 +99,30 @@ def load_state(folder: Path) -> RunState | None:
     if not path.is_file():
         return None
     try:
-        return RunState(**torch.load(path, map_location="cpu", weights_only=True))
-    except Exception as error:  # a damaged file fails in as many ways as zip, pickle and torch have
-        raise TrainingError(f"{path} cannot be read ({error}); delete it to begin the run anew") from error
+        plain = torch.load(path, map_location="cpu", weights_only=True)
+        sums = {entry.name: plain[entry.name] for entry in fields(RunTotals) if entry.name in plain}
+        parts = {name: plain[name] for name in ("facts", "model", "optimiser", "rng")}
+        return RunState(totals=RunTotals(**sums), **parts)
+    # A damaged file fails in the ways of zip files, of the pickle that is not run, and of missing keys.
+    except (OSError, RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
+        raise TrainingError(
+            f"{path} cannot be read ({error}); delete it to begin the run anew"
+        ) from error
+
+
+def check_same_run(saved: dict[str, Any], now: dict[str, Any]) -> None:
+    """Refuse to mix two runs: the saved facts must be those of now, but for how often it saves and validates.
+
+    Raises:
+        TrainingError: something else differs.
+    """
+    changed = parse_recipe(saved["recipe"]).changed_fields(parse_recipe(now["recipe"]))
+    changed += [name for name in now if name != "recipe" and now[name] != saved[name]]
+    if changed:
+        raise TrainingError(
+            f"the saved run differs in {', '.join(changed)}; resume with what it began with, "
+            "or give the new run another [run] name"
+        )
 
 
 class TrainingLog:
@@ -96,6 +134,7 @@ class TrainingLog:
         kept = [line for line in read_log(self.path) if line["step"] <= last_step]
         partial = self.path.with_suffix(".partial")
         try:
+            folder.mkdir(parents=True, exist_ok=True)
             partial.write_text("".join(f"{json.dumps(line)}\n" for line in kept), encoding="utf-8")
             partial.replace(self.path)
             self._file: IO[str] = self.path.open("a", encoding="utf-8")

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate.accelerator import Accelerator
 from torch import Tensor
 
 from mor_core.accounting import training_flops

@@ -1,7 +1,7 @@
 """Trains, saves and loads the byte-level BPE tokenizer, and turns text into ids.
 
-Every UTF-8 string survives a round trip. The only special token starts a document; text never contains it: a user who types
-its name gets the ordinary tokens of those characters.
+Every UTF-8 string survives a round trip. The only special token starts a document; text never contains it: a user who
+types its name gets the ordinary tokens of those characters.
 """
 
 from collections.abc import Iterable, Iterator
@@ -14,9 +14,7 @@ DOCUMENT_START = "<|endoftext|>"
 """Starts a document, and so ends the one before it; id 0, the beginning, end and padding token at once."""
 
 # GPT-2's classes of characters, but a run of line breaks is one piece: a paragraph break costs one token.
-_PIECES = (
-    r"'(?:s|t|re|ve|m|ll|d)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\n+|\s+(?!\S)|\s+"
-)
+_PIECES = r"'(?:s|t|re|ve|m|ll|d)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\n+|\s+(?!\S)|\s+"
 _SMALLEST_VOCABULARY = 257  # 256 bytes and the special token
 
 
@@ -77,7 +75,10 @@ def save_tokenizer(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
 
 def encode_text(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
     """Return the ids of text alone: no special token, even where the text spells one."""
-    ids: list[int] = tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
+    # verbose=False: text longer than the context is no mistake here, it is read in windows.
+    ids: list[int] = tokenizer.encode(
+        text, add_special_tokens=False, split_special_tokens=True, verbose=False
+    )
     return ids
 
 
@@ -93,7 +94,9 @@ def encode_texts(
         for text in texts:
             batch.append(text)
             if len(batch) == batch_size:
-                yield from (found.ids for found in core.encode_batch_fast(batch, add_special_tokens=False))
+                yield from (
+                    found.ids for found in core.encode_batch_fast(batch, add_special_tokens=False)
+                )
                 batch = []
         yield from (found.ids for found in core.encode_batch_fast(batch, add_special_tokens=False))
     finally:

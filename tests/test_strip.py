@@ -74,7 +74,11 @@ def test_another_trace_has_another_id() -> None:
     ("routing", "factors", "expected"),
     [
         ({"name": "causal", "thresholds": [0.5]}, None, [None, 0.0, 0.0]),
-        ({"name": "causal", "thresholds": [0.5, 0.9, 0.1]}, None, [None, math.log(9), -math.log(9)]),
+        (
+            {"name": "causal", "thresholds": [0.5, 0.9, 0.1]},
+            None,
+            [None, math.log(9), -math.log(9)],
+        ),
         ({"name": "causal", "thresholds": [0.5]}, [0.8, 0.5, 0.2], [0.0, 0.0, 0.0]),
         ({"name": "fixed", "depth": 2}, None, [None, None, None]),
         ({"name": "top_k"}, None, [None, None, None]),
@@ -90,9 +94,21 @@ def test_threshold_is_shown_only_where_it_decides(
 
 
 @pytest.mark.parametrize("path", sorted(STRIP_FOLDER.glob("*.js")), ids=lambda path: path.name)
-def test_scripts_make_no_markup_from_text_invent_no_numbers_and_ask_no_other_host(path: Path) -> None:
+def test_scripts_make_no_markup_from_text_invent_no_numbers_and_ask_no_other_host(
+    path: Path,
+) -> None:
     source = path.read_text()
-    for banned in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "Math.random", "//cdn", "http:", "https:"):
+    for banned in (
+        "innerHTML",
+        "outerHTML",
+        "insertAdjacentHTML",
+        "document.write",
+        "eval(",
+        "Math.random",
+        "//cdn",
+        "http:",
+        "https:",
+    ):
         assert banned not in source
 
 

@@ -1,0 +1,261 @@
+"""The `mor` command. Reads arguments, calls the library, prints; computes nothing itself.
+
+torch is imported inside the commands that need it: help and errors of usage come at once.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from mor_core.checkpoint import LoadedCheckpoint
+    from mor_core.routing import RoutingRule
+
+app = typer.Typer(
+    help="See a language model decide how much computation each token deserves.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Checkpoint = Annotated[str, typer.Option(help="A folder in checkpoints/, a path, or default.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Routing = Annotated[str, typer.Option(help="causal, top_k, fixed:D or random.")]
+Gate = Annotated[str, typer.Option(help="learned (the token's own) or open (alpha).")]
+Threshold = Annotated[float, typer.Option(help="Score in (0, 1) at which a token goes on.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:0, ...")]
+Dtype = Annotated[str, typer.Option(help="float32, bfloat16 or float16.")]
+
+
+def main() -> None:
+    """Run the command; what a user can cause ends in one line, not in a traceback."""
+    try:
+        app()
+    except (ValueError, OSError) as error:
+        message = getattr(error.__cause__, "args", None) and str(error.__cause__)
+        sys.stderr.write(f"mor: {error if isinstance(error, ValueError) else message or error}\n")
+        sys.exit(1)
+
+
+@app.command()
+def checkpoints(as_json: Json = False) -> None:
+    """List the checkpoints, the default first."""
+    from mor_core.checkpoint import list_checkpoints
+
+    found = list_checkpoints()
+    if as_json:
+        _print_json(
+            [
+                {
+                    "name": info.name,
+                    "sha256": info.sha256,
+                    "num_bytes": info.num_bytes,
+                    "config": info.config,
+                    "provenance": info.provenance,
+                    "default": place == 0,
+                }
+                for place, info in enumerate(found)
+            ]
+        )
+        return
+    if not found:
+        typer.echo("no checkpoints; train one with: mor train recipes/stories-mor3-expert.toml")
+    for place, info in enumerate(found):
+        tokens = info.provenance.get("num_tokens")
+        trained = f", {tokens:,} tokens" if tokens else ""
+        mark = " (default)" if place == 0 else ""
+        typer.echo(f"{info.name}{mark}: {info.num_bytes / 2**20:.1f} MiB, sha256 {info.sha256[:8]}{trained}")
+
+
+@app.command()
+def generate(
+    prompt: Annotated[str, typer.Option(help="The text to continue.")],
+    checkpoint: Checkpoint = "default",
+    max_new_tokens: Annotated[int, typer.Option(min=1)] = 100,
+    seed: int = 0,
+    temperature: Annotated[float, typer.Option(min=0.0, help="0 is greedy.")] = 0.7,
+    top_k: Annotated[int | None, typer.Option(min=1)] = None,
+    threshold: Threshold = 0.5,
+    routing: Routing = "causal",
+    gate: Gate = "learned",
+    trace: Annotated[Path | None, typer.Option(help="Write the run here.")] = None,
+    device: Device = "cpu",
+    dtype: Dtype = "float32",
+    as_json: Json = False,
+) -> None:
+    """Continue a prompt and show each token's recursion depth."""
+    from mor_core.generation import TraceUpdate, collect_trace, generate_with_trace
+    from mor_core.terminal import TokenPrinter
+    from mor_core.tracefile import save_trace, trace_to_dict
+
+    rule = _rule(routing, gate, threshold, seed)
+    loaded = _load(checkpoint, device, dtype)
+    updates = generate_with_trace(
+        loaded,
+        prompt,
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        top_k=top_k,
+        seed=seed,
+        routing=rule,
+    )
+    printer = None if as_json else TokenPrinter(loaded.model.config.num_recursions)
+
+    def shown(update: TraceUpdate) -> TraceUpdate:
+        if printer:
+            printer.show(update.completed)
+            if update.finish_reason and update.newest:
+                printer.show([update.newest])
+        return update
+
+    recorded = collect_trace(shown(update) for update in updates)
+    if printer:
+        printer.summarise(recorded)
+    if trace:
+        save_trace(recorded, trace)
+    if as_json:
+        decoded = (token for token in recorded.tokens if token.phase == "decode" and not token.special)
+        text = b"".join(bytes.fromhex(token.token_bytes) for token in decoded)
+        _print_json({"text": text.decode(errors="replace"), **trace_to_dict(recorded)})
+
+
+@app.command()
+def train(
+    recipe: Annotated[Path, typer.Argument(help="A TOML file, such as those in recipes/.")],
+    resume: Annotated[bool, typer.Option(help="Go on from the saved state.")] = False,
+    data_dir: Annotated[Path | None, typer.Option(help="Folder of the text files; default MOR_DATA.")] = None,
+    output: Annotated[Path | None, typer.Option(help="The checkpoint's folder.")] = None,
+    set_field: Annotated[
+        list[str] | None, typer.Option("--set", help="Replace a field: budget.tokens=100000")
+    ] = None,
+) -> None:
+    """Train a checkpoint by a recipe."""
+    from mor_core.training import train as train_recipe
+
+    overrides: dict[str, Any] = {}
+    for assignment in set_field or []:
+        name, separator, value = assignment.partition("=")
+        if not separator:
+            raise typer.BadParameter(f"--set needs section.field=value, got {assignment!r}")
+        try:
+            overrides[name] = json.loads(value)
+        except ValueError:
+            overrides[name] = value
+    folder = train_recipe(recipe, resume=resume, data_dir=data_dir, output=output, overrides=overrides)
+    typer.echo(f"wrote {folder}; add evaluation, samples and card with: mor report --checkpoint {folder}")
+
+
+@app.command("eval")
+def evaluate(
+    text: Annotated[Path, typer.Option(help="UTF-8, with <|endoftext|> between documents.")],
+    checkpoint: Checkpoint = "default",
+    routing: Routing = "causal",
+    gate: Gate = "learned",
+    threshold: Threshold = 0.5,
+    seed: int = 0,
+    device: Device = "cpu",
+    dtype: Dtype = "float32",
+    as_json: Json = False,
+) -> None:
+    """Measure how well a checkpoint predicts a text, and at what cost."""
+    from mor_core.corpus import read_documents
+    from mor_core.evaluation import evaluate as score
+
+    rule = _rule(routing, gate, threshold, seed)
+    documents = read_documents(text)
+    loaded = _load(checkpoint, device, dtype)
+    figures = score(loaded, documents, rule).as_dict()
+    figures = {"checkpoint": loaded.info.name, "text": text.name, **figures}
+    if as_json:
+        _print_json(figures)
+    else:
+        for name, value in figures.items():
+            typer.echo(f"{name}: {value}")
+
+
+@app.command()
+def report(
+    text: Annotated[Path, typer.Option(help="The held-out text to evaluate on.")],
+    training_text: Annotated[Path, typer.Option(help="To look for verbatim overlaps of samples in.")],
+    checkpoint: Checkpoint = "default",
+    device: Device = "cpu",
+) -> None:
+    """Give a finished checkpoint its evaluation, samples, recorded runs, credits and model card."""
+    from mor_core import report as papers
+
+    loaded = _load(checkpoint, device, "float32")
+    papers.write_evaluation(loaded, text, _say)
+    papers.write_samples(loaded, training_text, _say)
+    papers.record_presets(loaded, _say)
+    papers.copy_credits(loaded.info.path, training_text.parent)
+    papers.write_card(loaded.info.path)
+
+
+@app.command()
+def record(checkpoint: Checkpoint = "default", device: Device = "cpu") -> None:
+    """Record one run of every preset prompt into the checkpoint's traces/."""
+    from mor_core.report import record_presets
+
+    record_presets(_load(checkpoint, device, "float32"), _say)
+
+
+@app.command("app")
+def run_app(
+    host: Annotated[str, typer.Option(help="127.0.0.1 is this machine alone.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8501,
+    device: Annotated[str, typer.Option(help="auto takes a GPU if there is one.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
+) -> None:
+    """Start the app in the browser."""
+    root = Path(__file__).resolve().parent.parent
+    script = root / "app" / "asgi.py"
+    if not script.is_file():
+        raise ValueError(f"the app is not beside the library ({script.parent.name}/ is missing); run mor from a clone")
+    command = [sys.executable, "-m", "streamlit", "run", str(script)]
+    command += ["--server.address", host, "--server.port", str(port)]
+    os.chdir(root)
+    os.environ.update(MOR_DEVICE=device, MOR_DTYPE=dtype)
+    typer.echo(f"MoR Explorer on http://{host}:{port}  (Ctrl-C ends it)")
+    os.execv(sys.executable, command)
+
+
+def _load(name: str, device: str, dtype: str) -> "LoadedCheckpoint":
+    import torch
+
+    from mor_core.checkpoint import load_checkpoint, resolve_checkpoint
+
+    known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if dtype not in known:
+        raise typer.BadParameter(f"dtype must be {', '.join(known)}, got {dtype!r}")
+    folder = resolve_checkpoint(name)
+    try:
+        place = torch.device(device)
+    except RuntimeError as error:
+        raise typer.BadParameter(f"device must be cpu, cuda or cuda:N, got {device!r}") from error
+    if place.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device cuda was asked for, but this machine has no usable GPU; use --device cpu")
+    return load_checkpoint(folder, device=place, dtype=known[dtype])
+
+
+def _rule(routing: str, gate: str, threshold: float, seed: int) -> "RoutingRule":
+    from mor_core.routing import RoutingRule
+
+    if gate not in ("learned", "open"):
+        raise typer.BadParameter(f"gate must be learned or open, got {gate!r}")
+    return RoutingRule.parse(routing, gate=gate, threshold=threshold, seed=seed)  # type: ignore[arg-type]
+
+
+def _say(line: str) -> None:
+    typer.echo(line, err=True)
+
+
+def _print_json(data: Any) -> None:
+    typer.echo(json.dumps(data, ensure_ascii=False))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""What this machine is and multiplies fast, how much memory a process took, and Accelerate started on it."""
+
+import platform
+import resource
+import sys
+from pathlib import Path
+
+import torch
+from accelerate.accelerator import Accelerator
+from accelerate.state import PartialState
+
+from mor_core.recipe import Recipe
+from mor_core.runfiles import TrainingError
+
+
+def hardware(device: torch.device) -> str:
+    """Return the processor, and the number of threads on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    name = platform.processor() or platform.machine()
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                name = line.partition(":")[2].strip()
+                break
+    except OSError:
+        pass  # not Linux: the platform's own word stays
+    return f"{name}, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """Return the most memory that this process held: on the GPU, else as resident set."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def multiplies_bf16_natively(device: torch.device) -> bool:
+    """Whether bf16 is faster than float32 here; without the instructions a CPU is many times slower."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type != "cpu":
+        return False
+    has = torch.cpu.get_capabilities()
+    return bool(has.get("avx512_bf16") or has.get("amx_bf16") or has.get("bf16"))
+
+
+def start_accelerator(recipe: Recipe) -> Accelerator:
+    """Start Accelerate with the recipe's precision and accumulation.
+
+    Raises:
+        TrainingError: the batch does not divide among the processes.
+    """
+    probe = PartialState()
+    num_processes: int = probe.num_processes
+    device: torch.device = probe.device
+    sequences = recipe.run.batch_tokens // recipe.config().max_position_embeddings
+    at_once = recipe.run.micro_batch * num_processes
+    if sequences % at_once:
+        raise TrainingError(
+            "[run] batch_tokens must be a multiple of micro_batch x context x processes, got "
+            f"{sequences} sequences for {num_processes} processes of {recipe.run.micro_batch}; "
+            "change micro_batch"
+        )
+    precision = recipe.run.precision
+    if precision == "auto":
+        precision = "bf16" if multiplies_bf16_natively(device) else "fp32"
+    return Accelerator(
+        mixed_precision="bf16" if precision == "bf16" else "no",
+        gradient_accumulation_steps=sequences // at_once,
+    )

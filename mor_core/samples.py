@@ -1,0 +1,65 @@
+"""Samples that nobody selected: fixed prompts and seeds, each with its longest verbatim overlap with the training text."""
+
+from collections.abc import Callable
+from typing import Any
+
+from mor_core.checkpoint import LoadedCheckpoint
+from mor_core.generation import collect_trace, generate_with_trace
+from mor_core.presets import PRESETS
+
+NUM_SAMPLES = 20
+TEMPERATURE = 0.7
+NEW_TOKENS = 160
+
+
+def make_samples(
+    loaded: LoadedCheckpoint,
+    training_text: str,
+    *,
+    on_progress: Callable[[float], None] = lambda share: None,
+) -> dict[str, Any]:
+    """Generate `NUM_SAMPLES` continuations of the presets, in turn, with seeds 0, 1, 2, ...
+
+    Returns:
+        The settings and the samples as plain data.
+    """
+    samples = []
+    for seed in range(NUM_SAMPLES):
+        prompt = PRESETS[seed % len(PRESETS)].prompt
+        trace = collect_trace(
+            generate_with_trace(
+                loaded, prompt, max_new_tokens=NEW_TOKENS, temperature=TEMPERATURE, seed=seed
+            )
+        )
+        decoded = [token for token in trace.tokens if token.phase == "decode" and not token.special]
+        text = b"".join(bytes.fromhex(token.token_bytes) for token in decoded).decode(
+            errors="replace"
+        )
+        overlap = longest_overlap(text, training_text)
+        samples.append(
+            {
+                "prompt": prompt,
+                "seed": seed,
+                "text": text,
+                "finish_reason": trace.header.finish_reason,
+                "depth_histogram": trace.depth_histogram("decode"),
+                "longest_overlap": {"num_words": len(overlap.split()), "text": overlap},
+            }
+        )
+        on_progress((seed + 1) / NUM_SAMPLES)
+    return {"temperature": TEMPERATURE, "max_new_tokens": NEW_TOKENS, "samples": samples}
+
+
+def longest_overlap(text: str, source: str) -> str:
+    """Return the longest run of whole words of `text` that stands word for word in `source`."""
+    words = text.split(" ")
+    best, first, last = "", 0, 1
+    while last <= len(words):
+        run = " ".join(words[first:last])
+        if run in source:
+            best = max(best, run, key=lambda found: len(found.split()))
+            last += 1
+        else:
+            first += 1
+            last = max(last, first + 1)
+    return best
