@@ -4,6 +4,7 @@ import platform
 import resource
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate.accelerator import Accelerator
@@ -52,7 +53,7 @@ def start_accelerator(recipe: Recipe) -> Accelerator:
     Raises:
         TrainingError: the batch does not divide among the processes.
     """
-    probe = PartialState()
+    probe: Any = PartialState()  # its attributes are typed as possibly missing
     num_processes: int = probe.num_processes
     device: torch.device = probe.device
     sequences = recipe.run.batch_tokens // recipe.config().max_position_embeddings
