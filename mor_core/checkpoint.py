@@ -1,7 +1,7 @@
 """Checkpoint folders: found by name, checked before anything is allocated, loaded, and written whole or not at all.
 
-A folder holds config.json, the weights as safetensors, the tokenizer, and papers: recipe, log, provenance, evaluation, samples, traces,
-model card. No pickle is read and no code of a folder is run.
+A folder holds config.json, the weights as safetensors, the tokenizer, and papers: recipe, log,
+provenance, evaluation, samples, traces, model card. No pickle is read and no code of a folder is run.
 """
 
 import hashlib
@@ -66,7 +66,7 @@ class LoadedCheckpoint:
 
 
 def checkpoint_root() -> Path:
-    """Return the folder of checkpoints: MOR_CHECKPOINTS, else `checkpoints/` of the project or the working directory."""
+    """Return the folder of checkpoints: MOR_CHECKPOINTS, else the project's, else the working directory's."""
     named = os.environ.get(ROOT_VARIABLE)
     if named:
         return Path(named)
@@ -160,7 +160,7 @@ def load_checkpoint(
 
     info = describe_checkpoint(folder)
     try:
-        config = MoRConfig.from_pretrained(folder)
+        config: MoRConfig = MoRConfig.from_pretrained(folder)
     except (ValueError, TypeError, StrictDataclassError) as error:
         reason = error.__cause__ or error
         raise CheckpointError(f"{folder.name}/config.json is not valid: {reason}") from error
@@ -178,7 +178,9 @@ def load_checkpoint(
             weights |= load_file(file)
         missing, unexpected = model.load_state_dict(weights, strict=False)
     except (SafetensorError, RuntimeError) as error:
-        raise CheckpointError(f"{folder.name}: the weights do not fit config.json: {error}") from error
+        raise CheckpointError(
+            f"{folder.name}: the weights do not fit config.json: {error}"
+        ) from error
     tied = {"lm_head.weight"} if config.tie_word_embeddings else set()
     if set(missing) - tied or unexpected:
         raise CheckpointError(
@@ -186,7 +188,8 @@ def load_checkpoint(
             f"not expected {unexpected[:3]}"
         )
     model.tie_weights()
-    model = model.to(device=device, dtype=dtype or torch.float32).eval()
+    # transformers wraps `to` in a way that hides its signature.
+    model = model.to(device=device, dtype=dtype or torch.float32).eval()  # type: ignore[call-arg]
     try:
         tokenizer = load_tokenizer(folder)
     except (ValueError, OSError) as error:
@@ -306,7 +309,9 @@ def _weight_files(folder: Path) -> list[Path]:
         listed = set(_read_json(index).get("weight_map", {}).values())
         missing = sorted(listed - {file.name for file in files})
         if missing:
-            raise CheckpointError(f"{folder.name} lacks {missing[0]}, which its index names; copy it again")
+            raise CheckpointError(
+                f"{folder.name} lacks {missing[0]}, which its index names; copy it again"
+            )
     return files
 
 
@@ -318,11 +323,15 @@ def _tensors_of(file: Path) -> dict[str, Any]:
         start = opened.read(8)
         length = struct.unpack("<Q", start)[0] if len(start) == 8 else size + 1
         if length > min(size - 8, _LARGEST_HEADER):
-            raise CheckpointError(f"{where} is no safetensors file, or it is cut off; copy it again")
+            raise CheckpointError(
+                f"{where} is no safetensors file, or it is cut off; copy it again"
+            )
         try:
             header = json.loads(opened.read(length))
         except ValueError as error:
-            raise CheckpointError(f"{where} is no safetensors file: its header is not JSON") from error
+            raise CheckpointError(
+                f"{where} is no safetensors file: its header is not JSON"
+            ) from error
     if not isinstance(header, dict):
         raise CheckpointError(f"{where} is no safetensors file: its header is no JSON object")
     header.pop("__metadata__", None)

@@ -68,11 +68,13 @@ def checkpoints(as_json: Json = False) -> None:
         tokens = info.provenance.get("num_tokens")
         trained = f", {tokens:,} tokens" if tokens else ""
         mark = " (default)" if place == 0 else ""
-        typer.echo(f"{info.name}{mark}: {info.num_bytes / 2**20:.1f} MiB, sha256 {info.sha256[:8]}{trained}")
+        typer.echo(
+            f"{info.name}{mark}: {info.num_bytes / 2**20:.1f} MiB, sha256 {info.sha256[:8]}{trained}"
+        )
 
 
 @app.command()
-def generate(
+def generate(  # noqa: PLR0913 - one argument an option
     prompt: Annotated[str, typer.Option(help="The text to continue.")],
     checkpoint: Checkpoint = "default",
     max_new_tokens: Annotated[int, typer.Option(min=1)] = 100,
@@ -118,7 +120,9 @@ def generate(
     if trace:
         save_trace(recorded, trace)
     if as_json:
-        decoded = (token for token in recorded.tokens if token.phase == "decode" and not token.special)
+        decoded = (
+            token for token in recorded.tokens if token.phase == "decode" and not token.special
+        )
         text = b"".join(bytes.fromhex(token.token_bytes) for token in decoded)
         _print_json({"text": text.decode(errors="replace"), **trace_to_dict(recorded)})
 
@@ -127,7 +131,9 @@ def generate(
 def train(
     recipe: Annotated[Path, typer.Argument(help="A TOML file, such as those in recipes/.")],
     resume: Annotated[bool, typer.Option(help="Go on from the saved state.")] = False,
-    data_dir: Annotated[Path | None, typer.Option(help="Folder of the text files; default MOR_DATA.")] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Folder of the text files; default MOR_DATA.")
+    ] = None,
     output: Annotated[Path | None, typer.Option(help="The checkpoint's folder.")] = None,
     set_field: Annotated[
         list[str] | None, typer.Option("--set", help="Replace a field: budget.tokens=100000")
@@ -145,8 +151,12 @@ def train(
             overrides[name] = json.loads(value)
         except ValueError:
             overrides[name] = value
-    folder = train_recipe(recipe, resume=resume, data_dir=data_dir, output=output, overrides=overrides)
-    typer.echo(f"wrote {folder}; add evaluation, samples and card with: mor report --checkpoint {folder}")
+    folder = train_recipe(
+        recipe, resume=resume, data_dir=data_dir, output=output, overrides=overrides
+    )
+    typer.echo(
+        f"wrote {folder}; add evaluation, samples and card with: mor report --checkpoint {folder}"
+    )
 
 
 @app.command("eval")
@@ -180,7 +190,9 @@ def evaluate(
 @app.command()
 def report(
     text: Annotated[Path, typer.Option(help="The held-out text to evaluate on.")],
-    training_text: Annotated[Path, typer.Option(help="To look for verbatim overlaps of samples in.")],
+    training_text: Annotated[
+        Path, typer.Option(help="To look for verbatim overlaps of samples in.")
+    ],
     checkpoint: Checkpoint = "default",
     device: Device = "cpu",
 ) -> None:
@@ -214,7 +226,9 @@ def run_app(
     root = Path(__file__).resolve().parent.parent
     script = root / "app" / "asgi.py"
     if not script.is_file():
-        raise ValueError(f"the app is not beside the library ({script.parent.name}/ is missing); run mor from a clone")
+        raise ValueError(
+            f"the app is not beside the library ({script.parent.name}/ is missing); run mor from a clone"
+        )
     command = [sys.executable, "-m", "streamlit", "run", str(script)]
     command += ["--server.address", host, "--server.port", str(port)]
     os.chdir(root)
@@ -237,7 +251,9 @@ def _load(name: str, device: str, dtype: str) -> "LoadedCheckpoint":
     except RuntimeError as error:
         raise typer.BadParameter(f"device must be cpu, cuda or cuda:N, got {device!r}") from error
     if place.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device cuda was asked for, but this machine has no usable GPU; use --device cpu")
+        raise ValueError(
+            "device cuda was asked for, but this machine has no usable GPU; use --device cpu"
+        )
     return load_checkpoint(folder, device=place, dtype=known[dtype])
 
 

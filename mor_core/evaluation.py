@@ -1,13 +1,14 @@
 """How well a checkpoint predicts a text under one routing rule, and what that costs.
 
-The protocol is the project's own for every figure that it publishes: each document after one document start, every token scored
-once, windows of the context's length that move half a window, bytes of the document in UTF-8, separators excluded.
+The protocol is the project's own for every figure that it publishes: each document after one document
+start, every token scored once, windows of the context's length that move half a window, bytes of the
+document in UTF-8, separators excluded.
 
 Shapes: B windows at once, S positions, R recursions, V vocabulary.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -108,8 +109,6 @@ def evaluate(
     loaded: LoadedCheckpoint,
     documents: Sequence[str],
     rule: RoutingRule,
-    *,
-    on_progress: Callable[[float], None] = lambda share: None,
 ) -> Evaluation:
     """Score documents under a rule.
 
@@ -117,7 +116,6 @@ def evaluate(
         loaded: model and tokenizer.
         documents: texts without separators.
         rule: who goes how deep.
-        on_progress: is told the share done.
 
     Raises:
         ValueError: there is no document, or the rule does not fit the model.
@@ -141,11 +139,8 @@ def evaluate(
         for number, ids in enumerate(encoded)
         for window in split_windows(len(ids), config.max_position_embeddings)
     ]
-    done = 0
     for batch in _batches(pieces):
         _score(loaded, batch, rule, result)
-        done += len(batch)
-        on_progress(done / len(pieces))
     return result
 
 
@@ -197,11 +192,14 @@ def _score(
 
 
 def _add_agreement(output: MoROutput, result: Evaluation) -> None:
+    assert output.recursion_trace is not None
     steps = output.recursion_trace.steps
     result.agreements = result.agreements or [0] * len(steps)
     result.candidates = result.candidates or [0] * len(steps)
     for index, step in enumerate(steps):
         agrees: Tensor = (step.logits >= 0) == step.chosen
-        counted = torch.ones_like(agrees) if step.candidates.valid is None else step.candidates.valid
+        counted = (
+            torch.ones_like(agrees) if step.candidates.valid is None else step.candidates.valid
+        )
         result.agreements[index] += int((agrees & counted).sum())
         result.candidates[index] += int(counted.sum())

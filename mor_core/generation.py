@@ -1,6 +1,7 @@
 """Generates text and says, token by token, what the model did; or reads a text and says the same.
 
-Yields plain records (`trace.py`), one update a token, and stops cleanly between tokens. The prompt always begins a document.
+Yields plain records (`trace.py`), one update a token, and stops cleanly between tokens. The prompt
+always begins a document.
 
 Shapes: S positions of a call, R recursions, V vocabulary.
 """
@@ -80,7 +81,9 @@ def generate_with_trace(
     if not 0 <= temperature <= 100:
         raise ValueError(f"temperature must lie between 0 (greedy) and 100, got {temperature}")
     if top_k is not None and top_k < 1:
-        raise ValueError(f"top_k must be at least 1, got {top_k}; leave it out to draw from all tokens")
+        raise ValueError(
+            f"top_k must be at least 1, got {top_k}; leave it out to draw from all tokens"
+        )
     ids = _prompt_ids(loaded, prompt)
     sampling = {
         "temperature": temperature,
@@ -109,19 +112,20 @@ def _generate(
         started = time.perf_counter()
         output = recorder.call(fed, cache, use_cache=not recomputes)
         cache = output.past_key_values
+        logits = recorder.last_logits
+        chosen = sampler.choose(logits)
+        latency_s = time.perf_counter() - started
         if pending is None:
             completed = recorder.read_tokens(output, fed, 0)
         else:
             completed = [recorder.complete(pending, output)]
-        logits = recorder.last_logits
-        chosen = sampler.choose(logits)
-        latency_s = time.perf_counter() - started
-        if pending is not None:
-            completed[0].latency_s = latency_s
+            pending.latency_s = latency_s
         position = completed[-1].position + 1
         step = recorder.record_step(output, completed, latency_s)
         if position >= context:
-            yield TraceUpdate(recorder.header, completed, None, step, recorder.finish("context_full"))
+            yield TraceUpdate(
+                recorder.header, completed, None, step, recorder.finish("context_full")
+            )
             return
         pending = recorder.chosen_token(chosen, position, logits)
         reason = None
@@ -155,7 +159,10 @@ def analyse_text(
     """
     rule = routing or RoutingRule.causal()
     rule.check(loaded.model.config)
-    ids = [_document_start(loaded), *encode_text(loaded.tokenizer, _checked(text, MAX_TEXT_CHARACTERS))]
+    ids = [
+        _document_start(loaded),
+        *encode_text(loaded.tokenizer, _checked(text, MAX_TEXT_CHARACTERS)),
+    ]
     recorder = Recorder(loaded, "analyse", rule, {})
     windows = split_windows(len(ids), recorder.config.max_position_embeddings)
     if len(windows) > 1:
@@ -171,11 +178,11 @@ def _analyse(
         fed = ids[window.start : window.end]
         output = recorder.call(fed, None, use_cache=True)
         records = recorder.read_tokens(output, fed, window.start, from_position=window.first_new)
-        step = recorder.record_step(output, records, time.perf_counter() - started, num_fed=len(fed))
-        reason = "length" if window is windows[-1] else "cancelled" if should_stop() else None
-        yield TraceUpdate(
-            recorder.header, records, None, step, reason and recorder.finish(reason)
+        step = recorder.record_step(
+            output, records, time.perf_counter() - started, num_fed=len(fed)
         )
+        reason = "length" if window is windows[-1] else "cancelled" if should_stop() else None
+        yield TraceUpdate(recorder.header, records, None, step, reason and recorder.finish(reason))
         if reason:
             return
 
@@ -241,5 +248,7 @@ def _checked(text: str, longest: int) -> str:
     if not text.strip():
         raise PromptError("the text must not be empty; type at least one word")
     if len(text) > longest:
-        raise PromptError(f"the text must have at most {longest:,} characters, got {len(text):,}; shorten it")
+        raise PromptError(
+            f"the text must have at most {longest:,} characters, got {len(text):,}; shorten it"
+        )
     return text

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from accelerate.accelerator import Accelerator
 from accelerate.state import PartialState
+from accelerate.utils import parse_flag_from_env
 
 from mor_core.recipe import Recipe
 from mor_core.runfiles import TrainingError
@@ -53,7 +54,9 @@ def start_accelerator(recipe: Recipe) -> Accelerator:
     Raises:
         TrainingError: the batch does not divide among the processes.
     """
-    probe: Any = PartialState()  # its attributes are typed as possibly missing
+    # Asked for the CPU, Accelerate joins CPU processes under torchrun; not asked, each would train alone.
+    on_cpu = not torch.accelerator.is_available() or parse_flag_from_env("ACCELERATE_USE_CPU")
+    probe: Any = PartialState(cpu=on_cpu)  # its attributes are typed as possibly missing
     num_processes: int = probe.num_processes
     device: torch.device = probe.device
     sequences = recipe.run.batch_tokens // recipe.config().max_position_embeddings
@@ -68,6 +71,7 @@ def start_accelerator(recipe: Recipe) -> Accelerator:
     if precision == "auto":
         precision = "bf16" if multiplies_bf16_natively(device) else "fp32"
     return Accelerator(
+        cpu=on_cpu,
         mixed_precision="bf16" if precision == "bf16" else "no",
         gradient_accumulation_steps=sequences // at_once,
     )

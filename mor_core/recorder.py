@@ -1,6 +1,7 @@
 """Turns model calls into trace records: one run's header, tokens and steps.
 
-Everything recorded is read from the call's output or from the real cache; nothing is derived from what should have happened.
+Everything recorded is read from the call's output or from the real cache; nothing is derived from what
+should have happened.
 
 Shapes: S positions of a call, R recursions, V vocabulary.
 """
@@ -61,7 +62,10 @@ class Recorder:
     def call(self, ids: list[int], cache: RecursionCache | None, *, use_cache: bool) -> MoROutput:
         """Run tokens through the model after those in the cache; the logits of the last are kept for sampling."""
         fed = torch.tensor([ids], device=self.model.device)
-        output = self.model(fed, past_key_values=cache, use_cache=use_cache, routing=self.rule)
+        output: MoROutput = self.model(
+            fed, past_key_values=cache, use_cache=use_cache, routing=self.rule
+        )
+        assert output.logits is not None
         self.last_logits = output.logits[0, -1].float().cpu()
         return output
 
@@ -71,6 +75,7 @@ class Recorder:
         """Return records of a prefill's tokens, whose first is at position `start`, from `from_position` on."""
         spent = self._spent(output)
         held = self._held_positions(output)
+        assert output.logits is not None
         log_probs = output.logits[0].float().log_softmax(-1).cpu()  # (S, V)
         records = []
         for place in range(from_position - start, len(ids)):
@@ -78,7 +83,9 @@ class Recorder:
             if place > 0:
                 self._describe_choice(record, log_probs[place - 1])
             self._describe_spent(record, spent, place)
-            record.cached_slots = [slot for slot, positions in enumerate(held) if place in positions]
+            record.cached_slots = [
+                slot for slot, positions in enumerate(held) if place in positions
+            ]
             records.append(record)
         return records
 
@@ -96,7 +103,12 @@ class Recorder:
         return record
 
     def record_step(
-        self, output: MoROutput, completed: list[TokenRecord], latency_s: float, *, num_fed: int | None = None
+        self,
+        output: MoROutput,
+        completed: list[TokenRecord],
+        latency_s: float,
+        *,
+        num_fed: int | None = None,
     ) -> StepRecord:
         """Return the record of a call and add it to the header's totals.
 
@@ -106,20 +118,25 @@ class Recorder:
             latency_s: of the call.
             num_fed: tokens that ran; default those it finished, or the whole prefix where nothing is cached.
         """
-        counts = output.recursion_trace.active_counts()[0]
-        cache = output.past_key_values
+        routed, cache = output.recursion_trace, output.past_key_values
+        assert routed is not None
+        counts = routed.active_counts()[0]
         appends = cache is not None and num_fed is None
-        num_tokens = output.recursion_trace.real.num_positions
+        num_tokens = routed.real.num_positions
         past_tokens = self._num_done if appends else 0
         past_counts = self._counts if appends else [0] * len(counts)
         flops = active_flops(
             self.config, num_tokens, counts, past_tokens=past_tokens, past_counts=past_counts
         )
-        self.header.full_depth_flops += dense_flops(self.config, num_tokens, past_tokens=past_tokens)
+        self.header.full_depth_flops += dense_flops(
+            self.config, num_tokens, past_tokens=past_tokens
+        )
         self._counts = [old + new for old, new in zip(past_counts, counts, strict=True)]
         self._num_done = past_tokens + num_tokens
         bytes_per_number = self.model.dtype.itemsize
-        self.header.vanilla_kv_bytes = vanilla_kv_bytes(self.config, self._num_done, bytes_per_number)
+        self.header.vanilla_kv_bytes = vanilla_kv_bytes(
+            self.config, self._num_done, bytes_per_number
+        )
         slots = len(self.header.cache_slots)
         return StepRecord(
             phase=completed[0].phase,
@@ -169,6 +186,7 @@ class Recorder:
     def _spent(self, output: MoROutput) -> _Spent:
         """Bring a call's routing to the host."""
         trace = output.recursion_trace
+        assert trace is not None
         depth = trace.depth()[0].tolist()
         if not self.config.has_router:
             nothing: list[list[float | None]] = [[None] * self.config.num_recursions for _ in depth]
@@ -196,7 +214,7 @@ class Vocabulary:
         tokenizer = loaded.tokenizer
         self._special = set(tokenizer.all_special_ids)
         to_byte = {character: byte for byte, character in bytes_to_unicode().items()}
-        names = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
+        names = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
         self._bytes = [
             name.encode() if token_id in self._special else bytes(to_byte[c] for c in name)
             for token_id, name in enumerate(names)
@@ -215,7 +233,10 @@ class Vocabulary:
 
 
 def _header(
-    loaded: LoadedCheckpoint, kind: Literal["generate", "analyse"], rule: RoutingRule, sampling: dict[str, Any]
+    loaded: LoadedCheckpoint,
+    kind: Literal["generate", "analyse"],
+    rule: RoutingRule,
+    sampling: dict[str, Any],
 ) -> TraceHeader:
     model, config = loaded.model, loaded.model.config
     device = model.device

@@ -186,7 +186,9 @@ def _quality(evaluation: dict[str, Any]) -> str:
         for depth, count in enumerate(causal["depth_histogram"], start=1)
     )
     lines += ["", f"Under the causal rule: {shares}."]
-    lines.append("`top_k` sees later tokens, as in training: it is a control, not a way to generate.")
+    lines.append(
+        "`top_k` sees later tokens, as in training: it is a control, not a way to generate."
+    )
     return "\n".join(lines)
 
 
@@ -222,8 +224,8 @@ def _limits() -> str:
             "Router depth is where this training run spent computation. It is no proof that a token is difficult.",
             "",
             "Weights: MIT. The training text is in the public domain in the USA (Project Gutenberg, Standard Ebooks), "
-            "CC BY (African Storybook, Pratham Books, Book Dash) or MIT (TinyFabulist). Titles and authors of the CC BY "
-            "stories are in `ATTRIBUTION.tsv`, all sources in `SOURCES.tsv`. The stories were cut to their prose and "
+            "CC BY (African Storybook, Pratham Books, Book Dash) or MIT (TinyFabulist). Titles and authors of the "
+            "CC BY stories are in `ATTRIBUTION.tsv`, all sources in `SOURCES.tsv`. The stories were cut to their prose and "
             "their quotation marks, dashes and spaces made alike.",
         ]
     )

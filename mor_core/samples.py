@@ -1,4 +1,4 @@
-"""Samples that nobody selected: fixed prompts and seeds, each with its longest verbatim overlap with the training text."""
+"""Samples that nobody selected: fixed prompts and seeds, each with its longest overlap with the training text."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +16,7 @@ def make_samples(
     loaded: LoadedCheckpoint,
     training_text: str,
     *,
-    on_progress: Callable[[float], None] = lambda share: None,
+    on_progress: Callable[[float], None],
 ) -> dict[str, Any]:
     """Generate `NUM_SAMPLES` continuations of the presets, in turn, with seeds 0, 1, 2, ...
 

@@ -9,7 +9,9 @@ from mor_core.trace import TokenRecord, Trace
 
 _DIGITS = "₀₁₂₃₄₅₆₇₈₉"
 _COLOURS = ("#443983", "#31688e", "#21918c", "#35b779", "#90d743", "#fde725")  # viridis
-_CONTROL = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\n\t"} | {127: "\u2421"}
+_CONTROL = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\n\t"} | {
+    127: "\u2421"
+}
 
 
 class TokenPrinter:

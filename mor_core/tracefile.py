@@ -6,10 +6,8 @@ Imports no torch. What is not a trace is refused with the place and the rule, wh
 import gzip
 import json
 import math
-
 import tempfile
 import zlib
-
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -58,7 +56,9 @@ def save_trace(trace: Trace, path: Path) -> None:
 
 def pack_trace(trace: Trace) -> bytes:
     """Return the bytes of a trace file, the same for the same trace."""
-    text = json.dumps(trace_to_dict(trace), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    text = json.dumps(
+        trace_to_dict(trace), ensure_ascii=False, allow_nan=False, separators=(",", ":")
+    )
     return gzip.compress(text.encode(), compresslevel=6, mtime=0)
 
 
@@ -78,16 +78,19 @@ def trace_to_dict(trace: Trace) -> dict[str, Any]:
     }
 
 
-def load_trace(source: Path | bytes) -> Trace:
+def load_trace(source: Path | str | bytes) -> Trace:
     """Read a trace from a file or from its bytes.
 
     Raises:
         TraceError: unreadable, damaged, too large, or not what the schema says.
     """
-    try:
-        packed = source if isinstance(source, bytes) else Path(source).read_bytes()
-    except OSError as error:
-        raise TraceError(f"{source} could not be read: {error.strerror or error}") from error
+    if isinstance(source, bytes):
+        packed = source
+    else:
+        try:
+            packed = Path(source).read_bytes()
+        except OSError as error:
+            raise TraceError(f"{source} could not be read: {error.strerror or error}") from error
     text = _unpack(packed)
     try:
         data = json.loads(text, parse_constant=_refuse_constant)
@@ -127,7 +130,9 @@ def _unpack(packed: bytes) -> bytes:
     except zlib.error as error:
         raise TraceError("this is no trace: a trace file is gzip-compressed JSON") from error
     if len(text) > MAX_TRACE_BYTES:
-        raise TraceError(f"a trace must unpack to at most {MAX_TRACE_BYTES} bytes; this one is larger")
+        raise TraceError(
+            f"a trace must unpack to at most {MAX_TRACE_BYTES} bytes; this one is larger"
+        )
     if not unpacker.eof:
         raise TraceError("the trace file is cut off; copy or download it again")
     return text
@@ -146,7 +151,7 @@ def _expect(value: Any, kind: type | tuple[type, ...], where: str) -> Any:
     return value
 
 
-def _fill(record: type, data: dict[str, Any], where: str) -> Any:
+def _fill(record: type[Any], data: dict[str, Any], where: str) -> Any:
     known = _FIELDS[record]
     if data.keys() != known:
         missing, extra = sorted(known - data.keys()), sorted(data.keys() - known)
@@ -154,7 +159,7 @@ def _fill(record: type, data: dict[str, Any], where: str) -> Any:
     return record(**data)
 
 
-_FIELDS = {
+_FIELDS: dict[type[Any], set[str]] = {
     record: {entry.name for entry in fields(record)}
     for record in (TraceHeader, CacheSlot, TokenRecord, Alternative, StepRecord)
 }
@@ -162,7 +167,16 @@ _FIELDS = {
 
 def _header(data: dict[str, Any]) -> TraceHeader:
     header: TraceHeader = _fill(TraceHeader, data, "header")
-    for name in ("checkpoint", "checkpoint_sha256", "kv_strategy", "device", "dtype", "created", "title", "note"):
+    for name in (
+        "checkpoint",
+        "checkpoint_sha256",
+        "kv_strategy",
+        "device",
+        "dtype",
+        "created",
+        "title",
+        "note",
+    ):
         _expect(getattr(header, name), str, f"header.{name}")
     for name in ("num_recursions", "kv_bytes_per_entry", "full_depth_flops", "vanilla_kv_bytes"):
         if _expect(getattr(header, name), int, f"header.{name}") < 0:
@@ -176,7 +190,11 @@ def _header(data: dict[str, Any]) -> TraceHeader:
     _expect(header.finish_reason, (str, type(None)), "header.finish_reason")
     slots = _expect(header.cache_slots, list, "header.cache_slots")
     header.cache_slots = [
-        _fill(CacheSlot, _expect(slot, dict, f"header.cache_slots[{place}]"), f"header.cache_slots[{place}]")
+        _fill(
+            CacheSlot,
+            _expect(slot, dict, f"header.cache_slots[{place}]"),
+            f"header.cache_slots[{place}]",
+        )
         for place, slot in enumerate(slots)
     ]
     for place, window in enumerate(_expect(header.windows, list, "header.windows")):
@@ -190,11 +208,19 @@ def _token(data: Any, place: int, header: TraceHeader) -> TokenRecord:
     token: TokenRecord = _fill(TokenRecord, _expect(data, dict, where), where)
     if token.position != place or isinstance(token.position, bool):
         raise TraceError(f"{where}.position must be {place}, got {token.position!r}")
-    _check(_is_count(token.token_id), f"{where}.token_id must be a vocabulary index", token.token_id)
+    _check(
+        _is_count(token.token_id), f"{where}.token_id must be a vocabulary index", token.token_id
+    )
     _check(isinstance(token.text, str), f"{where}.text must be text", token.text)
     _check(isinstance(token.special, bool), f"{where}.special must be true or false", token.special)
-    _check(_is_hex(token.token_bytes), f"{where}.token_bytes must be hexadecimal", token.token_bytes)
-    _check(token.phase in ("prefill", "decode"), f"{where}.phase must be prefill or decode", token.phase)
+    _check(
+        _is_hex(token.token_bytes), f"{where}.token_bytes must be hexadecimal", token.token_bytes
+    )
+    _check(
+        token.phase in ("prefill", "decode"),
+        f"{where}.phase must be prefill or decode",
+        token.phase,
+    )
     depth = token.recursion_depth
     _check(
         depth is None or (_is_count(depth) and depth <= header.num_recursions),
@@ -211,7 +237,8 @@ def _token(data: Any, place: int, header: TraceHeader) -> TokenRecord:
         )
     slots = token.cached_slots
     _check(
-        isinstance(slots, list) and all(_is_count(slot) and slot < len(header.cache_slots) for slot in slots),
+        isinstance(slots, list)
+        and all(_is_count(slot) and slot < len(header.cache_slots) for slot in slots),
         f"{where}.cached_slots must be indices below {len(header.cache_slots)}",
         slots,
     )
@@ -225,7 +252,11 @@ def _token(data: Any, place: int, header: TraceHeader) -> TokenRecord:
 
 def _alternative(data: Any, where: str) -> Alternative:
     choice: Alternative = _fill(Alternative, _expect(data, dict, where), where)
-    right = _is_count(choice.token_id) and isinstance(choice.text, str) and _is_number(choice.probability)
+    right = (
+        _is_count(choice.token_id)
+        and isinstance(choice.text, str)
+        and _is_number(choice.probability)
+    )
     _check(right, f"{where} must hold token_id, text and probability", data)
     return choice
 
@@ -233,7 +264,9 @@ def _alternative(data: Any, where: str) -> Alternative:
 def _step(data: Any, place: int, header: TraceHeader) -> StepRecord:
     where = f"steps[{place}]"
     step: StepRecord = _fill(StepRecord, _expect(data, dict, where), where)
-    _check(step.phase in ("prefill", "decode"), f"{where}.phase must be prefill or decode", step.phase)
+    _check(
+        step.phase in ("prefill", "decode"), f"{where}.phase must be prefill or decode", step.phase
+    )
     for name in ("first_position", "num_tokens", "active_flops"):
         value = getattr(step, name)
         _check(_is_count(value), f"{where}.{name} must be a count", value)
@@ -241,7 +274,11 @@ def _step(data: Any, place: int, header: TraceHeader) -> StepRecord:
     for name in ("cache_entries", "cache_bytes"):
         values = getattr(step, name)
         right = isinstance(values, list) and len(values) == len(header.cache_slots)
-        _check(right and all(map(_is_count, values)), f"{where}.{name} must be one count a slot", values)
+        _check(
+            right and all(map(_is_count, values)),
+            f"{where}.{name} must be one count a slot",
+            values,
+        )
     return step
 
 
@@ -270,5 +307,3 @@ def _is_hex(value: Any) -> bool:
     except ValueError:
         return False
     return True
-
-
