@@ -1,0 +1,67 @@
+"""What every chart of the app is: a figure, a finding in words, and the same numbers as a table.
+
+Holds the settings that all figures share. Knows neither Streamlit nor what is drawn.
+"""
+
+import html
+from dataclasses import dataclass
+
+import pandas as pd
+import plotly.graph_objects as go
+
+ROW_HEIGHT = 26
+AXIS_HEIGHT = 46
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A figure and its twins.
+
+    Attributes:
+        figure: to look at.
+        finding: what it shows, as a sentence; the text alternative.
+        table: the same numbers.
+    """
+
+    figure: go.Figure
+    finding: str
+    table: pd.DataFrame
+
+
+def new_figure(height: int, **layout: object) -> go.Figure:
+    """Return an empty figure with the shared look; colours of text and lines come from the page's theme."""
+    figure = go.Figure()
+    # Without a template of its own a figure takes the one that Streamlit sets for the process.
+    figure.update_layout(
+        template="none",
+        height=height,
+        margin={"l": 8, "r": 8, "t": 8, "b": 8, "autoexpand": True},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        hoverlabel={"align": "left"},
+        legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0, "xanchor": "left", "title": {"text": ""}},
+        bargap=0.3,
+    )
+    figure.update_xaxes(automargin=True, zeroline=False)
+    figure.update_yaxes(automargin=True, zeroline=False)
+    figure.update_layout(**layout)
+    return figure
+
+
+def hover_text(text: str) -> str:
+    """Escape what Plotly would read as markup."""
+    return html.escape(text, quote=False)
+
+
+def ordinal_scale(colours: list[str]) -> list[tuple[float, str]]:
+    """Return a colour scale with hard edges: value i (1-based) has colour i within `zmin=0.5, zmax=len + 0.5`."""
+    steps = len(colours)
+    scale = []
+    for index, colour in enumerate(colours):
+        scale += [(index / steps, colour), ((index + 1) / steps, colour)]
+    return scale
+
+
+def rows_height(num_rows: int, *, row: int = ROW_HEIGHT, extra: int = AXIS_HEIGHT) -> int:
+    """Return the height of a figure with so many rows, in pixels."""
+    return num_rows * row + extra

@@ -1,0 +1,89 @@
+"""What kind of token it is, told by its spelling alone.
+
+No tagger: a word that belongs to two classes ("her", "that") is counted where it stands in the lists below, so
+the classes are good for seeing a pattern and not for grammar.
+"""
+
+import re
+from collections.abc import Sequence
+
+from mor_core.trace import TokenRecord
+
+SPECIAL = "special token"
+LINE_BREAK = "line break or space"
+PUNCTUATION = "punctuation"
+NUMBER = "number"
+PART = "part of a word"
+BYTES = "part of a character"
+NAME = "capitalised word"
+OTHER = "other word"
+
+_CLOSED = {
+    "determiner": "a an the this that these those some any no every each all both many much few several another",
+    "pronoun": "i me my mine myself you your yours yourself he him his himself she her hers herself it its itself we us "
+    "our ours ourselves they them their theirs themselves who whom whose which what one someone something nothing "
+    "everything everyone nobody anybody anything",
+    "preposition": "of in to for with on at from by about as into like through after over between out against during "
+    "without before under around among up down off near behind above across along upon beside towards toward",
+    "conjunction": "and or but nor so yet if because than while when where until though although since whether",
+    "auxiliary": "be am is are was were been being have has had having do does did will would can could may might shall "
+    "should must 's 're 've 'll 'd 'm 't not",
+}
+_CLASS_OF = {word: name for name, words in _CLOSED.items() for word in words.split()}
+CLASSES = (
+    *_CLOSED,
+    OTHER,
+    NAME,
+    PART,
+    NUMBER,
+    PUNCTUATION,
+    LINE_BREAK,
+    BYTES,
+    SPECIAL,
+)
+_SENTENCE_END = re.compile(r"[.!?\n:][\"']?\s*$")
+
+
+def token_classes(tokens: Sequence[TokenRecord]) -> list[str]:
+    """Return one of `CLASSES` for each token of a run."""
+    begins = [_begins_word(tokens, place) for place in range(len(tokens))]
+    classes = []
+    before = ""
+    for place, token in enumerate(tokens):
+        is_cut = place + 1 < len(tokens) and _is_letter_part(tokens[place + 1]) and not begins[place + 1]
+        starts_sentence = not before.strip() or bool(_SENTENCE_END.search(before))
+        classes.append(_class_of(token, whole=begins[place] and not is_cut, first=starts_sentence))
+        before = "" if token.special else (before + token.text)[-8:]
+    return classes
+
+
+def _class_of(token: TokenRecord, *, whole: bool, first: bool) -> str:
+    word = token.text.strip()
+    if token.special:
+        return SPECIAL
+    if "\ufffd" in token.text:
+        return BYTES
+    if not word:
+        return LINE_BREAK
+    if not any(map(str.isalnum, word)):
+        return PUNCTUATION
+    if any(map(str.isdigit, word)):
+        return NUMBER
+    if word.lower() in _CLASS_OF and (whole or word.startswith("'")):
+        return _CLASS_OF[word.lower()]
+    if not whole:
+        return PART
+    return NAME if word[0].isupper() and not first else OTHER
+
+
+def _is_letter_part(token: TokenRecord) -> bool:
+    """Whether the token goes on with letters where the one before ended."""
+    return not token.special and token.text[:1].isalnum()
+
+
+def _begins_word(tokens: Sequence[TokenRecord], place: int) -> bool:
+    token = tokens[place]
+    if place == 0 or not _is_letter_part(token):
+        return True
+    before = tokens[place - 1]
+    return before.special or not before.text[-1:].isalnum()

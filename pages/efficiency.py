@@ -1,0 +1,5 @@
+"""Efficiency: is it worth it?"""
+
+import streamlit as st
+
+st.header("Efficiency")
