@@ -239,17 +239,23 @@ def test_weight_decay_spares_norms():
 @pytest.mark.slow
 def test_two_processes_share_one_batch(place):
     """Two processes of four sequences take the steps of one process with eight."""
-    code = (
-        "import sys; from pathlib import Path; from mor_core.training import train; place = Path(sys.argv[1]); "
-        "train(place / 'tiny.toml', data_dir=place, runs_folder=place / 'two', stop_after_steps=3)"
+    (place / "go.py").write_text(
+        "import sys; from pathlib import Path; from accelerate import PartialState\n"
+        "from mor_core.training import train; place = Path(sys.argv[1])\n"
+        "train(place / 'tiny.toml', data_dir=place, runs_folder=place / 'two', stop_after_steps=3)\n"
+        "assert PartialState().num_processes == 2\n"
     )
-    (place / "go.py").write_text(code)
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
-    launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    launch = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+    ]
     environment = os.environ | {"PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1"}
-    subprocess.run(
-        [*launch, str(place / "go.py"), str(place)], cwd=PROJECT, env=environment, check=True
-    )
+    command = [*launch, str(place / "go.py"), str(place)]
+    subprocess.run(command, cwd=PROJECT, env=environment, check=True)
     run(place, "one", stop_after_steps=3)
     logs = [read_log(place / runs / "tiny" / "train_log.jsonl") for runs in ("one", "two")]
     for mine, theirs in zip(*logs, strict=True):
