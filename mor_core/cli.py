@@ -204,7 +204,8 @@ def report(
     papers.write_samples(loaded, training_text, _say)
     papers.record_presets(loaded, _say)
     papers.copy_credits(loaded.info.path, training_text.parent)
-    papers.write_card(loaded.info.path)
+    card = papers.model_card(loaded.info.path)
+    (loaded.info.path / "README.md").write_text(card, encoding="utf-8")
 
 
 @app.command()

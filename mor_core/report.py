@@ -100,8 +100,8 @@ def copy_credits(folder: Path, data_folder: Path) -> None:
             (folder / name).write_bytes(source.read_bytes())
 
 
-def write_card(folder: Path) -> None:
-    """Write the model card README.md from the folder's own files."""
+def model_card(folder: Path) -> str:
+    """Return the model card, read from the folder's own files."""
     config = _read_json(folder / "config.json")
     provenance = _read_json(folder / "provenance.json")
     evaluation = _read_json(folder / "evaluation.json")
@@ -115,7 +115,7 @@ def write_card(folder: Path) -> None:
         _sample_section(samples),
         _limits(),
     ]
-    (folder / "README.md").write_text("\n\n".join(sections) + "\n", encoding="utf-8")
+    return "\n\n".join(sections) + "\n"
 
 
 def _front_matter() -> str:
@@ -225,8 +225,8 @@ def _limits() -> str:
             "",
             "Weights: MIT. The training text is in the public domain in the USA (Project Gutenberg, Standard Ebooks), "
             "CC BY (African Storybook, Pratham Books, Book Dash) or MIT (TinyFabulist). Titles and authors of the "
-            "CC BY stories are in `ATTRIBUTION.tsv`, all sources in `SOURCES.tsv`. The stories were cut to their prose and "
-            "their quotation marks, dashes and spaces made alike.",
+            "CC BY stories are in `ATTRIBUTION.tsv`, all sources in `SOURCES.tsv`. The stories were cut to their "
+            "prose and their quotation marks, dashes and spaces made alike.",
         ]
     )
 

@@ -1,0 +1,46 @@
+"""What the README shows runs as it stands there."""
+
+import re
+import tomllib
+from pathlib import Path
+
+from mor_core.checkpoint import checkpoint_root, list_checkpoints
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_python_blocks_run(capsys):
+    blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    assert blocks
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), {})
+    lines = capsys.readouterr().out.splitlines()
+    assert "None" in lines[-1]  # the newest token has no depth yet
+    assert any(re.search(r" [123] \[", line) for line in lines[:-1])
+
+
+def test_named_files_exist():
+    names = set(re.findall(r"\]\(((?!http)[^)]+)\)", README))
+    names |= set(re.findall(r"`(test_\w+\.py)`", README))
+    for name in names:
+        place = ROOT / "tests" / name if name.startswith("test_") else ROOT / name
+        assert place.exists(), name
+
+
+def test_commands_exist():
+    from typer.main import get_command
+
+    from mor_core.cli import app
+
+    known = set(get_command(app).commands)
+    named = set(re.findall(r"^mor (\w+)", README, flags=re.MULTILINE))
+    assert named
+    assert named <= known
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    assert scripts == {"mor": "mor_core.cli:main"}
+
+
+def test_default_checkpoint_is_bundled():
+    named = (checkpoint_root() / "default").read_text().strip()
+    assert list_checkpoints()[0].name == named
