@@ -264,3 +264,20 @@ def test_two_processes_share_one_batch(place):
         assert mine["training_flops"] == theirs["training_flops"]
         assert mine["depth_shares"] == pytest.approx(theirs["depth_shares"])
         assert mine["grad_norm"] == pytest.approx(theirs["grad_norm"], rel=1e-4)
+
+
+@pytest.mark.slow
+def test_bf16_run_learns_and_keeps_float32_weights(place):
+    """In a process of its own: Accelerate keeps the precision of a process."""
+    code = (
+        "import sys; from pathlib import Path; from mor_core.training import train; place = Path(sys.argv[1]); "
+        "train(place / 'tiny.toml', data_dir=place, runs_folder=place / 'bf16', output=place / 'out', "
+        "overrides={'run.precision': 'bf16'})"
+    )
+    subprocess.run([sys.executable, "-c", code, str(place)], cwd=PROJECT, check=True)
+    lines = read_log(place / "bf16" / "tiny" / "train_log.jsonl")
+    assert lines[-1]["loss"]["lm"] < lines[0]["loss"]["lm"] - 0.5
+    weights = load_state(place / "bf16" / "tiny").model.values()
+    assert {weight.dtype for weight in weights} == {torch.float32}
+    provenance = json.loads((place / "out" / "provenance.json").read_text())
+    assert provenance["precision"] == "bf16"
