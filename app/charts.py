@@ -23,7 +23,7 @@ MAX_DIGIT_COLUMNS = 128  # wider windows leave no room for a digit in a cell
 MAX_NAMED_COLUMNS = 48  # wider windows leave no room for the token under a column
 
 
-def depth_heatmap(trace: Trace, window: range) -> Chart:
+def depth_heatmap(trace: Trace, window: range, pinned: int | None = None) -> Chart:
     """Draw which recursions each token took; a cell has the colour of the token's final depth."""
     tokens = _within(trace, window)
     recursions = trace.header.num_recursions
@@ -45,13 +45,16 @@ def depth_heatmap(trace: Trace, window: range) -> Chart:
     )
     if len(tokens) <= MAX_DIGIT_COLUMNS:
         _add_digits(figure, tokens, colours)
-    _add_level_legend(figure, {f"depth {depth}": colour for depth, colour in enumerate(colours, start=1)})
+    _add_level_legend(
+        figure, {f"depth {depth}": colour for depth, colour in enumerate(colours, start=1)}
+    )
     _mark_phases(figure, tokens)
+    _mark_pin(figure, window, pinned)
     table = token_table(trace)[["position", "token", "phase", "recursion_depth"]]
     return Chart(figure, _depth_finding(trace), _cut(table, window))
 
 
-def score_heatmap(trace: Trace, window: range) -> Chart:
+def score_heatmap(trace: Trace, window: range, pinned: int | None = None) -> Chart:
     """Draw each recursion's judgement of each token, with the threshold in the middle of the scale.
 
     The value is the sigmoid of the router's logit, which the causal rule compares with its threshold whatever the
@@ -69,10 +72,14 @@ def score_heatmap(trace: Trace, window: range) -> Chart:
     figure = new_figure(rows_height(recursions, extra=62))
     _add_cells(
         figure,
-        np.array([_share_of_range(row, middle) for row, middle in zip(scores, middles, strict=True)]),
+        np.array(
+            [_share_of_range(row, middle) for row, middle in zip(scores, middles, strict=True)]
+        ),
         tokens,
         _recursion_names(recursions),
-        hover=[[_score_hover(token, row, limits[row]) for token in tokens] for row in range(recursions)],
+        hover=[
+            [_score_hover(token, row, limits[row]) for token in tokens] for row in range(recursions)
+        ],
         colorscale=[(0, SCORE_LOW), (0.5, SCORE_MIDDLE), (1, SCORE_HIGH)],
         zmin=-1,
         zmax=1,
@@ -81,13 +88,14 @@ def score_heatmap(trace: Trace, window: range) -> Chart:
     _add_absent(figure, tokens, recursions)
     _add_entered(figure, tokens)
     _mark_phases(figure, tokens)
+    _mark_pin(figure, window, pinned)
     frame = token_table(trace)
     named = ["position", "token", "recursion_depth"]
     named += [name for name in frame.columns if name.startswith("router_")]
     return Chart(figure, _score_finding(trace, limits), _cut(frame[named], window))
 
 
-def cache_heatmap(trace: Trace, window: range) -> Chart:
+def cache_heatmap(trace: Trace, window: range, pinned: int | None = None) -> Chart:
     """Draw which cache slots hold which token: kept or not, no magnitude."""
     tokens = _within(trace, window)
     slots = trace.header.cache_slots
@@ -97,7 +105,10 @@ def cache_heatmap(trace: Trace, window: range) -> Chart:
         for slot in token.cached_slots:
             values[slot, column] = (slots[slot].recursion or 0) + 1
     hover = [
-        [f"{_position(token)}<br>{hover_text(slot.label)}: {'kept' if index in token.cached_slots else 'not kept'}" for token in tokens]
+        [
+            f"{_position(token)}<br>{hover_text(slot.label)}: {'kept' if index in token.cached_slots else 'not kept'}"
+            for token in tokens
+        ]
         for index, slot in enumerate(slots)
     ]
     figure = new_figure(rows_height(len(slots), row=17, extra=62))
@@ -113,9 +124,13 @@ def cache_heatmap(trace: Trace, window: range) -> Chart:
         showscale=False,
     )
     used = sorted({slot.recursion or 0 for slot in slots})
-    names = {(f"recursion {recursion}" if recursion else "prelude and coda"): levels[recursion] for recursion in used}
+    names = {
+        (f"recursion {recursion}" if recursion else "prelude and coda"): levels[recursion]
+        for recursion in used
+    }
     _add_level_legend(figure, names)
     _mark_phases(figure, tokens)
+    _mark_pin(figure, window, pinned)
     return Chart(figure, _cache_finding(trace), slot_table(trace))
 
 
@@ -191,7 +206,12 @@ def _add_entered(figure: go.Figure, tokens: Sequence[TokenRecord]) -> None:
         x=[x for x, _ in places],
         y=[y for _, y in places],
         mode="markers",
-        marker={"symbol": "circle", "size": 4, "color": "#ffffff", "line": {"width": 0.5, "color": "#333333"}},
+        marker={
+            "symbol": "circle",
+            "size": 4,
+            "color": "#ffffff",
+            "line": {"width": 0.5, "color": "#333333"},
+        },
         hoverinfo="skip",
         name="entered",
     )
@@ -204,7 +224,12 @@ def _add_level_legend(figure: go.Figure, levels: dict[str, str]) -> None:
             x=[None],
             y=[None],
             mode="markers",
-            marker={"symbol": "square", "size": 11, "color": colour, "line": {"width": 1, "color": LINE}},
+            marker={
+                "symbol": "square",
+                "size": 11,
+                "color": colour,
+                "line": {"width": 1, "color": LINE},
+            },
             name=name,
             hoverinfo="skip",
         )
@@ -221,6 +246,13 @@ def _mark_phases(figure: go.Figure, tokens: Sequence[TokenRecord]) -> None:
             annotation={"text": "generated", "yshift": 16, "font": {"size": 11}},
             annotation_position="top right",
         )
+
+
+def _mark_pin(figure: go.Figure, window: range, pinned: int | None) -> None:
+    """Frame the column of the token that is pinned in the strip."""
+    if pinned is not None and pinned in window:
+        line = {"color": LINE, "width": 1.5, "dash": "dot"}
+        figure.add_vrect(x0=pinned - 0.5, x1=pinned + 0.5, line=line, fillcolor="rgba(0,0,0,0)")
 
 
 def _score_bar(limits: Sequence[float | None]) -> dict[str, object]:
@@ -242,7 +274,9 @@ def _score_bar(limits: Sequence[float | None]) -> dict[str, object]:
 
 def _share_of_range(scores: np.ndarray, middle: float) -> np.ndarray:
     """Map scores 0..middle..1 to -1..0..1, each half evenly."""
-    result: np.ndarray = np.where(scores >= middle, (scores - middle) / (1 - middle), (scores - middle) / middle)
+    result: np.ndarray = np.where(
+        scores >= middle, (scores - middle) / (1 - middle), (scores - middle) / middle
+    )
     return result
 
 
@@ -258,7 +292,11 @@ def _score_hover(token: TokenRecord, row: int, limit: float | None) -> str:
     if logit is None:
         return start + "not judged"
     entered = "entered" if (token.recursion_depth or 0) > row else "left out"
-    rule = "no threshold here" if limit is None else f"threshold {_sigmoid(limit):.3f}, margin {logit - limit:+.2f}"
+    rule = (
+        "no threshold here"
+        if limit is None
+        else f"threshold {_sigmoid(limit):.3f}, margin {logit - limit:+.2f}"
+    )
     return f"{start}{entered}<br>sigmoid(logit) {_sigmoid(logit):.3f}, logit {logit:+.2f}<br>{rule}"
 
 
@@ -271,7 +309,11 @@ def _depth_finding(trace: Trace) -> str:
     if mean is None:
         return "No content token has a depth yet."
     total = sum(counts)
-    shares = ", ".join(f"{count / total:.0%} at depth {depth}" for depth, count in enumerate(counts, start=1) if total)
+    shares = ", ".join(
+        f"{count / total:.0%} at depth {depth}"
+        for depth, count in enumerate(counts, start=1)
+        if total
+    )
     return f"Mean recursion depth {mean:.2f} of {trace.header.num_recursions} over {total} content tokens: {shares}."
 
 

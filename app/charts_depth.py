@@ -15,7 +15,10 @@ _SMALLEST_LABEL = 0.07  # share of the width that a label fits into
 def share_bars(table: pd.DataFrame, num_recursions: int, finding: str) -> Chart:
     """Draw one bar a group, from 0 to 100% of its tokens; the number of tokens and the mean depth stand beside it."""
     figure = new_figure(rows_height(len(table), row=30, extra=70), barmode="stack")
-    names = [f"{hover_text(group)}  (n {count:,})" for group, count in zip(table["group"], table["num_tokens"], strict=True)]
+    names = [
+        f"{hover_text(group)}  (n {count:,})"
+        for group, count in zip(table["group"], table["num_tokens"], strict=True)
+    ]
     for depth, colour in _levels(table, num_recursions):
         shares = table[f"num_depth_{depth}"] / table["num_tokens"]
         figure.add_bar(
@@ -33,7 +36,12 @@ def share_bars(table: pd.DataFrame, num_recursions: int, finding: str) -> Chart:
             hovertemplate=f"%{{y}}<br>depth {depth}: %{{customdata}} tokens, %{{x:.1%}}<extra></extra>",
         )
     _write_means(figure, table, x=[1.0] * len(table), y=names, position="middle right")
-    figure.update_xaxes(range=[0, 1.09], tickvals=[0, 0.25, 0.5, 0.75, 1], tickformat=".0%", title_text="share of tokens")
+    figure.update_xaxes(
+        range=[0, 1.09],
+        tickvals=[0, 0.25, 0.5, 0.75, 1],
+        tickformat=".0%",
+        title_text="share of tokens",
+    )
     figure.update_yaxes(autorange="reversed", type="category")
     return Chart(figure, finding, table)
 
@@ -57,7 +65,12 @@ def share_columns(table: pd.DataFrame, num_recursions: int, finding: str) -> Cha
             "<extra></extra>",
         )
     _write_means(figure, table, x=table["group"], y=[1.0] * len(table), position="top center")
-    figure.update_yaxes(range=[0, 1.12], tickvals=[0, 0.25, 0.5, 0.75, 1], tickformat=".0%", title_text="share of tokens")
+    figure.update_yaxes(
+        range=[0, 1.12],
+        tickvals=[0, 0.25, 0.5, 0.75, 1],
+        tickformat=".0%",
+        title_text="share of tokens",
+    )
     figure.update_xaxes(type="category", title_text="position")
     return Chart(figure, finding, table)
 
@@ -66,7 +79,9 @@ def phase_finding(table: pd.DataFrame, num_recursions: int) -> str:
     """Say how deep a run went."""
     if table.empty:
         return "No content token has a depth yet."
-    parts = [f"{row.group} {row.mean_depth:.2f} (n {row.num_tokens:,})" for row in table.itertuples()]
+    parts = [
+        f"{row.group} {row.mean_depth:.2f} (n {row.num_tokens:,})" for row in table.itertuples()
+    ]
     return f"Mean depth of {num_recursions}: {'; '.join(parts)}."
 
 
@@ -96,10 +111,16 @@ def position_finding(table: pd.DataFrame) -> str:
 
 def _levels(table: pd.DataFrame, num_recursions: int) -> list[tuple[int, str]]:
     colours = [NO_DEPTH, *depth_colours(num_recursions)]
-    return [(depth, colours[depth]) for depth in range(num_recursions + 1) if f"num_depth_{depth}" in table]
+    return [
+        (depth, colours[depth])
+        for depth in range(num_recursions + 1)
+        if f"num_depth_{depth}" in table
+    ]
 
 
-def _write_means(figure: go.Figure, table: pd.DataFrame, x: object, y: object, position: str) -> None:
+def _write_means(
+    figure: go.Figure, table: pd.DataFrame, x: object, y: object, position: str
+) -> None:
     figure.add_scatter(
         x=x,
         y=y,

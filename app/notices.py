@@ -37,3 +37,8 @@ def trace_download(trace: Trace, *, key: str) -> None:
         key=key,
         on_click="ignore",
     )
+
+
+def show_info(message: str) -> None:
+    """Say what to do where there is nothing to show."""
+    st.info(as_text(message).replace("\\`", "`"), icon=":material/info:")

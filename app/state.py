@@ -79,3 +79,13 @@ def set_prompt(text: str) -> None:
 def preset_title() -> str | None:
     """Return the title of the chosen preset."""
     return cast(str | None, st.session_state.get(PRESET))
+
+
+def analysis_job() -> Job | None:
+    """Return this viewer's last reading of a text, running or finished."""
+    return cast(Job | None, st.session_state.get("analysis_job"))
+
+
+def set_analysis_job(job: Job | None) -> None:
+    """Remember a new reading of a text."""
+    st.session_state["analysis_job"] = job

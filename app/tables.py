@@ -79,6 +79,39 @@ def slot_table(trace: Trace) -> pd.DataFrame:
     )
 
 
+def pinned_table(
+    trace: Trace, position: int, threshold_logits: Sequence[float | None]
+) -> pd.DataFrame:
+    """Return one row a recursion for one token: how it was judged and what the cache keeps of it.
+
+    Args:
+        trace: the run.
+        position: of the token.
+        threshold_logits: one a recursion, `None` where no threshold decides.
+    """
+    token = trace.tokens[position]
+    slots = trace.header.cache_slots
+    depth = token.recursion_depth
+    rows = []
+    for row, limit in enumerate(threshold_logits):
+        logit = token.router_logits[row]
+        kept = [
+            slots[slot].label for slot in token.cached_slots if slots[slot].recursion == row + 1
+        ]
+        rows.append(
+            {
+                "recursion": row + 1,
+                "taken": None if depth is None else depth > row,
+                "router_logit": logit,
+                "router_score": token.router_scores[row],
+                "threshold_logit": limit,
+                "margin": None if logit is None or limit is None else logit - limit,
+                "kept_in_slots": ", ".join(kept),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
 def depth_shares(
     groups: Sequence[str | None], depths: Sequence[int | None], num_recursions: int
 ) -> pd.DataFrame:

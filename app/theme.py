@@ -80,7 +80,9 @@ def _with_unit(value: float, units: tuple[str, ...], base: int) -> str:
     index = 0
     while value >= base and index < len(units) - 1:
         value, index = value / base, index + 1
-    digits = 0 if value >= 100 or (index == 0 and float(value).is_integer()) else 1 if value >= 10 else 2
+    digits = (
+        0 if value >= 100 or (index == 0 and float(value).is_integer()) else 1 if value >= 10 else 2
+    )
     return f"{value:,.{digits}f} {units[index]}"
 
 

@@ -50,7 +50,9 @@ def token_classes(tokens: Sequence[TokenRecord]) -> list[str]:
     classes = []
     before = ""
     for place, token in enumerate(tokens):
-        is_cut = place + 1 < len(tokens) and _is_letter_part(tokens[place + 1]) and not begins[place + 1]
+        is_cut = (
+            place + 1 < len(tokens) and _is_letter_part(tokens[place + 1]) and not begins[place + 1]
+        )
         starts_sentence = not before.strip() or bool(_SENTENCE_END.search(before))
         classes.append(_class_of(token, whole=begins[place] and not is_cut, first=starts_sentence))
         before = "" if token.special else (before + token.text)[-8:]

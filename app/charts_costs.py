@@ -1,0 +1,251 @@
+"""What a model costs and what it was measured at, as charts: FLOPs, KV bytes, seconds, loss, training curves.
+
+Pure: tables of `app.costs` and `app.results` in, charts out. Costs that are counted, memory and measured time never share
+a chart.
+"""
+
+import pandas as pd
+
+from app.chart import Chart, new_figure, rows_height
+from app.costs import FULL, PLAIN, ROUTED
+from app.theme import LINE, SERIES, UNROUTED, depth_colours, format_bytes, format_flops, text_on
+
+_DASHES = ("solid", "dash", "dot", "dashdot")
+_MARKERS = ("circle", "square", "diamond", "triangle-up", "x")
+_SMALLEST_LABEL = 0.06  # share of the longest bar that a label fits into
+
+
+def flops_bars(table: pd.DataFrame, num_recursions: int, num_tokens: int) -> Chart:
+    """Draw the FLOPs a token of a text: this model as routed, at full depth, and a plain Transformer."""
+    figure = new_figure(rows_height(3, row=52, extra=80), barmode="stack")
+    colours = _part_colours(num_recursions)
+    models = [name for name in (ROUTED, FULL, PLAIN) if name in set(table["model"])]
+    totals = table.groupby("model")["flops"].sum() / num_tokens
+    for part, colour in colours.items():
+        rows = table[table["part"] == part].set_index("model")["flops"] / num_tokens
+        if rows.empty:
+            continue
+        values = [rows.get(model) for model in models]
+        shown = [value is not None and value / totals.max() >= _SMALLEST_LABEL for value in values]
+        figure.add_bar(
+            orientation="h",
+            y=models,
+            x=values,
+            name=part,
+            marker={"color": colour, "line": {"width": 1, "color": "rgba(255,255,255,0.6)"}},
+            text=[
+                part.removeprefix("recursion ").join(("R", ""))
+                if fits and part.startswith("rec")
+                else part
+                if fits
+                else ""
+                for fits in shown
+            ],
+            textposition="inside",
+            insidetextanchor="middle",
+            textangle=0,
+            textfont={"color": text_on(colour)},
+            customdata=[format_flops(value) if value is not None else "" for value in values],
+            hovertemplate=f"%{{y}}<br>{part}: %{{customdata}} a token<extra></extra>",
+        )
+    figure.add_scatter(
+        x=[totals[model] for model in models],
+        y=models,
+        mode="text",
+        text=[f" <b>{format_flops(totals[model])}</b>" for model in models],
+        textposition="middle right",
+        hoverinfo="skip",
+        showlegend=False,
+        cliponaxis=False,
+    )
+    figure.update_xaxes(
+        range=[0, totals.max() * 1.14],
+        title_text="FLOPs a token",
+        ticksuffix="FLOP",
+        rangemode="tozero",
+    )
+    figure.update_yaxes(autorange="reversed", type="category")
+    share = totals[ROUTED] / totals[FULL]
+    finding = (
+        f"Over a text of {num_tokens:,} tokens routing needs {format_flops(totals[ROUTED])} a token, {share:.0%} of full depth "
+        f"({format_flops(totals[FULL])}); a plain Transformer of the same unrolled depth needs {format_flops(totals[PLAIN])}."
+    )
+    wide = table.pivot_table(index="part", columns="model", values="flops", sort=False)[models]
+    wide.columns = [f"{name.replace(' ', '_')}_flops" for name in models]
+    return Chart(figure, finding, wide.reset_index())
+
+
+def kv_lines(table: pd.DataFrame) -> Chart:
+    """Draw the bytes of a cache against the length of the text, one line a strategy."""
+    figure = new_figure(330)
+    names = list(dict.fromkeys(table["strategy"]))
+    last = table["num_tokens"].max()
+    for index, name in enumerate(names):
+        rows = table[table["strategy"] == name]
+        colour = LINE if name == PLAIN else SERIES[index]
+        figure.add_scatter(
+            x=rows["num_tokens"],
+            y=rows["kv_bytes"] / 2**20,
+            mode="lines+text",
+            name=name,
+            line={"color": colour, "width": 3, "dash": _DASHES[index % len(_DASHES)]},
+            text=[*[""] * (len(rows) - 1), f" {name}"],
+            textposition="middle right",
+            cliponaxis=False,
+            customdata=[format_bytes(size) for size in rows["kv_bytes"]],
+            hovertemplate=f"{name}<br>%{{x}} tokens: %{{customdata}}<extra></extra>",
+        )
+    figure.update_layout(showlegend=False, margin={"l": 8, "r": 130, "t": 8, "b": 8})
+    figure.update_xaxes(title_text="tokens in the cache", range=[0, last])
+    figure.update_yaxes(title_text="MiB", rangemode="tozero")
+    at_end = table[table["num_tokens"] == last].set_index("strategy")["kv_bytes"]
+    parts = [
+        f"{name} {format_bytes(at_end[name])} ({at_end[name] / at_end[PLAIN]:.0%})"
+        for name in names
+        if name != PLAIN
+    ]
+    finding = (
+        f"At {last:,} tokens: {', '.join(parts)}; plain Transformer {format_bytes(at_end[PLAIN])}."
+    )
+    wide = table.pivot(index="num_tokens", columns="strategy", values="kv_bytes")[names]
+    wide.columns = [f"{name.replace(' ', '_').replace('-', '_')}_kv_bytes" for name in names]
+    return Chart(figure, finding, wide.reset_index())
+
+
+def latency_by_depth(table: pd.DataFrame, num_recursions: int) -> Chart:
+    """Draw how long the calls of decoded tokens took, by their depth: median, quartiles, and nine tenths of the calls."""
+    figure = new_figure(rows_height(num_recursions, row=46, extra=70))
+    summary = _latency_summary(table)
+    for row in summary.itertuples():
+        colour = depth_colours(num_recursions)[row.recursion_depth - 1]
+        name = f"depth {row.recursion_depth}"
+        figure.add_box(
+            orientation="h",
+            y=[name],
+            q1=[row.quartile_1_ms],
+            median=[row.median_ms],
+            q3=[row.quartile_3_ms],
+            lowerfence=[row.percentile_5_ms],
+            upperfence=[row.percentile_95_ms],
+            name=name,
+            line={"color": LINE, "width": 2},
+            fillcolor=colour,
+            hoverinfo="x",
+        )
+    figure.update_layout(showlegend=False)
+    figure.update_xaxes(
+        title_text="milliseconds a decoded token (box: quartiles, whiskers: 5th to 95th percentile)",
+        rangemode="tozero",
+    )
+    figure.update_yaxes(autorange="reversed", type="category")
+    if len(summary) < 2:
+        return Chart(
+            figure,
+            "The recorded runs decoded tokens at one depth only: nothing to compare.",
+            summary,
+        )
+    first, last = summary.iloc[0], summary.iloc[-1]
+    finding = (
+        f"Median call at depth {first.recursion_depth:.0f}: {first.median_ms:.1f} ms (n {first.num_calls:.0f}), at depth "
+        f"{last.recursion_depth:.0f}: {last.median_ms:.1f} ms (n {last.num_calls:.0f}); ratio {last.median_ms / first.median_ms:.2f}."
+    )
+    return Chart(figure, finding, summary)
+
+
+def quality_points(table: pd.DataFrame) -> Chart:
+    """Draw loss against the FLOPs that routing needed, one point a routing rule."""
+    figure = new_figure(400)
+    for index, (gate, rows) in enumerate(table.groupby("gate", sort=False)):
+        figure.add_scatter(
+            x=rows["active_flops_per_token"] / 1e6,
+            y=rows["bits_per_byte"],
+            mode="markers+text",
+            name=f"{gate} gate",
+            marker={
+                "size": 11,
+                "color": SERIES[index % len(SERIES)],
+                "symbol": _MARKERS[index % len(_MARKERS)],
+            },
+            text=rows["routing"],
+            textposition="top center",
+            cliponaxis=False,
+            customdata=rows[["nll_nats_per_token", "mean_recursion_depth"]],
+            hovertemplate="%{text}<br>%{y:.3f} bits per byte, %{customdata[0]:.3f} nats a token<br>"
+            "%{x:.2f} MFLOP a token, mean depth %{customdata[1]:.2f}<extra></extra>",
+        )
+    figure.update_xaxes(title_text="active MFLOP a token", rangemode="normal")
+    figure.update_yaxes(title_text="bits per byte (lower is better)")
+    causal = table[table["routing"] == "causal"]
+    if causal.empty:
+        return Chart(figure, "The causal rule was not evaluated.", table)
+    row = causal.iloc[0]
+    finding = (
+        f"Under the causal rule: {row.bits_per_byte:.3f} bits per byte, {row.nll_nats_per_token:.3f} nats a token, perplexity "
+        f"{row.perplexity:.1f}, at mean depth {row.mean_recursion_depth:.2f} and "
+        f"{row.active_flops_per_token / row.full_depth_flops_per_token:.0%} of full-depth FLOPs."
+    )
+    return Chart(figure, finding, table)
+
+
+def training_curve(table: pd.DataFrame, columns: dict[str, str], unit: str) -> Chart:
+    """Draw columns of a training log against the tokens read.
+
+    Args:
+        table: of `app.results.training_table`.
+        columns: column to its name in the legend; one that is missing, or was noted at few steps only, is drawn so.
+        unit: of the y axis.
+    """
+    figure = new_figure(340)
+    shown = {column: name for column, name in columns.items() if column in table}
+    parts = []
+    for index, (column, name) in enumerate(shown.items()):
+        rows = table[["tokens", "step", column]].dropna()
+        sparse = len(rows) < len(table) / 2
+        figure.add_scatter(
+            x=rows["tokens"] / 1e6,
+            y=rows[column],
+            mode="lines+markers" if sparse else "lines",
+            name=name,
+            line={"color": SERIES[index % len(SERIES)], "width": 3 if sparse else 1.5},
+            marker={"symbol": _MARKERS[index % len(_MARKERS)], "size": 8},
+            customdata=rows["step"],
+            hovertemplate=f"{name}: %{{y:.4g}}<br>step %{{customdata}}, %{{x:.2f}}M tokens<extra></extra>",
+        )
+        if len(rows):
+            parts.append(f"{name} {rows[column].iloc[-1]:.4g}")
+    figure.update_xaxes(title_text="million tokens read")
+    figure.update_yaxes(title_text=unit)
+    figure.update_layout(showlegend=True)
+    finding = (
+        f"At the end: {', '.join(parts)} ({unit})." if parts else "The log holds none of these."
+    )
+    return Chart(figure, finding, table[["step", "tokens", *shown]])
+
+
+def _latency_summary(table: pd.DataFrame) -> pd.DataFrame:
+    grouped = table.groupby("recursion_depth")["latency_s"]
+    quantiles = {
+        "percentile_5": 0.05,
+        "quartile_1": 0.25,
+        "median": 0.5,
+        "quartile_3": 0.75,
+        "percentile_95": 0.95,
+    }
+    columns = {f"{name}_ms": grouped.quantile(share) * 1000 for name, share in quantiles.items()}
+    summary = pd.DataFrame({"num_calls": grouped.size(), **columns}).reset_index()
+    return summary[summary["recursion_depth"] > 0].reset_index(drop=True)
+
+
+def _part_colours(num_recursions: int) -> dict[str, str]:
+    recursions = {
+        f"recursion {index}": colour
+        for index, colour in enumerate(depth_colours(num_recursions), start=1)
+    }
+    return {
+        "prelude": UNROUTED,
+        "unshared layers": UNROUTED,
+        **recursions,
+        "coda": UNROUTED,
+        "router": SERIES[1],
+        "head": "#a7adb7",
+    }

@@ -1,0 +1,206 @@
+"""Where the Explore page's run comes from: a recorded one, a text that is read now, or an uploaded file."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, cast
+
+import streamlit as st
+
+from app import loading, notices, runs, state, wording
+from app.runs import AnalysisRequest
+from app.strip import Badge
+from mor_core.checkpoint import CheckpointInfo
+from mor_core.trace import Trace
+from mor_core.tracefile import TraceError, load_trace
+
+RECORDED, OWN_TEXT, FILE = "Recorded runs", "Own text", "Trace file"
+ROUTINGS = {
+    "causal": "Causal threshold",
+    "top_k": "Top-k (sees the future)",
+    "fixed": "Fixed depth",
+    "random": "Random",
+}
+MAX_UPLOAD_MIB = 20
+POLL_S = 0.3
+
+
+def choose(checkpoints: Sequence[CheckpointInfo]) -> tuple[Trace | None, Badge]:
+    """Draw the choice of a run and return it, with the badge that says whether it was computed just now."""
+    source = st.segmented_control(
+        "Source",
+        [RECORDED, OWN_TEXT, FILE],
+        default=RECORDED,
+        required=True,
+        key="explore_source",
+        persist_state="session",
+        label_visibility="collapsed",
+    )
+    if source == OWN_TEXT:
+        return _own_text(checkpoints), "LIVE"
+    if source == FILE:
+        return _uploaded(), "RECORDED"
+    return _recorded(checkpoints), "RECORDED"
+
+
+def _recorded(checkpoints: Sequence[CheckpointInfo]) -> Trace | None:
+    found = [info for info in checkpoints if loading.recorded_traces(info.path)]
+    if not found:
+        notices.show_info(wording.NO_TRACES if checkpoints else wording.NO_CHECKPOINTS)
+        return None
+    info = found[0]
+    if len(found) > 1:
+        names = [item.name for item in found]
+        info = found[names.index(st.selectbox("Checkpoint", names, key="explore_checkpoint"))]
+    opened = _openable(loading.recorded_traces(info.path))
+    if not opened:
+        return None
+    chosen = st.pills(
+        "Run",
+        list(range(len(opened))),
+        format_func=lambda index: notices.as_text(opened[index][0]),
+        default=0,
+        required=True,
+        key=f"explore_run_{info.name}",
+        label_visibility="collapsed",
+    )
+    trace = opened[chosen or 0][1]
+    if trace.header.note:
+        st.caption(notices.as_text(trace.header.note))
+    return trace
+
+
+def _openable(paths: Sequence[Path]) -> list[tuple[str, Trace]]:
+    """Open recorded runs; one that is damaged is named and left out."""
+    opened = []
+    for path in paths:
+        try:
+            trace = loading.open_trace(path)
+        except TraceError as error:
+            notices.show_error(f"{path.name}: {error}")
+            continue
+        opened.append((trace.header.title or path.name.split(".")[0], trace))
+    return opened
+
+
+def _uploaded() -> Trace | None:
+    file = st.file_uploader(
+        "Trace file",
+        type=["gz"],
+        key="explore_file",
+        max_upload_size=MAX_UPLOAD_MIB,
+        help=wording.TRACE_FILE_NOTE,
+    )
+    if file is None:
+        notices.show_info(wording.TRACE_FILE_NOTE)
+        return None
+    try:
+        trace = load_trace(file.getvalue())
+    except TraceError as error:
+        notices.show_error(f"{file.name}: {error}")
+        return None
+    if not trace.tokens:
+        notices.show_error(f"{file.name} holds no token; record the run again.")
+        return None
+    return trace
+
+
+def _own_text(checkpoints: Sequence[CheckpointInfo]) -> Trace | None:
+    if not checkpoints:
+        notices.show_info(wording.NO_CHECKPOINTS)
+        return None
+    text = st.text_area(
+        "Text",
+        wording.ANALYSE_EXAMPLE,
+        height=110,
+        key="explore_text",
+        persist_state="session",
+        help=wording.ANALYSE_NOTE,
+        label_visibility="collapsed",
+    )
+    request = _settings(checkpoints, text)
+    job = state.analysis_job()
+    is_running = job is not None and not job.is_finished
+    left, right, _ = st.columns([1, 1, 6])
+    if left.button(
+        "Analyse", type="primary", key="explore_analyse", width="stretch", disabled=is_running
+    ):
+        _start(request)
+    if (
+        right.button("Stop", key="explore_stop", width="stretch", disabled=not is_running)
+        and job is not None
+    ):
+        job.cancel()
+    if job is None:
+        return None
+    if is_running:
+        _watch()
+        return None
+    if job.message:
+        notices.show_error(job.message)
+    trace = runs.finished_trace(job)
+    return trace if trace is not None and trace.tokens else None
+
+
+def _settings(checkpoints: Sequence[CheckpointInfo], text: str) -> AnalysisRequest:
+    names = [info.name for info in checkpoints]
+    columns = st.columns([2, 2, 2, 2], vertical_alignment="bottom")
+    name = columns[0].selectbox(
+        "Checkpoint", names, key="explore_own_checkpoint", persist_state="session"
+    )
+    info = checkpoints[names.index(name)]
+    routing = columns[1].selectbox(
+        "Routing",
+        list(ROUTINGS),
+        format_func=ROUTINGS.__getitem__,
+        key="explore_routing",
+        help=f"{wording.GLOSSARY['causal rule']} {wording.GLOSSARY['top-k rule']}",
+    )
+    logit, gate = 0.0, "learned"
+    if routing == "causal":
+        logit = columns[2].slider(
+            "Threshold (logit)",
+            -8.0,
+            8.0,
+            0.0,
+            0.5,
+            key="explore_threshold",
+            help="0 is a score of 0.5.",
+        )
+    if routing == "fixed":
+        deepest = int(info.config.get("num_recursions", 1))
+        depth = columns[2].number_input("Depth", 1, deepest, deepest, key="explore_depth")
+        routing = f"fixed:{int(depth)}"
+    if routing == "random" or routing.startswith("fixed"):
+        gate = columns[3].selectbox(
+            "Gate", ["learned", "open"], key="explore_gate", help=wording.GLOSSARY["gate"]
+        )
+    return AnalysisRequest(
+        checkpoint=info,
+        text=text,
+        routing=routing,
+        gate=cast(Literal["learned", "open"], gate),
+        threshold=1 / (1 + math.exp(-logit)),
+    )
+
+
+def _start(request: AnalysisRequest) -> None:
+    problem = runs.text_problem(request.text)
+    if problem:
+        notices.show_error(problem)
+        return
+    state.set_analysis_job(runs.analyse(request))
+    st.rerun()
+
+
+@st.fragment(run_every=POLL_S)
+def _watch() -> None:
+    """Show how far the reading is; when it is over the page draws the result."""
+    job = state.analysis_job()
+    if job is None:
+        return
+    job.touch()
+    if job.is_finished:
+        st.rerun()
+    share, words = runs.progress(job)
+    st.progress(min(share, 1.0), words)

@@ -1,0 +1,133 @@
+"""The Explore page's views of one run: where the depth went, heatmaps to zoom and keep, and the table."""
+
+import streamlit as st
+
+from app import charts, charts_depth, frame, notices, tables, wording
+from app.events import threshold_logits
+from app.tokenclass import CLASSES
+from mor_core.trace import Trace
+
+DISTRIBUTION, HEATMAPS, TABLE = "Where the depth went", "Heatmaps", "Table"
+WINDOW = 192  # columns of a heatmap: more would be narrower than five pixels
+RANGES = 12  # aim for about this many columns of positions
+
+
+def draw(trace: Trace, pinned: int | None) -> None:
+    """Draw the chosen view.
+
+    Args:
+        trace: the run.
+        pinned: position of the token that is pinned in the strip.
+    """
+    view = st.segmented_control(
+        "View",
+        [DISTRIBUTION, HEATMAPS, TABLE],
+        default=DISTRIBUTION,
+        required=True,
+        key="explore_view",
+        persist_state="session",
+        label_visibility="collapsed",
+    )
+    if view == HEATMAPS:
+        _heatmaps(trace, pinned)
+    elif view == TABLE:
+        _table(trace, pinned)
+    else:
+        _distribution(trace)
+
+
+def _distribution(trace: Trace) -> None:
+    recursions = trace.header.num_recursions
+    frame.heading("Depth of the tokens", "recursion depth", "content token", "prefill", "decode")
+    table = tables.shares_by_phase(trace)
+    finding = charts_depth.phase_finding(table, recursions)
+    if table.empty:
+        notices.show_info(finding)
+        return
+    frame.show_chart(charts_depth.share_bars(table, recursions, finding), key="depth_by_phase")
+
+    frame.heading("By class of token")
+    of_next = st.toggle("Group by the next token", key="explore_of_next", help=wording.OF_NEXT)
+    table = tables.shares_by_class(trace, of_next=of_next)
+    finding = charts_depth.class_finding(table)
+    chart = charts_depth.share_bars(table, recursions, finding)
+    caption = f"{wording.DEPTH_IS_NOT_DIFFICULTY} {wording.TOKEN_CLASSES}"
+    frame.show_chart(chart, key="depth_by_class", caption=caption)
+
+    frame.heading("By position")
+    table = tables.shares_by_position(trace, _range_width(len(trace.tokens)))
+    finding = charts_depth.position_finding(table)
+    frame.show_chart(
+        charts_depth.share_columns(table, recursions, finding), key="depth_by_position"
+    )
+
+
+def _heatmaps(trace: Trace, pinned: int | None) -> None:
+    window = _window(len(trace.tokens), pinned)
+    frame.heading("Recursion depth", "recursion depth", "recursion")
+    frame.show_chart(charts.depth_heatmap(trace, window, pinned), key="depth_heatmap")
+    frame.heading("Router score", "router", "router score", "causal rule")
+    frame.show_chart(
+        charts.score_heatmap(trace, window, pinned),
+        key="score_heatmap",
+        caption=wording.SCORE_SCALE,
+    )
+    frame.heading("KV cache", "KV cache")
+    frame.show_chart(charts.cache_heatmap(trace, window, pinned), key="cache_heatmap")
+
+
+def _table(trace: Trace, pinned: int | None) -> None:
+    if pinned is not None and pinned < len(trace.tokens):
+        token = trace.tokens[pinned]
+        frame.heading(
+            f"Pinned: {notices.as_text(tables.label(token))} at position {pinned}",
+            "router score",
+            "KV cache",
+        )
+        frame.show_table(
+            tables.pinned_table(trace, pinned, threshold_logits(trace.header)), key="pinned_token"
+        )
+    frame.heading("All tokens", "recursion depth", "router score")
+    table = tables.token_table(trace)
+    left, middle, right = st.columns(3)
+    present = set(table["token_class"])
+    depths = left.multiselect(
+        "Depth", list(range(1, trace.header.num_recursions + 1)), key="explore_depths"
+    )
+    classes = middle.multiselect(
+        "Class", [name for name in CLASSES if name in present], key="explore_classes"
+    )
+    phases = right.multiselect("Phase", sorted(set(table["phase"])), key="explore_phases")
+    for column, wanted in (
+        ("recursion_depth", depths),
+        ("token_class", classes),
+        ("phase", phases),
+    ):
+        if wanted:
+            table = table[table[column].isin(wanted)]
+    st.caption(f"{len(table):,} of {len(trace.tokens):,} tokens. Empty: not computed.")
+    frame.show_table(table, key="tokens", height=460)
+
+
+def _window(num_tokens: int, pinned: int | None) -> range:
+    """Return the positions to draw: all, or a window that the reader moves."""
+    if num_tokens <= WINDOW:
+        return range(num_tokens)
+    starts = list(range(0, num_tokens, WINDOW))
+    around_pin = starts[pinned // WINDOW] if pinned is not None and pinned < num_tokens else 0
+    start = st.select_slider(
+        "Positions",
+        starts,
+        value=around_pin,
+        format_func=lambda first: f"{first}-{min(first + WINDOW, num_tokens) - 1}",
+        key=f"explore_window_{num_tokens}_{around_pin}",
+    )
+    return range(start, min(start + WINDOW, num_tokens))
+
+
+def _range_width(num_tokens: int) -> int:
+    """Return the power of two that gives about `RANGES` ranges."""
+    width = 8
+    while num_tokens / width > RANGES:
+        width *= 2
+    return width

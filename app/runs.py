@@ -1,0 +1,87 @@
+"""Reads a text with a checkpoint: a request becomes work for the worker of its model.
+
+The same worker generates for the Live page, so a model never serves two runs at once.
+"""
+
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from app import loading
+from app.jobs import Job, Work, job_manager
+from mor_core.checkpoint import CheckpointInfo
+from mor_core.trace import Trace
+
+if TYPE_CHECKING:
+    from mor_core.generation import TraceUpdate
+
+MAX_CHARACTERS = 20_000  # about ten windows of the bundled models; the browser draws every token
+
+
+@dataclass(frozen=True)
+class AnalysisRequest:
+    """What one press of Analyse asks for.
+
+    Attributes:
+        checkpoint: folder and weight hash of the model.
+        text: as typed.
+        routing: the rule, as `mor eval --routing` takes it.
+        gate: what scales the block's output where a rule overrides the router.
+        threshold: score from which a token enters a recursion; of the causal rule.
+    """
+
+    checkpoint: CheckpointInfo
+    text: str
+    routing: str = "causal"
+    gate: Literal["learned", "open"] = "learned"
+    threshold: float = 0.5
+
+
+def text_problem(text: str) -> str:
+    """Say what is wrong with a text, nothing if it can be tried."""
+    if not text.strip():
+        return "The text must not be empty: type or paste at least one word."
+    if len(text) > MAX_CHARACTERS:
+        return f"The text must have at most {MAX_CHARACTERS:,} characters, got {len(text):,}: read it in parts."
+    return ""
+
+
+def analyse(request: AnalysisRequest) -> Job:
+    """Queue the reading of a text behind the other runs of the same model."""
+    return job_manager().submit(_worker(request), _analysis_work(request))
+
+
+def progress(job: Job) -> tuple[float, str]:
+    """Return the share of a text that is read, and where the job stands in words."""
+    ahead = job_manager().num_ahead(job)
+    if job.status == "queued":
+        return 0.0, f"Waiting: {ahead} before this one."
+    trace = job.trace
+    if trace is None:
+        return 0.0, "Loading the model."
+    windows = trace.header.windows
+    total = windows[-1][1] if windows else len(trace.tokens)
+    return len(trace.tokens) / max(total, 1), f"Read {len(trace.tokens):,} of {total:,} tokens."
+
+
+def finished_trace(job: Job | None) -> Trace | None:
+    """Return what a finished job has read, `None` if it is running or failed."""
+    return job.trace if job is not None and job.is_finished else None
+
+
+def _analysis_work(request: AnalysisRequest) -> Work:
+    def work(should_stop: Callable[[], bool]) -> "Iterator[TraceUpdate]":
+        device, dtype = loading.device_and_dtype()
+        info = request.checkpoint
+        loaded = loading.load_model(str(info.path), info.sha256, device, dtype)
+        from mor_core.generation import analyse_text
+        from mor_core.routing import RoutingRule
+
+        rule = RoutingRule.parse(request.routing, gate=request.gate, threshold=request.threshold)
+        yield from analyse_text(loaded, request.text, routing=rule, should_stop=should_stop)
+
+    return work
+
+
+def _worker(request: AnalysisRequest) -> Hashable:
+    return (str(request.checkpoint.path), request.checkpoint.sha256)
