@@ -192,7 +192,7 @@ def load_checkpoint(
     model = model.to(device=device, dtype=dtype or torch.float32).eval()  # type: ignore[call-arg]
     try:
         tokenizer = load_tokenizer(folder)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, KeyError, TypeError) as error:
         raise CheckpointError(f"{folder.name}: the tokenizer cannot be loaded: {error}") from error
     return LoadedCheckpoint(model, tokenizer, info)
 
