@@ -1,7 +1,7 @@
 """What a model costs and what it was measured at, as charts: FLOPs, KV bytes, seconds, loss, training curves.
 
-Pure: tables of `app.costs` and `app.results` in, charts out. Costs that are counted, memory and measured time never share
-a chart.
+Pure: tables of `app.costs` and `app.results` in, charts out. Counted FLOPs, memory and measured time never
+share a chart.
 """
 
 import pandas as pd
@@ -67,8 +67,9 @@ def flops_bars(table: pd.DataFrame, num_recursions: int, num_tokens: int) -> Cha
     figure.update_yaxes(autorange="reversed", type="category")
     share = totals[ROUTED] / totals[FULL]
     finding = (
-        f"Over a text of {num_tokens:,} tokens routing needs {format_flops(totals[ROUTED])} a token, {share:.0%} of full depth "
-        f"({format_flops(totals[FULL])}); a plain Transformer of the same unrolled depth needs {format_flops(totals[PLAIN])}."
+        f"Over a text of {num_tokens:,} tokens routing needs {format_flops(totals[ROUTED])} a token, {share:.0%} "
+        f"of full depth ({format_flops(totals[FULL])}); a plain Transformer of the same unrolled depth "
+        f"needs {format_flops(totals[PLAIN])}."
     )
     wide = table.pivot_table(index="part", columns="model", values="flops", sort=False)[models]
     wide.columns = [f"{name.replace(' ', '_')}_flops" for name in models]
@@ -113,7 +114,7 @@ def kv_lines(table: pd.DataFrame) -> Chart:
 
 
 def latency_by_depth(table: pd.DataFrame, num_recursions: int) -> Chart:
-    """Draw how long the calls of decoded tokens took, by their depth: median, quartiles, and nine tenths of the calls."""
+    """Draw how long the calls of decoded tokens took, by depth: median, quartiles, and nine tenths of the calls."""
     figure = new_figure(rows_height(num_recursions, row=46, extra=70))
     summary = _latency_summary(table)
     for row in summary.itertuples():
@@ -146,8 +147,9 @@ def latency_by_depth(table: pd.DataFrame, num_recursions: int) -> Chart:
         )
     first, last = summary.iloc[0], summary.iloc[-1]
     finding = (
-        f"Median call at depth {first.recursion_depth:.0f}: {first.median_ms:.1f} ms (n {first.num_calls:.0f}), at depth "
-        f"{last.recursion_depth:.0f}: {last.median_ms:.1f} ms (n {last.num_calls:.0f}); ratio {last.median_ms / first.median_ms:.2f}."
+        f"Median call at depth {first.recursion_depth:.0f}: {first.median_ms:.1f} ms "
+        f"(n {first.num_calls:.0f}), at depth {last.recursion_depth:.0f}: {last.median_ms:.1f} ms (n {last.num_calls:.0f}); "
+        f"ratio {last.median_ms / first.median_ms:.2f}."
     )
     return Chart(figure, finding, summary)
 
@@ -180,8 +182,8 @@ def quality_points(table: pd.DataFrame) -> Chart:
         return Chart(figure, "The causal rule was not evaluated.", table)
     row = causal.iloc[0]
     finding = (
-        f"Under the causal rule: {row.bits_per_byte:.3f} bits per byte, {row.nll_nats_per_token:.3f} nats a token, perplexity "
-        f"{row.perplexity:.1f}, at mean depth {row.mean_recursion_depth:.2f} and "
+        f"Under the causal rule: {row.bits_per_byte:.3f} bits per byte, {row.nll_nats_per_token:.3f} nats a token, "
+        f"perplexity {row.perplexity:.1f}, at mean depth {row.mean_recursion_depth:.2f} and "
         f"{row.active_flops_per_token / row.full_depth_flops_per_token:.0%} of full-depth FLOPs."
     )
     return Chart(figure, finding, table)

@@ -1,7 +1,7 @@
 """What a model costs by the closed forms: FLOPs of a text and bytes of a cache, beside its peers.
 
-Pure: a configuration and shares of depth in, tables out. The formulas are those of `mor_core.accounting`; this file only
-asks them and lays the answers out. They are imported when first asked, because the configuration needs transformers.
+Pure: a configuration and shares of depth in, tables out. The formulas are those of `mor_core.accounting`; this file
+lays their answers out. They are imported when first asked, because the configuration needs transformers.
 """
 
 from collections.abc import Sequence

@@ -1,5 +1,7 @@
 """What the pages share: charts with their twins, tables, headings and downloads."""
 
+from collections.abc import Sequence
+
 import pandas as pd
 import streamlit as st
 
@@ -7,6 +9,7 @@ from app import notices
 from app.chart import Chart
 from app.tables import to_csv
 from app.wording import GLOSSARY
+from mor_core.checkpoint import CheckpointInfo
 
 _CONFIG = {"displaylogo": False, "modeBarButtonsToRemove": ["lasso2d", "select2d", "autoScale2d"]}
 
@@ -40,3 +43,28 @@ def heading(text: str, *terms: str) -> None:
     """Write a section's heading; the terms of the glossary stand behind its question mark."""
     explained = "\n\n".join(f"**{term.capitalize()}**: {GLOSSARY[term]}" for term in terms)
     st.subheader(text, help=explained or None)
+
+
+def choose_checkpoint(checkpoints: Sequence[CheckpointInfo], *, key: str) -> CheckpointInfo:
+    """Draw the choice of a checkpoint, if there is one to make, and return the chosen one."""
+    if len(checkpoints) == 1:
+        return checkpoints[0]
+    names = [info.name for info in checkpoints]
+    name = st.selectbox("Checkpoint", names, key=key, persist_state="session")
+    return checkpoints[names.index(name)]
+
+
+def provenance(info: CheckpointInfo) -> None:
+    """Write one line: which model, and where its weights come from."""
+    config, origin = info.config, info.provenance
+    tokens = origin.get("num_tokens")
+    parts = [
+        info.name,
+        f"{config.get('num_recursions', 1)} recursions",
+        f"router {config.get('router_type', 'unknown')}",
+        f"cache {config.get('kv_strategy', 'unknown')}",
+        f"trained on {tokens / 1e6:.1f}M tokens" if isinstance(tokens, int | float) else "",
+        f"seed {origin['seed']}" if "seed" in origin else "",
+        f"weights {info.sha256[:8]}",
+    ]
+    st.caption(notices.as_text(" · ".join(part for part in parts if part)))

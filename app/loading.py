@@ -8,6 +8,7 @@ import gc
 import logging
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
@@ -15,6 +16,9 @@ from mor_core import checkpoint
 from mor_core.checkpoint import CheckpointError, CheckpointInfo, LoadedCheckpoint, checkpoint_root
 from mor_core.trace import TRACE_SUFFIX, Trace
 from mor_core.tracefile import load_trace
+
+if TYPE_CHECKING:
+    from mor_core.config import MoRConfig
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +50,15 @@ def load_model(path: str, weights_sha256: str, device: str, dtype: str) -> Loade
         CheckpointError: the folder does not hold what it should.
     """
     return _load_model(path, weights_sha256, device, dtype)
+
+
+def read_config(info: CheckpointInfo) -> "MoRConfig":
+    """Return a checkpoint's configuration; imports transformers, which the first time takes seconds.
+
+    Raises:
+        CheckpointError: a field is wrong or contradicts another.
+    """
+    return _read_config(str(info.path), (info.path / "config.json").stat().st_mtime_ns)
 
 
 def warm_up() -> None:
@@ -101,6 +114,22 @@ def _load_model(
     gc.collect()
     gc.freeze()  # torch's and transformers' objects stay: no later collection needs to look at them
     return loaded
+
+
+@st.cache_resource(max_entries=MAX_TRACES, show_spinner="Preparing the count")
+def _read_config(
+    path: str,
+    changed_ns: int,  # noqa: ARG001  part of the cache's key
+) -> "MoRConfig":
+    from huggingface_hub.errors import StrictDataclassError
+
+    from mor_core.config import MoRConfig
+
+    try:
+        return MoRConfig.from_pretrained(path)
+    except (ValueError, TypeError, StrictDataclassError) as error:
+        reason = error.__cause__ or error
+        raise CheckpointError(f"{Path(path).name}/config.json is not valid: {reason}") from error
 
 
 @st.cache_data(max_entries=4, show_spinner=False)

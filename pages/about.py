@@ -2,4 +2,36 @@
 
 import streamlit as st
 
-st.header("About")
+from app import about_view as view
+from app import loading, notices, wording
+
+checkpoints = loading.list_checkpoints()
+
+st.subheader("What this does not show")
+st.markdown("\n".join(f"- {limit}" for limit in wording.LIMITS))
+
+st.subheader("How each number is computed")
+st.table(view.numbers_table().set_index("number"), border="horizontal")
+
+st.subheader("Words")
+st.table(view.glossary_table().set_index("word"), border="horizontal")
+
+st.subheader("Checkpoints")
+if checkpoints:
+    st.dataframe(view.checkpoints_table(checkpoints), hide_index=True, key="about_checkpoints")
+else:
+    notices.show_info(wording.NO_CHECKPOINTS)
+for problem in loading.checkpoint_problems():
+    notices.show_warning(f"Left out: {problem}")
+
+st.subheader("Licences and credits")
+st.markdown(wording.LICENCES)
+for info in checkpoints:
+    view.credits_section(info)
+
+st.subheader("Source")
+st.markdown(wording.SOURCE)
+st.code(wording.CITATION, language="bibtex")
+
+st.subheader("Versions")
+st.dataframe(view.versions_table(), hide_index=True, key="about_versions", width="content")

@@ -2,4 +2,21 @@
 
 import streamlit as st
 
-st.header("Efficiency")
+from app import efficiency_view as view
+from app import frame, loading, notices, wording
+
+checkpoints = loading.list_checkpoints()
+if not checkpoints:
+    notices.show_info(wording.NO_CHECKPOINTS)
+    st.stop()
+info = frame.choose_checkpoint(checkpoints, key="efficiency_checkpoint")
+frame.provenance(info)
+traces = view.recorded(info)
+depths = view.measured_depths(info, traces)
+if depths is None:
+    notices.show_info(wording.NO_DEPTHS.format(name=info.name))
+else:
+    view.counted_panels(info, depths)
+view.speed_panel(traces, int(info.config.get("num_recursions", 1)))
+view.quality_panel(info)
+view.training_panel(info)
