@@ -89,7 +89,11 @@ class Watched:
         return self.page.locator('[data-testid="run-status"]').get_attribute("data-status") or ""
 
     def wait_for_status(self, *names: str, seconds: float = 60) -> None:
-        choices = ", ".join(f'[data-testid="run-status"][data-status="{name}"]' for name in names)
+        """Wait for this viewer's own run; the recorded one that is drawn first is always done."""
+        live = ':has(.badge[data-badge="LIVE"])'
+        choices = ", ".join(
+            f'[data-testid="run-status"][data-status="{name}"]{live}' for name in names
+        )
         self.page.wait_for_selector(choices, timeout=1000 * seconds)
 
 
