@@ -1,7 +1,7 @@
 """The About page's parts: versions, checkpoints, how each number is computed, limits, credits."""
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 
 import pandas as pd
@@ -37,30 +37,51 @@ def versions_table() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["what", "version"])
 
 
-def checkpoints_table(checkpoints: Sequence[CheckpointInfo]) -> pd.DataFrame:
-    """Return one row a checkpoint: what its files say of where it comes from."""
-    rows = []
-    for info in checkpoints:
-        origin = info.provenance
-        evaluated = results.causal_result(info.evaluation)
-        revisions = origin.get("code_revisions") or [origin.get("code_revision", "")]
-        rows.append(
-            {
-                "checkpoint": info.name,
-                "weights_sha256": info.sha256,
-                "weights": format_bytes(info.num_bytes),
-                "training_tokens": origin.get("num_tokens"),
-                "training_flops": format_flops(origin["training_flops"])
-                if "training_flops" in origin
-                else "",
-                "bits_per_byte": None if evaluated is None else evaluated.get("bits_per_byte"),
-                "data": origin.get("data", ""),
-                "seed": origin.get("seed"),
-                "code": ", ".join(str(revision) for revision in dict.fromkeys(revisions)),
-                "command": origin.get("command", ""),
-            }
-        )
-    return pd.DataFrame(rows)
+def checkpoint_table(info: CheckpointInfo) -> pd.DataFrame:
+    """Return what a checkpoint's files say of where it comes from, one row a fact."""
+    origin = info.provenance
+    revisions = origin.get("code_revisions") or [origin.get("code_revision")]
+    evaluated = results.causal_result(info.evaluation) or {}
+    facts = {
+        "weights (sha256)": info.sha256,
+        "size": f"{format_bytes(info.num_bytes)} in bf16",
+        "trained on": _counted(
+            origin.get("num_tokens"), "tokens of", origin.get("data") or "unnamed text"
+        ),
+        "training FLOPs": _formatted(origin.get("training_flops"), format_flops),
+        "wall time": _formatted(
+            origin.get("elapsed_s"), lambda seconds: f"{seconds / 60:.0f} minutes"
+        ),
+        "hardware": _plain(origin.get("hardware")),
+        "precision": origin.get("precision"),
+        "seed": origin.get("seed"),
+        "code": ", ".join(dict.fromkeys(str(revision) for revision in revisions if revision)),
+        "command": origin.get("command"),
+        "bits per byte, causal rule": _formatted(
+            evaluated.get("bits_per_byte"), lambda bits: f"{bits:.4f}"
+        ),
+    }
+    rows = [
+        (name, notices.as_text(str(value)))
+        for name, value in facts.items()
+        if value not in (None, "")
+    ]
+    return pd.DataFrame(rows, columns=["fact", "value"])
+
+
+def _formatted(value: object, write: Callable[[float], str]) -> str:
+    return write(value) if isinstance(value, int | float) else ""
+
+
+def _counted(value: object, unit: str, of: object) -> str:
+    return f"{value:,} {unit} {of}" if isinstance(value, int) else ""
+
+
+def _plain(value: object) -> str:
+    """Write an object of a JSON file in one line."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_plain(item)}" for name, item in value.items())
+    return "" if value is None else str(value)
 
 
 def credits_section(info: CheckpointInfo) -> None:

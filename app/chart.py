@@ -10,7 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 ROW_HEIGHT = 26
-AXIS_HEIGHT = 46
+AXIS_HEIGHT = 130  # legend above, ticks and title below, and the margins of the page's theme
 
 
 @dataclass(frozen=True)
@@ -46,10 +46,11 @@ def new_figure(height: int, **layout: object) -> go.Figure:
             "x": 0,
             "xanchor": "left",
             "title": {"text": ""},
+            "traceorder": "normal",
         },
         bargap=0.3,
     )
-    figure.update_xaxes(automargin=True, zeroline=False)
+    figure.update_xaxes(automargin=True, zeroline=False, title_standoff=10)
     figure.update_yaxes(automargin=True, zeroline=False)
     figure.update_layout(**layout)
     return figure

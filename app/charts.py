@@ -31,12 +31,13 @@ def depth_heatmap(trace: Trace, window: range, pinned: int | None = None) -> Cha
     values = np.full((recursions, len(tokens)), np.nan)  # (R, S)
     for column, token in enumerate(tokens):
         values[: token.recursion_depth or 0, column] = token.recursion_depth or np.nan
+    rows = _recursion_names(recursions)
     figure = new_figure(rows_height(recursions))
     _add_cells(
         figure,
         values,
         tokens,
-        _recursion_names(recursions),
+        rows,
         hover=[[_depth_hover(token, recursions) for token in tokens]] * recursions,
         colorscale=ordinal_scale(colours),
         zmin=0.5,
@@ -48,7 +49,7 @@ def depth_heatmap(trace: Trace, window: range, pinned: int | None = None) -> Cha
     _add_level_legend(
         figure, {f"depth {depth}": colour for depth, colour in enumerate(colours, start=1)}
     )
-    _mark_phases(figure, tokens)
+    _mark_phases(figure, tokens, rows)
     _mark_pin(figure, window, pinned)
     table = token_table(trace)[["position", "token", "phase", "recursion_depth"]]
     return Chart(figure, _depth_finding(trace), _cut(table, window))
@@ -68,15 +69,16 @@ def score_heatmap(trace: Trace, window: range, pinned: int | None = None) -> Cha
         for row, logit in enumerate(token.router_logits):
             if logit is not None:
                 scores[row, column] = _sigmoid(logit)
+    rows = _recursion_names(recursions)
     middles = [0.5 if limit is None else _sigmoid(limit) for limit in limits]
-    figure = new_figure(rows_height(recursions, extra=62))
+    figure = new_figure(rows_height(recursions, extra=176))
     _add_cells(
         figure,
         np.array(
             [_share_of_range(row, middle) for row, middle in zip(scores, middles, strict=True)]
         ),
         tokens,
-        _recursion_names(recursions),
+        rows,
         hover=[
             [_score_hover(token, row, limits[row]) for token in tokens] for row in range(recursions)
         ],
@@ -87,7 +89,7 @@ def score_heatmap(trace: Trace, window: range, pinned: int | None = None) -> Cha
     )
     _add_absent(figure, tokens, recursions)
     _add_entered(figure, tokens)
-    _mark_phases(figure, tokens)
+    _mark_phases(figure, tokens, rows)
     _mark_pin(figure, window, pinned)
     frame = token_table(trace)
     named = ["position", "token", "recursion_depth"]
@@ -99,6 +101,7 @@ def cache_heatmap(trace: Trace, window: range, pinned: int | None = None) -> Cha
     """Draw which cache slots hold which token: kept or not, no magnitude."""
     tokens = _within(trace, window)
     slots = trace.header.cache_slots
+    rows = [slot.label for slot in slots]
     levels = [UNROUTED, *depth_colours(trace.header.num_recursions)]
     values = np.full((len(slots), len(tokens)), np.nan)  # (slots, S)
     for column, token in enumerate(tokens):
@@ -111,12 +114,12 @@ def cache_heatmap(trace: Trace, window: range, pinned: int | None = None) -> Cha
         ]
         for index, slot in enumerate(slots)
     ]
-    figure = new_figure(rows_height(len(slots), row=17, extra=62))
+    figure = new_figure(rows_height(len(slots), row=20))
     _add_cells(
         figure,
         values,
         tokens,
-        [slot.label for slot in slots],
+        rows,
         hover=hover,
         colorscale=ordinal_scale(levels),
         zmin=0.5,
@@ -129,7 +132,7 @@ def cache_heatmap(trace: Trace, window: range, pinned: int | None = None) -> Cha
         for recursion in used
     }
     _add_level_legend(figure, names)
-    _mark_phases(figure, tokens)
+    _mark_phases(figure, tokens, rows)
     _mark_pin(figure, window, pinned)
     return Chart(figure, _cache_finding(trace), slot_table(trace))
 
@@ -154,8 +157,9 @@ def _add_cells(
         ygap=2,
         **scale,
     )
-    figure.update_yaxes(autorange="reversed", showgrid=False, ticks="", type="category")
-    figure.update_xaxes(title_text="position", showgrid=False, ticks="outside")
+    figure.update_yaxes(autorange="reversed", showgrid=False, ticks="", type="category", dtick=1)
+    ends = [positions[0] - 0.5, positions[-1] + 0.5]
+    figure.update_xaxes(title_text="position", showgrid=False, ticks="outside", range=ends)
     if len(tokens) <= MAX_NAMED_COLUMNS:
         names = [f"{hover_text(label(token))}" for token in tokens]
         figure.update_xaxes(tickvals=positions, ticktext=names, tickangle=-60, title_text="")
@@ -236,15 +240,17 @@ def _add_level_legend(figure: go.Figure, levels: dict[str, str]) -> None:
     figure.update_layout(showlegend=True)
 
 
-def _mark_phases(figure: go.Figure, tokens: Sequence[TokenRecord]) -> None:
+def _mark_phases(figure: go.Figure, tokens: Sequence[TokenRecord], rows: Sequence[str]) -> None:
     """Draw a line where the prompt ends, if the window holds both phases."""
     decoded = [token.position for token in tokens if token.phase == "decode"]
     if decoded and decoded[0] > tokens[0].position:
-        figure.add_vline(
-            x=decoded[0] - 0.5,
-            line={"color": LINE, "width": 2},
-            annotation={"text": "generated", "yshift": 16, "font": {"size": 11}},
-            annotation_position="top right",
+        figure.add_scatter(
+            x=[decoded[0] - 0.5] * 2,
+            y=[rows[0], rows[-1]],
+            mode="lines",
+            line={"color": LINE, "width": 3, "dash": "dot"},
+            name="generated from here",
+            hoverinfo="skip",
         )
 
 

@@ -17,7 +17,7 @@ _SMALLEST_LABEL = 0.06  # share of the longest bar that a label fits into
 
 def flops_bars(table: pd.DataFrame, num_recursions: int, num_tokens: int) -> Chart:
     """Draw the FLOPs a token of a text: this model as routed, at full depth, and a plain Transformer."""
-    figure = new_figure(rows_height(3, row=52, extra=80), barmode="stack")
+    figure = new_figure(rows_height(3, row=48), barmode="stack")
     colours = _part_colours(num_recursions)
     models = [name for name in (ROUTED, FULL, PLAIN) if name in set(table["model"])]
     totals = table.groupby("model")["flops"].sum() / num_tokens
@@ -30,17 +30,10 @@ def flops_bars(table: pd.DataFrame, num_recursions: int, num_tokens: int) -> Cha
         figure.add_bar(
             orientation="h",
             y=models,
-            x=values,
+            x=[None if value is None else value / 1e6 for value in values],
             name=part,
             marker={"color": colour, "line": {"width": 1, "color": "rgba(255,255,255,0.6)"}},
-            text=[
-                part.removeprefix("recursion ").join(("R", ""))
-                if fits and part.startswith("rec")
-                else part
-                if fits
-                else ""
-                for fits in shown
-            ],
+            text=[_short(part) if fits else "" for fits in shown],
             textposition="inside",
             insidetextanchor="middle",
             textangle=0,
@@ -49,7 +42,7 @@ def flops_bars(table: pd.DataFrame, num_recursions: int, num_tokens: int) -> Cha
             hovertemplate=f"%{{y}}<br>{part}: %{{customdata}} a token<extra></extra>",
         )
     figure.add_scatter(
-        x=[totals[model] for model in models],
+        x=[totals[model] / 1e6 for model in models],
         y=models,
         mode="text",
         text=[f" <b>{format_flops(totals[model])}</b>" for model in models],
@@ -58,12 +51,7 @@ def flops_bars(table: pd.DataFrame, num_recursions: int, num_tokens: int) -> Cha
         showlegend=False,
         cliponaxis=False,
     )
-    figure.update_xaxes(
-        range=[0, totals.max() * 1.14],
-        title_text="FLOPs a token",
-        ticksuffix="FLOP",
-        rangemode="tozero",
-    )
+    figure.update_xaxes(range=[0, totals.max() / 1e6 * 1.14], title_text="MFLOP a token")
     figure.update_yaxes(autorange="reversed", type="category")
     share = totals[ROUTED] / totals[FULL]
     finding = (
@@ -115,19 +103,19 @@ def kv_lines(table: pd.DataFrame) -> Chart:
 
 def latency_by_depth(table: pd.DataFrame, num_recursions: int) -> Chart:
     """Draw how long the calls of decoded tokens took, by depth: median, quartiles, and nine tenths of the calls."""
-    figure = new_figure(rows_height(num_recursions, row=46, extra=70))
+    figure = new_figure(rows_height(num_recursions, row=40, extra=90))
     summary = _latency_summary(table)
-    for row in summary.itertuples():
-        colour = depth_colours(num_recursions)[row.recursion_depth - 1]
-        name = f"depth {row.recursion_depth}"
+    for _, row in summary.iterrows():
+        colour = depth_colours(num_recursions)[int(row["recursion_depth"]) - 1]
+        name = f"depth {row['recursion_depth']:.0f}"
         figure.add_box(
             orientation="h",
             y=[name],
-            q1=[row.quartile_1_ms],
-            median=[row.median_ms],
-            q3=[row.quartile_3_ms],
-            lowerfence=[row.percentile_5_ms],
-            upperfence=[row.percentile_95_ms],
+            q1=[row["quartile_1_ms"]],
+            median=[row["median_ms"]],
+            q3=[row["quartile_3_ms"]],
+            lowerfence=[row["percentile_5_ms"]],
+            upperfence=[row["percentile_95_ms"]],
             name=name,
             line={"color": LINE, "width": 2},
             fillcolor=colour,
@@ -148,8 +136,8 @@ def latency_by_depth(table: pd.DataFrame, num_recursions: int) -> Chart:
     first, last = summary.iloc[0], summary.iloc[-1]
     finding = (
         f"Median call at depth {first.recursion_depth:.0f}: {first.median_ms:.1f} ms "
-        f"(n {first.num_calls:.0f}), at depth {last.recursion_depth:.0f}: {last.median_ms:.1f} ms (n {last.num_calls:.0f}); "
-        f"ratio {last.median_ms / first.median_ms:.2f}."
+        f"(n {first.num_calls:.0f}), at depth {last.recursion_depth:.0f}: {last.median_ms:.1f} ms "
+        f"(n {last.num_calls:.0f}); ratio {last.median_ms / first.median_ms:.2f}."
     )
     return Chart(figure, finding, summary)
 
@@ -236,6 +224,10 @@ def _latency_summary(table: pd.DataFrame) -> pd.DataFrame:
     columns = {f"{name}_ms": grouped.quantile(share) * 1000 for name, share in quantiles.items()}
     summary = pd.DataFrame({"num_calls": grouped.size(), **columns}).reset_index()
     return summary[summary["recursion_depth"] > 0].reset_index(drop=True)
+
+
+def _short(part: str) -> str:
+    return part.replace("recursion ", "R")
 
 
 def _part_colours(num_recursions: int) -> dict[str, str]:

@@ -14,7 +14,7 @@ _SMALLEST_LABEL = 0.07  # share of the width that a label fits into
 
 def share_bars(table: pd.DataFrame, num_recursions: int, finding: str) -> Chart:
     """Draw one bar a group, from 0 to 100% of its tokens; the number of tokens and the mean depth stand beside it."""
-    figure = new_figure(rows_height(len(table), row=30, extra=70), barmode="stack")
+    figure = new_figure(rows_height(len(table), row=32), barmode="stack")
     names = [
         f"{hover_text(group)}  (n {count:,})"
         for group, count in zip(table["group"], table["num_tokens"], strict=True)
@@ -37,7 +37,7 @@ def share_bars(table: pd.DataFrame, num_recursions: int, finding: str) -> Chart:
         )
     _write_means(figure, table, x=[1.0] * len(table), y=names, position="middle right")
     figure.update_xaxes(
-        range=[0, 1.09],
+        range=[0, 1.12],
         tickvals=[0, 0.25, 0.5, 0.75, 1],
         tickformat=".0%",
         title_text="share of tokens",
@@ -61,8 +61,8 @@ def share_columns(table: pd.DataFrame, num_recursions: int, finding: str) -> Cha
             textangle=0,
             textfont={"color": text_on(colour)},
             customdata=table[["num_tokens", f"num_depth_{depth}"]],
-            hovertemplate=f"positions %{{x}}<br>depth {depth}: %{{customdata[1]}} of %{{customdata[0]}} tokens, %{{y:.1%}}"
-            "<extra></extra>",
+            hovertemplate=f"positions %{{x}}<br>depth {depth}: %{{customdata[1]}} of %{{customdata[0]}} tokens, "
+            "%{y:.1%}<extra></extra>",
         )
     _write_means(figure, table, x=table["group"], y=[1.0] * len(table), position="top center")
     figure.update_yaxes(
@@ -80,7 +80,8 @@ def phase_finding(table: pd.DataFrame, num_recursions: int) -> str:
     if table.empty:
         return "No content token has a depth yet."
     parts = [
-        f"{row.group} {row.mean_depth:.2f} (n {row.num_tokens:,})" for row in table.itertuples()
+        f"{row['group']} {row['mean_depth']:.2f} (n {row['num_tokens']:,})"
+        for _, row in table.iterrows()
     ]
     return f"Mean depth of {num_recursions}: {'; '.join(parts)}."
 
@@ -125,7 +126,7 @@ def _write_means(
         x=x,
         y=y,
         mode="text",
-        text=[f"<b>{mean:.2f}</b>" for mean in table["mean_depth"]],
+        text=[f"\u00a0mean <b>{mean:.2f}</b>" for mean in table["mean_depth"]],
         textposition=position,
         hoverinfo="skip",
         showlegend=False,

@@ -124,7 +124,7 @@ def speed_panel(traces: Sequence[Trace], num_recursions: int) -> None:
     if table.empty:
         notices.show_info(wording.NO_SPEED)
         return
-    places = sorted({f"{row.device}, {row.dtype}" for row in table.itertuples()})
+    places = sorted(set(table["device"] + ", " + table["dtype"]))
     st.caption(f"{wording.SPEED_NOTE} Measured on: {notices.as_text('; '.join(places))}.")
     frame.show_chart(charts_costs.latency_by_depth(table, num_recursions), key="latency")
     frame.show_table(results.speed_table(traces), key="speed")

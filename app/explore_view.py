@@ -19,15 +19,17 @@ def draw(trace: Trace, pinned: int | None) -> None:
         trace: the run.
         pinned: position of the token that is pinned in the strip.
     """
-    view = st.segmented_control(
-        "View",
-        [DISTRIBUTION, HEATMAPS, TABLE],
-        default=DISTRIBUTION,
-        required=True,
-        key="explore_view",
-        persist_state="session",
-        label_visibility="collapsed",
-    )
+    with st.container(horizontal=True, horizontal_alignment="distribute"):
+        view = st.segmented_control(
+            "View",
+            [DISTRIBUTION, HEATMAPS, TABLE],
+            default=DISTRIBUTION,
+            required=True,
+            key="explore_view",
+            persist_state="session",
+            label_visibility="collapsed",
+        )
+        notices.trace_download(trace, key="explore_download")
     if view == HEATMAPS:
         _heatmaps(trace, pinned)
     elif view == TABLE:

@@ -20,14 +20,14 @@ OTHER = "other word"
 
 _CLOSED = {
     "determiner": "a an the this that these those some any no every each all both many much few several another",
-    "pronoun": "i me my mine myself you your yours yourself he him his himself she her hers herself it its itself we us "
-    "our ours ourselves they them their theirs themselves who whom whose which what one someone something nothing "
+    "pronoun": "i me my mine myself you your yours yourself he him his himself she her hers herself it its itself we "
+    "us our ours ourselves they them their theirs themselves who whom whose which what one someone something nothing "
     "everything everyone nobody anybody anything",
     "preposition": "of in to for with on at from by about as into like through after over between out against during "
     "without before under around among up down off near behind above across along upon beside towards toward",
     "conjunction": "and or but nor so yet if because than while when where until though although since whether",
-    "auxiliary": "be am is are was were been being have has had having do does did will would can could may might shall "
-    "should must 's 're 've 'll 'd 'm 't not",
+    "auxiliary": "be am is are was were been being have has had having do does did will would can could may might "
+    "shall should must 's 're 've 'll 'd 'm 't not",
 }
 _CLASS_OF = {word: name for name, words in _CLOSED.items() for word in words.split()}
 CLASSES = (

@@ -17,9 +17,10 @@ st.subheader("Words")
 st.table(view.glossary_table().set_index("word"), border="horizontal")
 
 st.subheader("Checkpoints")
-if checkpoints:
-    st.dataframe(view.checkpoints_table(checkpoints), hide_index=True, key="about_checkpoints")
-else:
+for info in checkpoints:
+    with st.expander(notices.as_text(info.name), expanded=info is checkpoints[0]):
+        st.table(view.checkpoint_table(info).set_index("fact"), border="horizontal")
+if not checkpoints:
     notices.show_info(wording.NO_CHECKPOINTS)
 for problem in loading.checkpoint_problems():
     notices.show_warning(f"Left out: {problem}")
