@@ -228,7 +228,9 @@ def save_checkpoint(
         for name, content in (files or {}).items():
             data = content.encode() if isinstance(content, str) else content
             (partial / name).write_bytes(data)
-        partial.chmod(0o755)
+        partial.chmod(0o755)  # mkdtemp and safetensors make what they write the owner's alone
+        for file in partial.iterdir():
+            file.chmod(0o644)
         _replace(folder, partial)
     except Exception as error:
         shutil.rmtree(partial, ignore_errors=True)
