@@ -3,6 +3,7 @@
 Knows neither Streamlit nor charts. What was not computed is empty, never zero.
 """
 
+import csv
 import io
 from collections.abc import Sequence
 
@@ -194,7 +195,8 @@ def to_csv(table: pd.DataFrame) -> bytes:
         if pd.api.types.is_string_dtype(safe[name].dtype):
             safe[name] = safe[name].map(_no_formula)
     text = io.StringIO()
-    safe.to_csv(text, index=False, lineterminator="\n")
+    # Text in quotes: an unquoted carriage return would begin a row.
+    safe.to_csv(text, index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     return text.getvalue().encode("utf-8-sig")  # the mark lets spreadsheets read it as UTF-8
 
 
