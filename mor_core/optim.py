@@ -1,16 +1,19 @@
 """The optimiser and the plan of a run: how many steps, and the learning rate of each.
 
-Source: arXiv 2507.10524, Appendix B (AdamW; warm-up, stable, decay).
+Source: arXiv 2507.10524, Appendix B (AdamW; warm-up, stable, decay); arXiv 2502.16982 (Muon at AdamW's rate).
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
 
 from mor_core.accounting import training_flops
 from mor_core.config import MoRConfig
+from mor_core.layers import DecoderLayer
 from mor_core.recipe import Recipe
 from mor_core.recipe_sections import OptimiserSection
 
@@ -81,11 +84,19 @@ def step_flops(config: MoRConfig, batch_tokens: int) -> int:
 
 def make_optimiser(
     model: nn.Module, settings: OptimiserSection, device: torch.device
-) -> torch.optim.AdamW:
-    """Build AdamW; matrices (embedding and routers among them, as in the official code) decay, norms do not."""
-    matrices = [weight for weight in model.parameters() if weight.dim() >= 2]
-    vectors = [weight for weight in model.parameters() if weight.dim() < 2]
-    return torch.optim.AdamW(
+) -> torch.optim.Optimizer:
+    """Build the optimiser; matrices (embedding and routers among them, as in the official code) decay, norms do not."""
+    of_layers = []
+    if settings.name == "muon":
+        layers = (module for module in model.modules() if isinstance(module, DecoderLayer))
+        of_layers = [
+            weight for layer in layers for weight in layer.parameters() if weight.dim() == 2
+        ]
+    taken = set(map(id, of_layers))
+    others = [weight for weight in model.parameters() if id(weight) not in taken]
+    matrices = [weight for weight in others if weight.dim() >= 2]
+    vectors = [weight for weight in others if weight.dim() < 2]
+    adamw = torch.optim.AdamW(
         [
             {"params": matrices, "weight_decay": settings.weight_decay},
             {"params": vectors, "weight_decay": 0.0},
@@ -95,3 +106,39 @@ def make_optimiser(
         eps=settings.epsilon,
         fused=device.type in _FUSED_ON,
     )
+    if not of_layers:
+        return adamw
+    muon = torch.optim.Muon(
+        of_layers,
+        lr=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        adjust_lr_fn="match_rms_adamw",  # so that one learning rate serves both
+    )
+    return OptimiserPair(muon, adamw)
+
+
+class OptimiserPair(torch.optim.Optimizer):
+    """Two optimisers of different weights, driven as one."""
+
+    def __init__(self, first: torch.optim.Optimizer, second: torch.optim.Optimizer) -> None:
+        super().__init__([*first.param_groups, *second.param_groups], {})
+        self.parts = (first, second)
+        self._share_groups()
+
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """Let both take a step; a closure is not supported."""
+        assert closure is None, "a pair of optimisers takes no closure"
+        for part in self.parts:
+            part.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"parts": [part.state_dict() for part in self.parts]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        for part, state in zip(self.parts, state_dict["parts"], strict=True):
+            part.load_state_dict(state)
+        self._share_groups()
+
+    def _share_groups(self) -> None:
+        """The groups are the parts' own, so that a rate set here is theirs; loading a state makes new ones."""
+        self.param_groups = [group for part in self.parts for group in part.param_groups]

@@ -44,8 +44,19 @@ class DataSection:
 
 @dataclass(frozen=True)
 class OptimiserSection:
-    """AdamW; the decay applies to matrices, not to norms. Source of the defaults: arXiv 2507.10524, Appendix B."""
+    """The decay applies to matrices, not to norms. Source of the defaults: arXiv 2507.10524, Appendix B.
 
+    Attributes:
+        name: `adamw`, as in the paper; or `muon` for the matrices of the layers, with AdamW for all else.
+        learning_rate: of the plateau, for both.
+        beta1: of AdamW; Muon has its own momentum.
+        beta2: of AdamW.
+        epsilon: of AdamW.
+        weight_decay: of matrices.
+        gradient_clip: largest norm of the whole gradient.
+    """
+
+    name: Literal["adamw", "muon"] = "adamw"
     learning_rate: float = 3e-3
     beta1: float = 0.9
     beta2: float = 0.95

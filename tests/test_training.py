@@ -70,12 +70,21 @@ def without_clocks(lines):
     return [{name: value for name, value in line.items() if name not in measured} for line in lines]
 
 
+def moments_of(optimiser):
+    """The state of every weight, of one optimiser or of a pair."""
+    return [
+        moments
+        for part in optimiser.get("parts", [optimiser])
+        for moments in part["state"].values()
+    ]
+
+
 def assert_same_run(place, first, second):
     one, two = (load_state(place / runs / "tiny") for runs in (first, second))
     assert one.totals.step == two.totals.step == STEPS
     assert all(torch.equal(tensor, two.model[name]) for name, tensor in one.model.items())
-    moments = zip(one.optimiser["state"].values(), two.optimiser["state"].values(), strict=True)
-    assert all(torch.equal(mine[key], theirs[key]) for mine, theirs in moments for key in mine)
+    for mine, theirs in zip(moments_of(one.optimiser), moments_of(two.optimiser), strict=True):
+        assert all(torch.equal(mine[key], theirs[key]) for key in mine)
     logs = [
         without_clocks(read_log(place / runs / "tiny" / "train_log.jsonl"))
         for runs in (first, second)
@@ -84,11 +93,13 @@ def assert_same_run(place, first, second):
     assert logs[0] == logs[1]
 
 
-def test_interrupted_and_resumed_run_is_the_uninterrupted_one_bit_for_bit(place):
-    run(place, "whole")
-    assert run(place, "parts", stop_after_steps=4) is None
-    assert run(place, "parts", stop_after_steps=7, resume=True) is None
-    run(place, "parts", resume=True)
+@pytest.mark.parametrize("optimiser", ["adamw", "muon"])
+def test_interrupted_and_resumed_run_is_the_uninterrupted_one_bit_for_bit(place, optimiser):
+    changes = {"overrides": {"optimiser.name": optimiser}}
+    run(place, "whole", **changes)
+    assert run(place, "parts", stop_after_steps=4, **changes) is None
+    assert run(place, "parts", stop_after_steps=7, resume=True, **changes) is None
+    run(place, "parts", resume=True, **changes)
     assert_same_run(place, "whole", "parts")
 
 
@@ -234,6 +245,39 @@ def test_weight_decay_spares_norms():
     assert all("norm" in names[id(weight)] for weight in spared["params"])
     assert not any("norm" in names[id(weight)] for weight in decayed["params"])
     assert len(names) == len(decayed["params"]) + len(spared["params"])
+
+
+def test_muon_takes_the_layers_matrices_and_leaves_the_rest_to_adamw():
+    model = tiny_model()
+    optimiser = make_optimiser(model, OptimiserSection(name="muon"), torch.device("cpu"))
+    names = {id(weight): name for name, weight in model.named_parameters()}
+    muon, adamw = (
+        [names[id(weight)] for group in part.param_groups for weight in group["params"]]
+        for part in optimiser.parts
+    )
+    assert sorted(muon + adamw) == sorted(names.values())
+    assert all("proj" in name for name in muon)
+    assert not any("proj" in name for name in adamw)
+
+
+def test_a_pair_of_optimisers_follows_the_rate_also_after_loading():
+    model = tiny_model()
+    optimiser = make_optimiser(model, OptimiserSection(name="muon"), torch.device("cpu"))
+    for _ in range(2):
+        before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
+        for weight in model.parameters():
+            weight.grad = torch.ones_like(weight)
+        for group in optimiser.param_groups:
+            group["lr"] = 0.0
+        optimiser.step()
+        assert all(torch.equal(weight, before[name]) for name, weight in model.named_parameters())
+        for group in optimiser.param_groups:
+            group["lr"] = 0.1
+        optimiser.step()
+        assert not any(
+            torch.equal(weight, before[name]) for name, weight in model.named_parameters()
+        )
+        optimiser.load_state_dict(optimiser.state_dict())
 
 
 @pytest.mark.slow
