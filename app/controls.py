@@ -74,6 +74,7 @@ def prompt_field() -> str:
         [preset.title for preset in PRESETS],
         key=state.PRESET,
         on_change=_take_preset,
+        persist_state="session",
         label_visibility="collapsed",
     )
     return st.text_area(
@@ -81,6 +82,7 @@ def prompt_field() -> str:
         key=state.PROMPT,
         height=70,
         placeholder="Begin a story.",
+        persist_state="session",
         label_visibility="collapsed",
     )
 
@@ -90,7 +92,9 @@ def settings(checkpoints: Sequence[CheckpointInfo], prompt: str) -> GenerationRe
     names = [info.name for info in checkpoints]
     with st.expander("Checkpoint and sampling", icon=":material/tune:"):
         columns = st.columns([2.2, 1.1, 1.1, 1.1, 1.1, 1.4], vertical_alignment="bottom")
-        name = columns[0].selectbox("Checkpoint", names, key="live_checkpoint")
+        name = columns[0].selectbox(
+            "Checkpoint", names, key="live_checkpoint", persist_state="session"
+        )
         tokens = columns[1].number_input("New tokens", 1, 2048, 160, 16, **_help("tokens"))
         temperature = columns[2].number_input(
             "Temperature", 0.0, 2.0, 0.7, 0.1, **_help("temperature")
@@ -114,7 +118,7 @@ def settings(checkpoints: Sequence[CheckpointInfo], prompt: str) -> GenerationRe
 
 
 def _help(name: str) -> dict[str, Any]:
-    return {"key": f"live_{name}", "help": HELP[name]}
+    return {"key": f"live_{name}", "help": HELP[name], "persist_state": "session"}
 
 
 def _take_preset() -> None:

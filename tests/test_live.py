@@ -130,6 +130,15 @@ def test_threshold_reaches_the_model(page: AppTest) -> None:
     assert means == [1, 3]
 
 
+def test_prompt_and_settings_survive_a_visit_to_another_page(page: AppTest) -> None:
+    page.text_area(key=state.PROMPT).set_value("Two ducks")
+    page.number_input(key="live_tokens").set_value(33).run()
+    page.switch_page("../pages/about.py").run()
+    page.switch_page("../pages/live.py").run()
+    assert page.text_area(key=state.PROMPT).value == "Two ducks"
+    assert page.number_input(key="live_tokens").value == 33
+
+
 def test_preset_fills_the_prompt(page: AppTest) -> None:
     page.get("button_group")[0].set_value(PRESETS[2].title).run()
     assert page.text_area(key=state.PROMPT).value == PRESETS[2].prompt
