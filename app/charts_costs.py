@@ -12,7 +12,7 @@ from app.theme import LINE, SERIES, UNROUTED, depth_colours, format_bytes, forma
 
 _DASHES = ("solid", "dash", "dot", "dashdot")
 _MARKERS = ("circle", "square", "diamond", "triangle-up", "x")
-_SMALLEST_LABEL = 0.06  # share of the longest bar that a label fits into
+_SMALLEST_LABEL = 0.01  # share of the longest bar that a letter of a label needs
 
 
 def flops_bars(table: pd.DataFrame, num_recursions: int, num_tokens: int) -> Chart:
@@ -26,7 +26,8 @@ def flops_bars(table: pd.DataFrame, num_recursions: int, num_tokens: int) -> Cha
         if rows.empty:
             continue
         values = [rows.get(model) for model in models]
-        shown = [value is not None and value / totals.max() >= _SMALLEST_LABEL for value in values]
+        smallest = _SMALLEST_LABEL * len(_short(part))
+        shown = [value is not None and value / totals.max() >= smallest for value in values]
         figure.add_bar(
             orientation="h",
             y=models,
@@ -144,37 +145,53 @@ def latency_by_depth(table: pd.DataFrame, num_recursions: int) -> Chart:
 
 def quality_points(table: pd.DataFrame) -> Chart:
     """Draw loss against the FLOPs that routing needed, one point a routing rule."""
-    figure = new_figure(400)
+    figure = new_figure(430)
+    looks = [("circle", "top center"), ("square-open", "bottom center")]
     for index, (gate, rows) in enumerate(table.groupby("gate", sort=False)):
+        symbol, place = looks[index % len(looks)]
         figure.add_scatter(
             x=rows["active_flops_per_token"] / 1e6,
             y=rows["bits_per_byte"],
             mode="markers+text",
             name=f"{gate} gate",
             marker={
-                "size": 11,
+                "size": 12,
                 "color": SERIES[index % len(SERIES)],
-                "symbol": _MARKERS[index % len(_MARKERS)],
+                "symbol": symbol,
+                "line": {"width": 2},
             },
             text=rows["routing"],
-            textposition="top center",
+            textposition=place,
             cliponaxis=False,
             customdata=rows[["nll_nats_per_token", "mean_recursion_depth"]],
             hovertemplate="%{text}<br>%{y:.3f} bits per byte, %{customdata[0]:.3f} nats a token<br>"
             "%{x:.2f} MFLOP a token, mean depth %{customdata[1]:.2f}<extra></extra>",
         )
-    figure.update_xaxes(title_text="active MFLOP a token", rangemode="normal")
-    figure.update_yaxes(title_text="bits per byte (lower is better)")
+    figure.update_xaxes(title_text="active MFLOP a token")
+    figure.update_yaxes(title_text="bits per byte (lower is better; the axis does not begin at 0)")
+    return Chart(figure, _quality_finding(table), table)
+
+
+def _quality_finding(table: pd.DataFrame) -> str:
     causal = table[table["routing"] == "causal"]
     if causal.empty:
-        return Chart(figure, "The causal rule was not evaluated.", table)
+        return "The causal rule was not evaluated."
     row = causal.iloc[0]
     finding = (
         f"Under the causal rule: {row.bits_per_byte:.3f} bits per byte, {row.nll_nats_per_token:.3f} nats a token, "
         f"perplexity {row.perplexity:.1f}, at mean depth {row.mean_recursion_depth:.2f} and "
         f"{row.active_flops_per_token / row.full_depth_flops_per_token:.0%} of full-depth FLOPs."
     )
-    return Chart(figure, finding, table)
+    once = table[(table["routing"] == "fixed:1") & (table["gate"] == "learned")]
+    if once.empty:
+        return finding
+    more = once.iloc[0].bits_per_byte - row.bits_per_byte
+    saved = 1 - once.iloc[0].active_flops_per_token / row.active_flops_per_token
+    word = "more" if more >= 0 else "fewer"
+    return (
+        f"{finding} One recursion for every token: {abs(more):.3f} bits per byte {word}, "
+        f"with {saved:.0%} fewer FLOPs."
+    )
 
 
 def training_curve(table: pd.DataFrame, columns: dict[str, str], unit: str) -> Chart:

@@ -200,7 +200,42 @@ def _header(data: dict[str, Any]) -> TraceHeader:
     for place, window in enumerate(_expect(header.windows, list, "header.windows")):
         if not isinstance(window, list) or len(window) != 2 or not all(map(_is_count, window)):
             raise TraceError(f"header.windows[{place}] must be two positions, got {window!r}")
+    _check_slots(header)
+    _check_routing(header)
     return header
+
+
+def _check_slots(header: TraceHeader) -> None:
+    for place, slot in enumerate(header.cache_slots):
+        recursion = slot.recursion
+        right = (
+            isinstance(slot.label, str)
+            and isinstance(slot.stage, str)
+            and _is_count(slot.layer)
+            and (
+                recursion is None
+                or (_is_count(recursion) and 1 <= recursion <= header.num_recursions)
+            )
+        )
+        rule = "must have a stage, a layer, a label, and a recursion of the model or null"
+        _check(right, f"header.cache_slots[{place}] {rule}", slot)
+
+
+def _check_routing(header: TraceHeader) -> None:
+    """Check what readers compute with: the thresholds, and whether recursion 1 takes every token."""
+    thresholds = header.routing.get("thresholds")
+    right = thresholds is None or (
+        isinstance(thresholds, list)
+        and len(thresholds) in (1, header.num_recursions)
+        and all(_is_number(score) and 0 < score < 1 for score in thresholds)
+    )
+    rule = f"must be one number between 0 and 1, or {header.num_recursions} of them"
+    _check(right, f"header.routing.thresholds {rule}", thresholds)
+    factors = header.config.get("capacity_factors")
+    right = factors is None or (
+        isinstance(factors, list) and factors and all(map(_is_number, factors))
+    )
+    _check(bool(right), "header.config.capacity_factors must be null or numbers", factors)
 
 
 def _token(data: Any, place: int, header: TraceHeader) -> TokenRecord:

@@ -1,6 +1,7 @@
 """Explore, Efficiency and About from the entry script: each opens, answers a click, and says what is wrong."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -18,8 +19,8 @@ from mor_core.accounting import active_flops
 from mor_core.checkpoint import describe_checkpoint
 from mor_core.config import MoRConfig
 from mor_core.generation import collect_trace, generate_with_trace
-from mor_core.trace import TRACE_SUFFIX
-from mor_core.tracefile import pack_trace, save_trace
+from mor_core.trace import TRACE_SUFFIX, CacheSlot
+from mor_core.tracefile import TraceError, load_trace, pack_trace, save_trace
 from tests.scripted import scripted_trace
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -224,6 +225,41 @@ def test_explore_refuses_a_damaged_upload(checkpoints: Path, content: bytes) -> 
     page = upload(opened("explore"), content)
     assert len(page.error) == 1
     assert not page.get("bidi_component")
+
+
+def broken_headers() -> list[tuple[str, dict[str, Any]]]:
+    return [
+        ("thresholds", {"routing": {"name": "causal", "thresholds": ["a"]}}),
+        ("thresholds", {"routing": {"name": "causal", "thresholds": [1.0]}}),
+        ("capacity_factors", {"config": {"capacity_factors": "all"}}),
+        (
+            "cache_slots[4]",
+            {
+                "cache_slots": [
+                    *scripted_trace().header.cache_slots[:4],
+                    CacheSlot("shared", 9, 1, "R9"),
+                ]
+            },
+        ),
+        (
+            "cache_slots[4]",
+            {
+                "cache_slots": [
+                    *scripted_trace().header.cache_slots[:4],
+                    CacheSlot("coda", None, 1, 5),
+                ]
+            },
+        ),
+    ]
+
+
+@pytest.mark.parametrize(("field", "fields"), broken_headers())
+def test_trace_that_would_not_draw_is_refused_when_read(field: str, fields: dict[str, Any]) -> None:
+    trace = scripted_trace()
+    for name, value in fields.items():
+        setattr(trace.header, name, value)
+    with pytest.raises(TraceError, match=re.escape(field)):
+        load_trace(pack_trace(trace))
 
 
 def test_damaged_recorded_run_is_named_and_the_others_stay(checkpoints: Path) -> None:
