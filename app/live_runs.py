@@ -24,7 +24,6 @@ def generation_work(request: GenerationRequest) -> Work:
         info = request.checkpoint
         loaded = loading.load_model(str(info.path), info.sha256, device, dtype)
         from mor_core.generation import generate_with_trace
-
         from mor_core.routing import RoutingRule
 
         yield from generate_with_trace(
