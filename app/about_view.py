@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 import pandas as pd
 import streamlit as st
 
-from app import frame, notices, results, wording
+from app import frame, notices, results
 from app.theme import format_bytes, format_flops
 from mor_core.checkpoint import CheckpointInfo
 from mor_core.trace import TRACE_SCHEMA, TRACE_VERSION
@@ -98,11 +98,6 @@ def credits_section(info: CheckpointInfo) -> None:
             frame.show_table(table, key=f"credits_{info.name}_{name}", height=400)
 
 
-def numbers_table() -> pd.DataFrame:
-    """Return how each number of the app is computed."""
-    return pd.DataFrame(wording.NUMBERS.items(), columns=["number", "how it is computed"])
-
-
-def glossary_table() -> pd.DataFrame:
-    """Return the words of the app."""
-    return pd.DataFrame(wording.GLOSSARY.items(), columns=["word", "meaning"])
+def definitions(terms: Mapping[str, str]) -> str:
+    """Write words and what they mean as a Markdown list."""
+    return "\n".join(f"- **{term[0].upper()}{term[1:]}**: {text}" for term, text in terms.items())

@@ -49,7 +49,7 @@ def depth_heatmap(trace: Trace, window: range, pinned: int | None = None) -> Cha
     _add_level_legend(
         figure, {f"depth {depth}": colour for depth, colour in enumerate(colours, start=1)}
     )
-    _mark_phases(figure, tokens, rows)
+    _mark_boundaries(figure, trace, window, rows)
     _mark_pin(figure, window, pinned)
     table = token_table(trace)[["position", "token", "phase", "recursion_depth"]]
     return Chart(figure, _depth_finding(trace), _cut(table, window))
@@ -89,7 +89,7 @@ def score_heatmap(trace: Trace, window: range, pinned: int | None = None) -> Cha
     )
     _add_absent(figure, tokens, recursions)
     _add_entered(figure, tokens)
-    _mark_phases(figure, tokens, rows)
+    _mark_boundaries(figure, trace, window, rows)
     _mark_pin(figure, window, pinned)
     frame = token_table(trace)
     named = ["position", "token", "recursion_depth"]
@@ -132,7 +132,7 @@ def cache_heatmap(trace: Trace, window: range, pinned: int | None = None) -> Cha
         for recursion in used
     }
     _add_level_legend(figure, names)
-    _mark_phases(figure, tokens, rows)
+    _mark_boundaries(figure, trace, window, rows)
     _mark_pin(figure, window, pinned)
     return Chart(figure, _cache_finding(trace), slot_table(trace))
 
@@ -240,18 +240,21 @@ def _add_level_legend(figure: go.Figure, levels: dict[str, str]) -> None:
     figure.update_layout(showlegend=True)
 
 
-def _mark_phases(figure: go.Figure, tokens: Sequence[TokenRecord], rows: Sequence[str]) -> None:
-    """Draw a line where the prompt ends, if the window holds both phases."""
-    decoded = [token.position for token in tokens if token.phase == "decode"]
-    if decoded and decoded[0] > tokens[0].position:
-        figure.add_scatter(
-            x=[decoded[0] - 0.5] * 2,
-            y=[rows[0], rows[-1]],
-            mode="lines",
-            line={"color": LINE, "width": 3, "dash": "dot"},
-            name="generated from here",
-            hoverinfo="skip",
-        )
+def _mark_boundaries(figure: go.Figure, trace: Trace, window: range, rows: Sequence[str]) -> None:
+    """Draw lines where the prompt ends, and where a text was cut into pieces that the model read one by one."""
+    decoded = [token.position for token in trace.tokens if token.phase == "decode"]
+    read = [end for _, end in trace.header.windows[:-1]]
+    for name, starts in (("generated from here", decoded[:1]), ("next piece of the text", read)):
+        places = [start for start in starts if window.start < start < window.stop]
+        if places:
+            figure.add_scatter(
+                x=[x for start in places for x in (start - 0.5, start - 0.5, None)],
+                y=[y for _ in places for y in (rows[0], rows[-1], None)],
+                mode="lines",
+                line={"color": LINE, "width": 3, "dash": "dot"},
+                name=name,
+                hoverinfo="skip",
+            )
 
 
 def _mark_pin(figure: go.Figure, window: range, pinned: int | None) -> None:
@@ -342,6 +345,9 @@ def _cache_finding(trace: Trace) -> str:
     table = slot_table(trace)
     kept, whole = int(table["tokens_kept"].sum()), int(table["tokens_computed"].sum())
     share = f"{kept / whole:.0%}" if whole else "none"
+    pieces = len(trace.header.windows)
+    if pieces:
+        return f"The caches of {pieces} pieces of the text keep {kept:,} of {whole:,} possible entries ({share})."
     return f"The cache keeps {kept:,} of {whole:,} possible entries ({share})."
 
 

@@ -233,9 +233,9 @@ def _check_routing(header: TraceHeader) -> None:
     _check(right, f"header.routing.thresholds {rule}", thresholds)
     factors = header.config.get("capacity_factors")
     right = factors is None or (
-        isinstance(factors, list) and factors and all(map(_is_number, factors))
+        isinstance(factors, list) and len(factors) > 0 and all(map(_is_number, factors))
     )
-    _check(bool(right), "header.config.capacity_factors must be null or numbers", factors)
+    _check(right, "header.config.capacity_factors must be null or numbers", factors)
 
 
 def _token(data: Any, place: int, header: TraceHeader) -> TokenRecord:

@@ -10,11 +10,13 @@ checkpoints = loading.list_checkpoints()
 st.subheader("What this does not show")
 st.markdown("\n".join(f"- {limit}" for limit in wording.LIMITS))
 
-st.subheader("How each number is computed")
-st.table(view.numbers_table().set_index("number"), border="horizontal")
-
-st.subheader("Words")
-st.table(view.glossary_table().set_index("word"), border="horizontal")
+left, right = st.columns(2, gap="large")
+with left:
+    st.subheader("How each number is computed")
+    st.markdown(view.definitions(wording.NUMBERS))
+with right:
+    st.subheader("Words")
+    st.markdown(view.definitions(wording.GLOSSARY))
 
 st.subheader("Checkpoints")
 for info in checkpoints:

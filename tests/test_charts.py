@@ -92,6 +92,24 @@ def test_window_keeps_positions(trace):
     assert charts.depth_heatmap(trace, range(2, 5)).table["position"].tolist() == [2, 3, 4]
 
 
+def boundaries(trace, window) -> dict[str, list[float]]:
+    figure = charts.depth_heatmap(trace, window).figure
+    return {
+        data.name: [x for x in data.x if x is not None]
+        for data in figure.data
+        if data.type == "scatter" and data.mode == "lines"
+    }
+
+
+def test_boundaries_are_drawn_where_they_lie_in_the_window(trace):
+    trace.header.windows = [[0, 4], [2, 6]]
+    assert boundaries(trace, whole(trace)) == {
+        "generated from here": [1.5, 1.5],
+        "next piece of the text": [3.5, 3.5],
+    }
+    assert boundaries(trace, range(2, 4)) == {}
+
+
 def test_recursion_1_is_at_the_top_and_levels_do_not_depend_on_the_run(trace):
     for token in trace.tokens:
         token.recursion_depth = 1

@@ -347,7 +347,7 @@ def test_about_names_the_weights_and_the_credits(checkpoints: Path) -> None:
     (checkpoints / "tiny" / "ATTRIBUTION.tsv").write_text("title\tcredit\nThe Moon\tAnna\n")
     page = opened("about")
     info = describe_checkpoint(checkpoints / "tiny")
-    facts = page.table[2].value
+    facts = page.table[0].value
     assert info.sha256 in facts["value"].tolist()
     credit = table(page, "credit")
     assert credit["credit"].tolist() == ["Anna"]

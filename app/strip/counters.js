@@ -10,7 +10,8 @@ function statusText(run) {
   if (name === "loading") return "loading the model";
   if (name === "running") return "running";
   if (name === "failed") return message;
-  const reason = FINISH_WORD[run.finishReason];
+  const isRead = run.header && run.header.run_kind === "analyse" && run.finishReason === "length";
+  const reason = isRead ? "the whole text was read" : FINISH_WORD[run.finishReason];
   if (name === "cancelled") return "stopped";
   return reason ? `finished: ${reason}` : "finished";
 }
