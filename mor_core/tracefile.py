@@ -232,10 +232,10 @@ def _check_routing(header: TraceHeader) -> None:
     rule = f"must be one number between 0 and 1, or {header.num_recursions} of them"
     _check(right, f"header.routing.thresholds {rule}", thresholds)
     factors = header.config.get("capacity_factors")
-    right = factors is None or (
-        isinstance(factors, list) and len(factors) > 0 and all(map(_is_number, factors))
+    known = isinstance(factors, list) and bool(factors) and all(map(_is_number, factors))
+    _check(
+        factors is None or known, "header.config.capacity_factors must be null or numbers", factors
     )
-    _check(right, "header.config.capacity_factors must be null or numbers", factors)
 
 
 def _token(data: Any, place: int, header: TraceHeader) -> TokenRecord:
