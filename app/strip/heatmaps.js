@@ -5,7 +5,7 @@ const SCORE_LOW = "#2b6cb0"; // below the threshold
 const SCORE_HIGH = "#dd7611"; // above it
 const TITLE_HEIGHT = 34;
 const AXIS_HEIGHT = 22;
-const MIN_COLUMN = 7;
+const MIN_COLUMN = 5; // narrower is not legible: a longer run scrolls
 const MAX_COLUMN = 24;
 
 class Heatmaps {
