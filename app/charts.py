@@ -11,16 +11,22 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
 
 from app.chart import Chart, hover_text, new_figure, ordinal_scale, rows_height
 from app.events import threshold_logits
+from app.heatmap import (
+    MAX_DIGIT_COLUMNS,
+    add_absent,
+    add_cells,
+    add_digits,
+    add_entered,
+    add_level_legend,
+    mark_boundaries,
+    mark_pin,
+)
 from app.tables import label, slot_table, token_table
-from app.theme import LINE, SCORE_HIGH, SCORE_LOW, SCORE_MIDDLE, UNROUTED, depth_colours, text_on
+from app.theme import SCORE_HIGH, SCORE_LOW, SCORE_MIDDLE, UNROUTED, depth_colours
 from mor_core.trace import TokenRecord, Trace
-
-MAX_DIGIT_COLUMNS = 128  # wider windows leave no room for a digit in a cell
-MAX_NAMED_COLUMNS = 48  # wider windows leave no room for the token under a column
 
 
 def depth_heatmap(trace: Trace, window: range, pinned: int | None = None) -> Chart:
@@ -33,7 +39,7 @@ def depth_heatmap(trace: Trace, window: range, pinned: int | None = None) -> Cha
         values[: token.recursion_depth or 0, column] = token.recursion_depth or np.nan
     rows = _recursion_names(recursions)
     figure = new_figure(rows_height(recursions))
-    _add_cells(
+    add_cells(
         figure,
         values,
         tokens,
@@ -45,12 +51,12 @@ def depth_heatmap(trace: Trace, window: range, pinned: int | None = None) -> Cha
         showscale=False,
     )
     if len(tokens) <= MAX_DIGIT_COLUMNS:
-        _add_digits(figure, tokens, colours)
-    _add_level_legend(
+        add_digits(figure, tokens, colours)
+    add_level_legend(
         figure, {f"depth {depth}": colour for depth, colour in enumerate(colours, start=1)}
     )
-    _mark_boundaries(figure, trace, window, rows)
-    _mark_pin(figure, window, pinned)
+    mark_boundaries(figure, trace, window, rows)
+    mark_pin(figure, window, pinned)
     table = token_table(trace)[["position", "token", "phase", "recursion_depth"]]
     return Chart(figure, _depth_finding(trace), _cut(table, window))
 
@@ -72,7 +78,7 @@ def score_heatmap(trace: Trace, window: range, pinned: int | None = None) -> Cha
     rows = _recursion_names(recursions)
     middles = [0.5 if limit is None else _sigmoid(limit) for limit in limits]
     figure = new_figure(rows_height(recursions, extra=176))
-    _add_cells(
+    add_cells(
         figure,
         np.array(
             [_share_of_range(row, middle) for row, middle in zip(scores, middles, strict=True)]
@@ -87,10 +93,10 @@ def score_heatmap(trace: Trace, window: range, pinned: int | None = None) -> Cha
         zmax=1,
         colorbar=_score_bar(limits),
     )
-    _add_absent(figure, tokens, recursions)
-    _add_entered(figure, tokens)
-    _mark_boundaries(figure, trace, window, rows)
-    _mark_pin(figure, window, pinned)
+    add_absent(figure, tokens, recursions)
+    add_entered(figure, tokens)
+    mark_boundaries(figure, trace, window, rows)
+    mark_pin(figure, window, pinned)
     frame = token_table(trace)
     named = ["position", "token", "recursion_depth"]
     named += [name for name in frame.columns if name.startswith("router_")]
@@ -115,7 +121,7 @@ def cache_heatmap(trace: Trace, window: range, pinned: int | None = None) -> Cha
         for index, slot in enumerate(slots)
     ]
     figure = new_figure(rows_height(len(slots), row=20))
-    _add_cells(
+    add_cells(
         figure,
         values,
         tokens,
@@ -131,137 +137,10 @@ def cache_heatmap(trace: Trace, window: range, pinned: int | None = None) -> Cha
         (f"recursion {recursion}" if recursion else "prelude and coda"): levels[recursion]
         for recursion in used
     }
-    _add_level_legend(figure, names)
-    _mark_boundaries(figure, trace, window, rows)
-    _mark_pin(figure, window, pinned)
+    add_level_legend(figure, names)
+    mark_boundaries(figure, trace, window, rows)
+    mark_pin(figure, window, pinned)
     return Chart(figure, _cache_finding(trace), slot_table(trace))
-
-
-def _add_cells(
-    figure: go.Figure,
-    values: np.ndarray,
-    tokens: Sequence[TokenRecord],
-    rows: list[str],
-    hover: list[list[str]],
-    **scale: object,
-) -> None:
-    positions = [token.position for token in tokens]
-    figure.add_heatmap(
-        z=values.astype(np.float32),
-        x=positions,
-        y=rows,
-        customdata=hover,
-        hovertemplate="%{customdata}<extra></extra>",
-        hoverongaps=True,
-        xgap=1 if len(tokens) <= MAX_DIGIT_COLUMNS else 0,
-        ygap=2,
-        **scale,
-    )
-    figure.update_yaxes(autorange="reversed", showgrid=False, ticks="", type="category", dtick=1)
-    ends = [positions[0] - 0.5, positions[-1] + 0.5]
-    figure.update_xaxes(title_text="position", showgrid=False, ticks="outside", range=ends)
-    if len(tokens) <= MAX_NAMED_COLUMNS:
-        names = [f"{hover_text(label(token))}" for token in tokens]
-        figure.update_xaxes(tickvals=positions, ticktext=names, tickangle=-60, title_text="")
-        figure.update_layout(height=figure.layout.height + 44)
-
-
-def _add_digits(figure: go.Figure, tokens: Sequence[TokenRecord], colours: list[str]) -> None:
-    """Write the depth into the deepest cell of each token, so that colour is not alone."""
-    for depth, colour in enumerate(colours, start=1):
-        chosen = [token.position for token in tokens if token.recursion_depth == depth]
-        figure.add_scatter(
-            x=chosen,
-            y=[f"recursion {depth}"] * len(chosen),
-            mode="text",
-            text=[str(depth)] * len(chosen),
-            textfont={"color": text_on(colour), "size": 11},
-            hoverinfo="skip",
-            showlegend=False,
-        )
-
-
-def _add_absent(figure: go.Figure, tokens: Sequence[TokenRecord], recursions: int) -> None:
-    """Strike through what was not computed."""
-    places = [
-        (token.position, f"recursion {row + 1}")
-        for row in range(recursions)
-        for token in tokens
-        if token.recursion_depth is not None and token.router_logits[row] is None
-    ]
-    figure.add_scatter(
-        x=[x for x, _ in places],
-        y=[y for _, y in places],
-        mode="markers",
-        marker={"symbol": "line-ne-open", "size": 7, "color": LINE, "line": {"width": 1}},
-        hoverinfo="skip",
-        name="not judged",
-    )
-
-
-def _add_entered(figure: go.Figure, tokens: Sequence[TokenRecord]) -> None:
-    """Put a dot where a token took the recursion, so that colour is not alone."""
-    places = [
-        (token.position, f"recursion {row + 1}")
-        for token in tokens
-        for row in range(token.recursion_depth or 0)
-    ]
-    figure.add_scatter(
-        x=[x for x, _ in places],
-        y=[y for _, y in places],
-        mode="markers",
-        marker={
-            "symbol": "circle",
-            "size": 4,
-            "color": "#ffffff",
-            "line": {"width": 0.5, "color": "#333333"},
-        },
-        hoverinfo="skip",
-        name="entered",
-    )
-
-
-def _add_level_legend(figure: go.Figure, levels: dict[str, str]) -> None:
-    """Name the colours, those too that this run does not use."""
-    for name, colour in levels.items():
-        figure.add_scatter(
-            x=[None],
-            y=[None],
-            mode="markers",
-            marker={
-                "symbol": "square",
-                "size": 11,
-                "color": colour,
-                "line": {"width": 1, "color": LINE},
-            },
-            name=name,
-            hoverinfo="skip",
-        )
-    figure.update_layout(showlegend=True)
-
-
-def _mark_boundaries(figure: go.Figure, trace: Trace, window: range, rows: Sequence[str]) -> None:
-    """Draw lines where the prompt ends, and where a text was cut into pieces that the model read one by one."""
-    decoded = [token.position for token in trace.tokens if token.phase == "decode"]
-    read = [end for _, end in trace.header.windows[:-1]]
-    for name, starts in (("generated from here", decoded[:1]), ("next piece of the text", read)):
-        places = [start for start in starts if window.start < start < window.stop]
-        if places:
-            figure.add_scatter(
-                x=[x for start in places for x in (start - 0.5, start - 0.5, None)],
-                y=[y for _ in places for y in (rows[0], rows[-1], None)],
-                mode="lines",
-                line={"color": LINE, "width": 3, "dash": "dot"},
-                name=name,
-                hoverinfo="skip",
-            )
-
-
-def _mark_pin(figure: go.Figure, window: range, pinned: int | None) -> None:
-    """Frame the column of the token that is pinned in the strip."""
-    if pinned is not None and pinned in window:
-        line = {"color": LINE, "width": 1.5, "dash": "dot"}
-        figure.add_vrect(x0=pinned - 0.5, x1=pinned + 0.5, line=line, fillcolor="rgba(0,0,0,0)")
 
 
 def _score_bar(limits: Sequence[float | None]) -> dict[str, object]:

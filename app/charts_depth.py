@@ -35,7 +35,9 @@ def share_bars(table: pd.DataFrame, num_recursions: int, finding: str) -> Chart:
             customdata=table[f"num_depth_{depth}"],
             hovertemplate=f"%{{y}}<br>depth {depth}: %{{customdata}} tokens, %{{x:.1%}}<extra></extra>",
         )
-    _write_means(figure, table, x=[1.0] * len(table), y=names, position="middle right")
+    _write_means(
+        figure, table, "\u00a0mean ", x=[1.0] * len(table), y=names, position="middle right"
+    )
     figure.update_xaxes(
         range=[0, 1.12],
         tickvals=[0, 0.25, 0.5, 0.75, 1],
@@ -64,12 +66,12 @@ def share_columns(table: pd.DataFrame, num_recursions: int, finding: str) -> Cha
             hovertemplate=f"positions %{{x}}<br>depth {depth}: %{{customdata[1]}} of %{{customdata[0]}} tokens, "
             "%{y:.1%}<extra></extra>",
         )
-    _write_means(figure, table, x=table["group"], y=[1.0] * len(table), position="top center")
+    _write_means(figure, table, "", x=table["group"], y=[1.0] * len(table), position="top center")
     figure.update_yaxes(
         range=[0, 1.12],
         tickvals=[0, 0.25, 0.5, 0.75, 1],
         tickformat=".0%",
-        title_text="share of tokens",
+        title_text="share of tokens; on top: mean depth",
     )
     figure.update_xaxes(type="category", title_text="position")
     return Chart(figure, finding, table)
@@ -120,13 +122,13 @@ def _levels(table: pd.DataFrame, num_recursions: int) -> list[tuple[int, str]]:
 
 
 def _write_means(
-    figure: go.Figure, table: pd.DataFrame, x: object, y: object, position: str
+    figure: go.Figure, table: pd.DataFrame, before: str, x: object, y: object, position: str
 ) -> None:
     figure.add_scatter(
         x=x,
         y=y,
         mode="text",
-        text=[f"\u00a0mean <b>{mean:.2f}</b>" for mean in table["mean_depth"]],
+        text=[f"{before}<b>{mean:.2f}</b>" for mean in table["mean_depth"]],
         textposition=position,
         hoverinfo="skip",
         showlegend=False,

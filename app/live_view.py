@@ -19,8 +19,8 @@ POLL_S = 0.25
 OVERLAP_EVENTS = 4  # sent again, so that a batch that was overtaken by the next one is not missed
 
 
-def transport(request: GenerationRequest | None) -> Job | None:
-    """Draw Run and Stop, and return this viewer's run.
+def transport(request: GenerationRequest | None) -> tuple[Job | None, bool]:
+    """Draw Run and Stop; return this viewer's run, and whether the buttons show it as running.
 
     Only Stop ends a run; another widget's rerun finds it going on.
     """
@@ -48,7 +48,7 @@ def transport(request: GenerationRequest | None) -> Job | None:
         st.rerun()
     if stops and job is not None:
         job.cancel()
-    return job
+    return job, is_running
 
 
 def messages(job: Job | None) -> None:
@@ -59,13 +59,20 @@ def messages(job: Job | None) -> None:
             notices.show_error(problem)
 
 
-def panel(job: Job | None, checkpoints: Sequence[CheckpointInfo]) -> None:
-    """Draw the run, or a recorded one before the first."""
+def panel(
+    job: Job | None, checkpoints: Sequence[CheckpointInfo], *, shown_running: bool = False
+) -> None:
+    """Draw the run, or a recorded one before the first.
+
+    Args:
+        job: this viewer's run.
+        checkpoints: whose recorded runs may be drawn.
+        shown_running: what the buttons say; they are drawn again once the run is over.
+    """
     if job is None:
         _recorded(checkpoints)
         return
     polls = not job.is_finished and not _streams()
-    shown_running = not job.is_finished
 
     @st.fragment(run_every=POLL_S if polls else None)
     def run_panel() -> None:

@@ -97,8 +97,9 @@ KV_FORMULA = (
 )
 SPEED_NOTE = (
     "Measured while the recorded runs were made: batch 1, eager PyTorch, one call a token, on a "
-    "machine that may have had other work. At this size a call is mostly fixed overhead, so fewer "
-    "FLOPs need not mean fewer seconds; skipping pays in batches whose freed places are refilled."
+    "machine that may have had other work. A call also has costs that routing does not change "
+    "(prelude, coda, head, sampling, Python), so seconds need not follow the counted FLOPs; how much "
+    "skipping saves in batches is another question, which this does not measure."
 )
 QUALITY_NOTE = (
     "Every document after one document start, every token scored once, windows of the context's "
@@ -137,8 +138,8 @@ LIMITS = (
     "nothing but old children's stories in English.",
     "Most of the training text is from 1860 to 1930. Its words and its views of peoples, women and "
     "animals are of that time, and a model can repeat them.",
-    "Fewer FLOPs are not more speed. One run at a time in eager PyTorch shows little of what "
-    "skipping saves.",
+    "Seconds need not follow counted FLOPs. What is measured here is one run at a time in eager "
+    "PyTorch; it says nothing of batches or other machines.",
     "Classes of tokens are told by spelling, without a tagger.",
 )
 

@@ -10,7 +10,7 @@ with left:
     prompt = controls.prompt_field()
 request = controls.settings(checkpoints, prompt) if checkpoints else None
 with right:
-    job = live_view.transport(request)
+    job, is_running = live_view.transport(request)
 live_view.messages(job)
-live_view.panel(job, checkpoints)
+live_view.panel(job, checkpoints, shown_running=is_running)
 live_view.keep(job)
