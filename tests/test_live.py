@@ -13,13 +13,13 @@ from streamlit.testing.v1 import AppTest
 
 from app import loading, state
 from app.controls import MAX_PROMPT_CHARACTERS, prompt_problem
-from app.jobs import Job, JobStatus
+from app.jobs import Job, JobStatus, job_manager
 from app.notices import as_text
 from mor_core.checkpoint import describe_checkpoint
 from mor_core.presets import PRESETS
 from mor_core.trace import TRACE_SUFFIX
 from mor_core.tracefile import save_trace
-from tests.scripted import scripted_trace
+from tests.scripted import scripted_run, scripted_trace
 
 ROOT = Path(__file__).resolve().parents[1]
 ENTRY = str(ROOT / "app" / "main.py")
@@ -105,6 +105,26 @@ def test_run_reaches_the_browser_and_can_be_kept(page: AppTest) -> None:
     assert (data["run"], data["badge"]) == (job.id, "LIVE")
     assert data["batch"]["events"][-1]["kind"] == "end"
     assert [button.label for button in page.get("download_button")] == ["Download trace"]
+
+
+def test_run_can_be_pressed_again_however_fast_a_stop_is(
+    page: AppTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = job_manager().submit("scripted", scripted_run(length=10_000, delay_s=0.005))
+    page.session_state["live_job"] = job
+    page.run()
+    assert page.button(key="live_run").disabled
+    stop = type(job).cancel
+
+    def stop_and_finish(self: Job) -> None:
+        stop(self)
+        while not self.is_finished:
+            time.sleep(0.005)
+
+    monkeypatch.setattr(type(job), "cancel", stop_and_finish)
+    page.button(key="live_stop").click().run()
+    assert job.is_finished
+    assert not page.button(key="live_run").disabled
 
 
 def test_same_seed_gives_the_same_run(page: AppTest) -> None:
