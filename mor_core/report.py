@@ -5,6 +5,7 @@ Every number in the card is read from the files beside it.
 
 import json
 import math
+import statistics
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -110,7 +111,7 @@ def model_card(folder: Path) -> str:
         _front_matter(),
         f"# {provenance['name']}\n\n{provenance['title']}.",
         _shape(config),
-        _origin(provenance),
+        _origin(provenance, _read_log(folder / "train_log.jsonl")),
         _quality(evaluation),
         _sample_section(samples),
         _limits(),
@@ -138,7 +139,10 @@ def _shape(config: dict[str, Any]) -> str:
     )
 
 
-def _origin(provenance: dict[str, Any]) -> str:
+def _origin(provenance: dict[str, Any], log: list[dict[str, Any]]) -> str:
+    speed = statistics.median(line["tokens_per_s"] for line in log)
+    flops = statistics.median(line["tokens_per_s"] * line["step_flops"] for line in log)
+    batch = provenance["num_tokens"] / provenance["num_steps"]
     rows = {
         "command": f"`{provenance['command']}`",
         "changed on the command line": json.dumps(provenance.get("overrides") or {}),
@@ -149,6 +153,7 @@ def _origin(provenance: dict[str, Any]) -> str:
         "tokens": f"{provenance['num_tokens']:,}",
         "training FLOPs": f"{provenance['training_flops']:.4g}",
         "wall time": f"{provenance['elapsed_s'] / 60:.1f} minutes",
+        "speed": f"median {speed:,.0f} tokens/s, {flops / batch / 1e9:.0f} GFLOP/s, other work beside it included",
         "peak memory": f"{provenance['peak_memory_bytes'] / 2**20:.0f} MiB",
         "precision": provenance["precision"],
         "hardware": json.dumps(provenance["hardware"]),
@@ -229,6 +234,10 @@ def _limits() -> str:
             "prose and their quotation marks, dashes and spaces made alike.",
         ]
     )
+
+
+def _read_log(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def _read_json(path: Path) -> dict[str, Any]:
