@@ -1,0 +1,113 @@
+"""A checkpoint's papers: written from what was computed, and nothing else."""
+
+import json
+import re
+import shutil
+
+import pytest
+
+from mor_core import report, samples
+from mor_core.checkpoint import load_checkpoint
+from mor_core.presets import PRESETS
+from mor_core.samples import longest_overlap
+from mor_core.tracefile import load_trace
+from tests.conftest import STORY
+
+PROVENANCE = {
+    "name": "tiny",
+    "title": "A test",
+    "command": "mor train recipes/tiny.toml",
+    "code_revision": "abc",
+    "data": "train.txt",
+    "train_sha256": "0" * 64,
+    "seed": 7,
+    "num_steps": 2,
+    "num_tokens": 1024,
+    "training_flops": 123456,
+    "elapsed_s": 60.0,
+    "peak_memory_bytes": 2**20,
+    "precision": "fp32",
+    "hardware": "a machine",
+    "versions": {"torch": "2"},
+}
+
+
+@pytest.fixture
+def papers(tiny_checkpoint, tmp_path, monkeypatch):
+    """A checkpoint with all its papers, made with small numbers."""
+    folder = shutil.copytree(tiny_checkpoint, tmp_path / "tiny")
+    (folder / "provenance.json").write_text(json.dumps(PROVENANCE))
+    line = {"step_flops": 61728, "tokens_per_s": 100.0}
+    (folder / "train_log.jsonl").write_text(f"{json.dumps(line)}\n" * 2)
+    text = tmp_path / "train.txt"
+    text.write_text(f"{STORY}\n<|endoftext|>\n")
+    (tmp_path / "ATTRIBUTION.tsv").write_text("title\tauthor\n")
+    monkeypatch.setattr(samples, "NUM_SAMPLES", 3)
+    monkeypatch.setattr(samples, "NEW_TOKENS", 8)
+    monkeypatch.setattr(report, "RECORDED_TOKENS", 4)
+    # The presets are longer than the small model's context of 64 byte-sized tokens.
+    short = tuple(type(p)(p.title, p.prompt[:20], p.note) for p in PRESETS[:2])
+    monkeypatch.setattr(report, "PRESETS", short)
+    monkeypatch.setattr(samples, "PRESETS", short)
+    loaded = load_checkpoint(folder)
+    said = []
+    report.write_evaluation(loaded, text, said.append)
+    report.write_samples(loaded, text, said.append)
+    report.record_presets(loaded, said.append)
+    report.copy_credits(folder, tmp_path)
+    return folder
+
+
+def test_every_rule_is_evaluated_and_stands_in_the_card(papers):
+    evaluation = json.loads((papers / "evaluation.json").read_text())
+    rows = re.findall(r"^\| (\w+(?: \d)?) \| (\w+) \| ([\d.]+) \|", report.model_card(papers), re.M)
+    assert len(evaluation["results"]) == len(rows) == 10
+    for result, (name, gate, nll) in zip(evaluation["results"], rows, strict=True):
+        assert name.split()[0] == result["routing"]["name"]
+        assert gate == result["routing"]["gate"]
+        assert float(nll) == pytest.approx(result["nll_nats_per_token"], abs=5e-5)
+
+
+def test_the_card_names_origin_and_speed(papers):
+    card = report.model_card(papers)
+    for fact in ("`mor train recipes/tiny.toml`", "| tokens | 1,024 |", "a machine", "1 MiB"):
+        assert fact in card
+    assert "median 100 tokens/s" in card
+
+
+def test_runs_of_the_presets_are_recorded(papers):
+    traces = [load_trace(path) for path in sorted((papers / "traces").iterdir())]
+    assert [trace.header.title for trace in traces] == [preset.title for preset in PRESETS[:2]]
+    assert all(trace.header.checkpoint_sha256 for trace in traces)
+
+
+def test_samples_name_their_seed_and_overlap(papers):
+    made = json.loads((papers / "samples.json").read_text())["samples"]
+    assert [sample["seed"] for sample in made] == [0, 1, 2]
+    assert (papers / "ATTRIBUTION.tsv").read_text() == "title\tauthor\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "source", "expected"),
+    [
+        ("the cat sat down", "a dog and the cat sat up", "the cat sat"),
+        ("one two three", "four five", ""),
+        ("x the big red ball y", "the big red ball", "the big red ball"),
+        ("a b c d e", "b c x c d e", "c d e"),
+        ("same", "same", "same"),
+    ],
+)
+def test_longest_overlap_by_hand(text, source, expected):
+    assert longest_overlap(text, source) == expected
+
+
+def test_longest_overlap_equals_brute_force():
+    words = ["a", "b", "a", "c", "b", "a", "a", "b", "c", "a", "c", "c", "b", "a"]
+    source = "c a a b c b b a c a a c b"
+    runs = [
+        " ".join(words[first:last])
+        for first in range(len(words))
+        for last in range(first + 1, len(words) + 1)
+    ]
+    longest = max(len(run.split()) for run in runs if run in source)
+    assert len(longest_overlap(" ".join(words), source).split()) == longest
