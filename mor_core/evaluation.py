@@ -145,8 +145,8 @@ def evaluate(
 
 
 def _first_scored(window: Window) -> int:
-    """The first token of a document has nothing before it; later windows score what the last one did not."""
-    return max(window.first_new - window.start, 1 if window.start == 0 else 0)
+    """A document's first token has nothing before it; later windows score what the last one did not."""
+    return max(window.first_new - window.start, 1)
 
 
 def _batches(pieces: list[_Piece]) -> Iterator[list[_Piece]]:

@@ -65,7 +65,7 @@ def test_shards_are_small_and_load_back(tiny_tokenizer, tmp_path, monkeypatch):
         expected = model.bfloat16().float()(ids).logits
     assert torch.equal(stored, expected)
     shards[-1].unlink()
-    with pytest.raises(CheckpointError, match="lacks model-.*which its index names"):
+    with pytest.raises(CheckpointError, match=r"lacks model-.*which its index names"):
         load_checkpoint(tmp_path / "one")
 
 
@@ -88,7 +88,7 @@ def test_a_cut_weight_file_is_refused(folder):
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(
-        CheckpointError, match="its header says .* cut off or damaged, copy it again"
+        CheckpointError, match=r"its header says .* cut off or damaged, copy it again"
     ):
         load_checkpoint(folder)
 
@@ -110,7 +110,7 @@ def test_a_foreign_model_is_refused(folder):
 
 def test_a_config_of_another_model_is_refused_before_it_is_built(folder):
     change_config(folder, num_layers_per_recursion=3)
-    with pytest.raises(CheckpointError, match="describes .* parameters, the weights hold"):
+    with pytest.raises(CheckpointError, match=r"describes .* parameters, the weights hold"):
         load_checkpoint(folder)
 
 
@@ -151,7 +151,7 @@ def test_a_full_disk_leaves_the_older_checkpoint(folder, tiny_tokenizer, monkeyp
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(MoRForCausalLM, "save_pretrained", on_full_disk)
-    with pytest.raises(CheckpointError, match="No space left on device.*untouched"):
+    with pytest.raises(CheckpointError, match=r"No space left on device.*untouched"):
         save_checkpoint(folder, tiny_model(seed=1, vocab_size=300), tiny_tokenizer)
     assert describe_checkpoint(folder) == before
     assert [path.name for path in folder.parent.iterdir()] == ["tiny"]

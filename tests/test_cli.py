@@ -19,11 +19,13 @@ def mor(monkeypatch, capsys, tiny_checkpoint):
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["mor", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
+        status = 0
+        try:
             cli.main()
-            sys.exit(0)
+        except SystemExit as ended:
+            status = ended.code or 0
         captured = capsys.readouterr()
-        return ended.value.code or 0, captured.out, captured.err
+        return status, captured.out, captured.err
 
     return run
 

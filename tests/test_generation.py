@@ -148,7 +148,7 @@ def test_prompt_that_cannot_run_is_refused_at_once(tiny_loaded, prompt):
     [{"max_new_tokens": 0}, {"temperature": -1}, {"top_k": 0}, {"routing": RoutingRule.fixed(4)}],
 )
 def test_setting_out_of_range_is_refused_at_once(tiny_loaded, options):
-    with pytest.raises(ValueError, match="at least|at most|between"):
+    with pytest.raises(ValueError, match=r"at least|at most|between"):
         generate_with_trace(tiny_loaded, PROMPT, **options)
 
 
