@@ -244,6 +244,7 @@ def _load(name: str, device: str, dtype: str) -> "LoadedCheckpoint":
     from mor_core.checkpoint import load_checkpoint, resolve_checkpoint
 
     known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    known |= {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
     if dtype not in known:
         raise typer.BadParameter(f"dtype must be {', '.join(known)}, got {dtype!r}")
     folder = resolve_checkpoint(name)
