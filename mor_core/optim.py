@@ -13,7 +13,9 @@ from torch import nn
 
 from mor_core.accounting import training_flops
 from mor_core.config import MoRConfig
+from mor_core.hardware import multiplies_bf16_natively
 from mor_core.layers import DecoderLayer
+from mor_core.muon import Muon
 from mor_core.recipe import Recipe
 from mor_core.recipe_sections import OptimiserSection
 
@@ -108,12 +110,8 @@ def make_optimiser(
     )
     if not of_layers:
         return adamw
-    muon = torch.optim.Muon(
-        of_layers,
-        lr=settings.learning_rate,
-        weight_decay=settings.weight_decay,
-        adjust_lr_fn="match_rms_adamw",  # so that one learning rate serves both
-    )
+    dtype = torch.bfloat16 if multiplies_bf16_natively(device) else torch.float32
+    muon = Muon(of_layers, settings.learning_rate, settings.weight_decay, dtype)
     return OptimiserPair(muon, adamw)
 
 
