@@ -21,8 +21,15 @@ FORBIDDEN = {
     "app": {"pages"},
     "pages": {"mor_core", "torch", "transformers", "plotly", "altair"},
 }
-MAX_FILE_LINES = 400
-MAX_FUNCTION_LINES = 75
+MAX_FILE_LINES = 300
+MAX_FUNCTION_LINES = 60
+# What is longer for now. An entry that is no longer needed fails, so the list can only shrink.
+LONGER_FILES = {
+    "mor_core/checkpoint.py": 380,
+    "mor_core/model.py": 345,
+    "mor_core/tracefile.py": 350,
+}
+LONGER_FUNCTIONS = {"mor_core/model.py:forward": 70}  # Hugging Face's signature and its docstring
 
 
 def imported(tree):
@@ -31,6 +38,16 @@ def imported(tree):
             yield from (name.name for name in node.names)
         elif isinstance(node, ast.ImportFrom):
             yield node.module or ""
+
+
+def num_lines(path):
+    return len(path.read_text(encoding="utf-8").splitlines())
+
+
+def function_lengths(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            yield node.name, node.end_lineno - node.lineno + 1
 
 
 @each_source
@@ -42,19 +59,28 @@ def test_arrows_point_down(path):
 
 @each_source
 def test_files_and_functions_stay_small(path):
-    text = path.read_text()
-    assert len(text.splitlines()) <= MAX_FILE_LINES
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            assert node.end_lineno - node.lineno < MAX_FUNCTION_LINES, node.name
+    name = path.relative_to(ROOT).as_posix()
+    assert num_lines(path) <= LONGER_FILES.get(name, MAX_FILE_LINES)
+    for function, length in function_lengths(path):
+        allowed = LONGER_FUNCTIONS.get(f"{name}:{function}", MAX_FUNCTION_LINES)
+        assert length <= allowed, function
+
+
+def test_no_exception_outlives_its_need():
+    for name in LONGER_FILES:
+        assert num_lines(ROOT / name) > MAX_FILE_LINES, name
+    for entry in LONGER_FUNCTIONS:
+        name, _, function = entry.partition(":")
+        lengths = [length for found, length in function_lengths(ROOT / name) if found == function]
+        assert max(lengths) > MAX_FUNCTION_LINES, entry
 
 
 @each_source
 def test_caching_and_session_state_have_one_place_each(path):
     text = path.read_text()
-    if path.name != "loading.py":
-        assert not re.search(r"@st\.cache_(data|resource)", text)
-    if path.name != "state.py":
+    if path != ROOT / "app" / "loading.py":
+        assert not re.search(r"\bcache_(data|resource)\b", text)
+    if path != ROOT / "app" / "state.py":
         assert "session_state" not in text
 
 
@@ -65,11 +91,14 @@ def test_nothing_on_the_screen_is_random_or_from_elsewhere(path):
     if path.suffix not in (".py", ".js", ".css", ".html"):
         return
     text = path.read_text(encoding="utf-8")
-    for made_up in ("Math.random", "np.random", "torch.rand", "import random"):
+    for made_up in ("Math.random", "np.random", "numpy.random", "torch.rand", "default_rng"):
         assert made_up not in text
-    if path.suffix != ".py":
-        assert not re.search(r"https?://(?!www\.w3\.org/)", text)
-        assert "innerHTML" not in text
+    if path.suffix == ".py":
+        modules = {name.partition(".")[0] for name in imported(ast.parse(text))}
+        assert not modules & {"random", "faker"}
+    else:
+        assert not re.search(r"https?://(?!www\.w3\.org/)|[\"'(]//\w", text)
+        assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", text)
 
 
 @each_source
@@ -91,11 +120,19 @@ def test_streamlit_is_told_not_to_collect_garbage_after_every_run():
 
 
 @pytest.mark.parametrize(
-    "module", ["mor_core", "mor_core.checkpoint", "mor_core.cli", "app.events"]
+    "module",
+    [
+        "mor_core",
+        "mor_core.trace",
+        "mor_core.checkpoint",
+        "mor_core.cli",
+        "app.events",
+        "app.main",
+    ],
 )
 def test_light_modules_import_no_torch(module):
     code = f"import sys, {module}; print('torch' in sys.modules)"
     run = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
     )
-    assert run.stdout.strip() == "False"
+    assert run.stdout.split() == ["False"]
