@@ -112,12 +112,8 @@ def _strategies(config: "MoRConfig") -> dict[str, "MoRConfig"]:
         return {"this model": config}
     variants = {}
     for name, title in (("recursion_wise", "recursion-wise"), ("shared", "shared keys")):
-        fields = config.to_dict() | {"kv_strategy": name}
-        known = set(type(config).__dataclass_fields__)
         try:
-            variants[title] = type(config)(
-                **{key: value for key, value in fields.items() if key in known}
-            )
+            variants[title] = config.replaced(kv_strategy=name)
         except StrictDataclassError:  # sharing is refused below a first capacity of 1
             continue
     return variants

@@ -7,7 +7,7 @@ from typing import Literal, cast
 
 import streamlit as st
 
-from app import loading, notices, runs, state, wording
+from app import frame, loading, notices, runs, state, wording
 from app.runs import AnalysisRequest
 from app.strip import Badge
 from mor_core.checkpoint import CheckpointInfo
@@ -48,10 +48,7 @@ def _recorded(checkpoints: Sequence[CheckpointInfo]) -> Trace | None:
     if not found:
         notices.show_info(wording.NO_TRACES if checkpoints else wording.NO_CHECKPOINTS)
         return None
-    info = found[0]
-    if len(found) > 1:
-        names = [item.name for item in found]
-        info = found[names.index(st.selectbox("Checkpoint", names, key="explore_checkpoint"))]
+    info = frame.choose_checkpoint(found, key="explore_checkpoint")
     opened = _openable(loading.recorded_traces(info.path))
     if not opened:
         return None

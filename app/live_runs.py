@@ -1,6 +1,6 @@
 """Turns a press of Run into a job: a request becomes work for the worker of its model."""
 
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from app import loading
@@ -13,16 +13,14 @@ if TYPE_CHECKING:
 
 def start(request: GenerationRequest) -> Job:
     """Queue a run; the model is loaded by its worker if it is not yet."""
-    return job_manager().submit(_worker(request), generation_work(request))
+    return job_manager().submit(loading.model_key(request.checkpoint), generation_work(request))
 
 
 def generation_work(request: GenerationRequest) -> Work:
     """Return the work of a run."""
 
     def work(should_stop: Callable[[], bool]) -> "Iterator[TraceUpdate]":
-        device, dtype = loading.device_and_dtype()
-        info = request.checkpoint
-        loaded = loading.load_model(str(info.path), info.sha256, device, dtype)
+        loaded = loading.loaded_checkpoint(request.checkpoint)
         from mor_core.generation import generate_with_trace
         from mor_core.routing import RoutingRule
 
@@ -38,7 +36,3 @@ def generation_work(request: GenerationRequest) -> Work:
         )
 
     return work
-
-
-def _worker(request: GenerationRequest) -> Hashable:
-    return (str(request.checkpoint.path), request.checkpoint.sha256)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from app import controls, live_runs, loading, notices, state
+from app import controls, live_runs, loading, notices, state, wording
 from app.controls import GenerationRequest
 from app.jobs import Job, job_batch, job_manager
 from app.stream import stream_url
@@ -127,16 +127,9 @@ def _take_answers(job: Job, drawn: StripState) -> None:
 def _recorded(checkpoints: Sequence[CheckpointInfo]) -> None:
     trace = _first_trace(checkpoints)
     if not checkpoints:
-        st.info(
-            "No checkpoint was found. Train one with `mor train recipes/stories-mor3-expert.toml`, "
-            "or name the folder of your checkpoints in the variable MOR_CHECKPOINTS.",
-            icon=":material/info:",
-        )
+        notices.show_info(wording.NO_CHECKPOINTS)
     elif trace is None:
-        st.info(
-            "No recorded run is bundled with these checkpoints: press Run to make one.",
-            icon=":material/info:",
-        )
+        notices.show_info(wording.NO_RECORDED_RUN)
     else:
         token_strip(trace, key=STRIP_KEY, badge="RECORDED")
 

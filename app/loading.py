@@ -7,13 +7,14 @@ import functools
 import gc
 import logging
 import os
+from collections.abc import Hashable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import streamlit as st
 
 from mor_core import checkpoint
-from mor_core.checkpoint import CheckpointError, CheckpointInfo, LoadedCheckpoint, checkpoint_root
+from mor_core.checkpoint import DTYPE_NAMES, CheckpointInfo, LoadedCheckpoint, checkpoint_root
 from mor_core.trace import TRACE_SUFFIX, Trace
 from mor_core.tracefile import load_trace
 
@@ -24,7 +25,6 @@ logger = logging.getLogger(__name__)
 
 MAX_MODELS = 2
 MAX_TRACES = 32
-DTYPE_NAMES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
 
 
 def list_checkpoints() -> list[CheckpointInfo]:
@@ -61,11 +61,25 @@ def read_config(info: CheckpointInfo) -> "MoRConfig":
     return _read_config(str(info.path), (info.path / "config.json").stat().st_mtime_ns)
 
 
+def model_key(info: CheckpointInfo) -> Hashable:
+    """Name the worker that serves a checkpoint's model: runs of the same weights take turns."""
+    return (str(info.path), info.sha256)
+
+
+def loaded_checkpoint(info: CheckpointInfo) -> LoadedCheckpoint:
+    """Return a listed checkpoint's model on this server's device; for a job's thread, which may wait.
+
+    Raises:
+        CheckpointError: the folder does not hold what it should any more.
+    """
+    return load_model(str(info.path), info.sha256, *device_and_dtype())
+
+
 def warm_up() -> None:
     """Load the default checkpoint's model; what is wrong with it is said when somebody runs it."""
     for info in list_checkpoints()[:1]:
         try:
-            load_model(str(info.path), info.sha256, *device_and_dtype())
+            loaded_checkpoint(info)
         except (ValueError, OSError) as error:
             logger.warning("the default checkpoint could not be loaded ahead: %s", error)
 
@@ -121,15 +135,7 @@ def _read_config(
     path: str,
     changed_ns: int,  # noqa: ARG001  part of the cache's key
 ) -> "MoRConfig":
-    from huggingface_hub.errors import StrictDataclassError
-
-    from mor_core.config import MoRConfig
-
-    try:
-        return MoRConfig.from_pretrained(path)
-    except (ValueError, TypeError, StrictDataclassError) as error:
-        reason = error.__cause__ or error
-        raise CheckpointError(f"{Path(path).name}/config.json is not valid: {reason}") from error
+    return checkpoint.read_config(Path(path))
 
 
 @st.cache_data(max_entries=4, show_spinner=False)
@@ -137,14 +143,7 @@ def _read_folder(
     root: str,
     newest_change: int,  # noqa: ARG001  part of the cache's key
 ) -> tuple[list[CheckpointInfo], list[str]]:
-    sound = checkpoint.list_checkpoints(Path(root))
-    problems = []
-    for config in sorted(Path(root).glob("*/config.json")):
-        try:
-            checkpoint.describe_checkpoint(config.parent)
-        except CheckpointError as error:
-            problems.append(str(error))
-    return sound, problems
+    return checkpoint.scan_checkpoints(Path(root))
 
 
 def _found() -> tuple[list[CheckpointInfo], list[str]]:

@@ -3,7 +3,7 @@
 The same worker generates for the Live page, so a model never serves two runs at once.
 """
 
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -48,7 +48,7 @@ def text_problem(text: str) -> str:
 
 def analyse(request: AnalysisRequest) -> Job:
     """Queue the reading of a text behind the other runs of the same model."""
-    return job_manager().submit(_worker(request), _analysis_work(request))
+    return job_manager().submit(loading.model_key(request.checkpoint), _analysis_work(request))
 
 
 def progress(job: Job) -> tuple[float, str]:
@@ -71,9 +71,7 @@ def finished_trace(job: Job | None) -> Trace | None:
 
 def _analysis_work(request: AnalysisRequest) -> Work:
     def work(should_stop: Callable[[], bool]) -> "Iterator[TraceUpdate]":
-        device, dtype = loading.device_and_dtype()
-        info = request.checkpoint
-        loaded = loading.load_model(str(info.path), info.sha256, device, dtype)
+        loaded = loading.loaded_checkpoint(request.checkpoint)
         from mor_core.generation import analyse_text
         from mor_core.routing import RoutingRule
 
@@ -81,7 +79,3 @@ def _analysis_work(request: AnalysisRequest) -> Work:
         yield from analyse_text(loaded, request.text, routing=rule, should_stop=should_stop)
 
     return work
-
-
-def _worker(request: AnalysisRequest) -> Hashable:
-    return (str(request.checkpoint.path), request.checkpoint.sha256)

@@ -58,6 +58,7 @@ NO_TRACES = (
     "No recorded run was found beside the checkpoints. Make some with `mor record`, or read a text "
     "of your own."
 )
+NO_RECORDED_RUN = "No recorded run is bundled with these checkpoints: press Run to make one."
 NO_CHECKPOINTS = (
     "No checkpoint was found. Train one with `mor train recipes/stories-mor3-expert.toml`, "
     "or name the folder of your checkpoints in the variable MOR_CHECKPOINTS."

@@ -108,26 +108,16 @@ def router_flops(config: MoRConfig, recursion_idx: int) -> int:
 
 def vanilla_config(config: MoRConfig) -> MoRConfig:
     """Return the plain Transformer of the same widths and unrolled depth: the peer of every comparison."""
-    fields = config.to_dict()
-    for name in (
-        "model_type",
-        "transformers_version",
-        "architectures",
-        "dtype",
-        "capacity_factors",
-    ):
-        fields.pop(name, None)
-    fields |= {
-        "num_prelude_layers": 0,
-        "num_coda_layers": 0,
-        "num_recursions": 1,
-        "num_layers_per_recursion": config.num_hidden_layers,
-        "sharing": "cycle",
-        "router_type": "none",
-        "kv_strategy": "recursion_wise",
-    }
-    known = set(type(config).__dataclass_fields__)
-    return MoRConfig(**{name: value for name, value in fields.items() if name in known})
+    return config.replaced(
+        num_prelude_layers=0,
+        num_coda_layers=0,
+        num_recursions=1,
+        num_layers_per_recursion=config.num_hidden_layers,
+        sharing="cycle",
+        router_type="none",
+        capacity_factors=None,
+        kv_strategy="recursion_wise",
+    )
 
 
 def kv_bytes_per_entry(config: MoRConfig, bytes_per_number: int) -> int:

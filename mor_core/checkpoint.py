@@ -4,33 +4,37 @@ A folder holds config.json, the weights as safetensors, the tokenizer, and paper
 provenance, evaluation, samples, traces, model card. No pickle is read and no code of a folder is run.
 """
 
-import hashlib
-import json
 import os
 import shutil
-import struct
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mor_core.weightfiles import (
+    CheckpointError as CheckpointError,  # its public home is here
+)
+from mor_core.weightfiles import (
+    check_weight_file,
+    numbers_in,
+    read_json,
+    weight_files,
+    weights_sha256,
+)
+
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerFast
 
+    from mor_core.config import MoRConfig
     from mor_core.model import MoRForCausalLM
 
 ROOT_VARIABLE = "MOR_CHECKPOINTS"
 DEFAULT_NAME = "default"
 MAX_SHARD_SIZE = "15MB"
-_LARGEST_HEADER = 100 * 2**20  # what safetensors itself allows
-_HASHED_AT_ONCE = 2**20
-_BYTES_PER_NUMBER = {"BF16": 2, "F16": 2, "F32": 4, "F64": 8}
-
-
-class CheckpointError(ValueError):
-    """A folder that is no checkpoint, with what is wrong and what to do."""
+DTYPE_NAMES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
+"""Short names of the types that a model can run in, and torch's."""
 
 
 @dataclass(frozen=True)
@@ -95,18 +99,40 @@ def resolve_checkpoint(name: str | Path, root: Path | None = None) -> Path:
 
 def list_checkpoints(root: Path | None = None) -> list[CheckpointInfo]:
     """Describe every sound checkpoint of a folder, the default first; others are left out."""
+    return scan_checkpoints(root)[0]
+
+
+def scan_checkpoints(root: Path | None = None) -> tuple[list[CheckpointInfo], list[str]]:
+    """Describe every sound checkpoint of a folder, the default first, and say what is wrong with the others."""
     root = checkpoint_root() if root is None else root
-    found = []
+    found, problems = [], []
     for folder in _folders(root):
         try:
             found.append(describe_checkpoint(folder))
-        except CheckpointError:
-            continue
+        except CheckpointError as error:
+            problems.append(str(error))
     try:
         default = _default(root).name
     except CheckpointError:
         default = ""
-    return sorted(found, key=lambda info: (info.name != default, info.name))
+    return sorted(found, key=lambda info: (info.name != default, info.name)), problems
+
+
+def read_config(folder: Path) -> "MoRConfig":
+    """Return a checkpoint's configuration; imports transformers, which the first time takes seconds.
+
+    Raises:
+        CheckpointError: a field is wrong or contradicts another.
+    """
+    from huggingface_hub.errors import StrictDataclassError
+
+    from mor_core.config import MoRConfig
+
+    try:
+        return MoRConfig.from_pretrained(folder)
+    except (ValueError, TypeError, StrictDataclassError) as error:
+        reason = error.__cause__ or error
+        raise CheckpointError(f"{folder.name}/config.json is not valid: {reason}") from error
 
 
 def describe_checkpoint(folder: Path) -> CheckpointInfo:
@@ -115,19 +141,19 @@ def describe_checkpoint(folder: Path) -> CheckpointInfo:
     Raises:
         CheckpointError: something is missing, cut off or foreign.
     """
-    config = _read_json(folder / "config.json")
+    config = read_json(folder / "config.json")
     if config.get("model_type") != "mor":
         raise CheckpointError(
             f"{folder.name}/config.json must have model_type mor, got {config.get('model_type')!r}; "
             "this folder holds another kind of model"
         )
-    files = _weight_files(folder)
+    files = weight_files(folder)
     for file in files:
-        _check_weight_file(file)
+        check_weight_file(file)
     return CheckpointInfo(
         name=folder.name,
         path=folder,
-        sha256=_sha256(files),
+        sha256=weights_sha256(files),
         config=config,
         provenance=_read_optional(folder / "provenance.json"),
         evaluation=_read_optional(folder / "evaluation.json"),
@@ -149,22 +175,16 @@ def load_checkpoint(
         CheckpointError: the folder is not sound, or config and weights do not fit each other.
     """
     import torch
-    from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     from mor_core.accounting import parameter_count
-    from mor_core.config import MoRConfig
     from mor_core.model import MoRForCausalLM
     from mor_core.tokenizer import load_tokenizer
 
     info = describe_checkpoint(folder)
-    try:
-        config: MoRConfig = MoRConfig.from_pretrained(folder)
-    except (ValueError, TypeError, StrictDataclassError) as error:
-        reason = error.__cause__ or error
-        raise CheckpointError(f"{folder.name}/config.json is not valid: {reason}") from error
-    stored = sum(_numbers_in(file) for file in _weight_files(folder))
+    config = read_config(folder)
+    stored = sum(numbers_in(file) for file in weight_files(folder))
     needed = parameter_count(config)
     if stored != needed:
         raise CheckpointError(
@@ -174,7 +194,7 @@ def load_checkpoint(
     model = MoRForCausalLM(config)
     try:
         weights: dict[str, Any] = {}
-        for file in _weight_files(folder):
+        for file in weight_files(folder):
             weights |= load_file(file)
         missing, unexpected = model.load_state_dict(weights, strict=False)
     except (SafetensorError, RuntimeError) as error:
@@ -285,87 +305,5 @@ def _default(root: Path) -> Path:
     )
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path.parent.name}/{path.name} cannot be read: {error}") from error
-    if not isinstance(data, dict):
-        raise CheckpointError(f"{path.parent.name}/{path.name} must hold a JSON object")
-    return data
-
-
 def _read_optional(path: Path) -> dict[str, Any]:
-    return _read_json(path) if path.is_file() else {}
-
-
-def _weight_files(folder: Path) -> list[Path]:
-    files = sorted(folder.glob("model*.safetensors"))
-    if not files:
-        raise CheckpointError(
-            f"{folder.name} has no model.safetensors; weights in other formats are not read, "
-            "because a pickle can run code"
-        )
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        listed = set(_read_json(index).get("weight_map", {}).values())
-        missing = sorted(listed - {file.name for file in files})
-        if missing:
-            raise CheckpointError(
-                f"{folder.name} lacks {missing[0]}, which its index names; copy it again"
-            )
-    return files
-
-
-def _tensors_of(file: Path) -> dict[str, Any]:
-    """Read the header of a safetensors file: names, types, shapes and places of its tensors."""
-    size = file.stat().st_size
-    where = f"{file.parent.name}/{file.name}"
-    with file.open("rb") as opened:
-        start = opened.read(8)
-        length = struct.unpack("<Q", start)[0] if len(start) == 8 else size + 1
-        if length > min(size - 8, _LARGEST_HEADER):
-            raise CheckpointError(
-                f"{where} is no safetensors file, or it is cut off; copy it again"
-            )
-        try:
-            header = json.loads(opened.read(length))
-        except ValueError as error:
-            raise CheckpointError(
-                f"{where} is no safetensors file: its header is not JSON"
-            ) from error
-    if not isinstance(header, dict):
-        raise CheckpointError(f"{where} is no safetensors file: its header is no JSON object")
-    header.pop("__metadata__", None)
-    return header
-
-
-def _check_weight_file(file: Path) -> None:
-    """Refuse a file whose size is not what its header says, before anything is allocated."""
-    length = struct.unpack("<Q", file.open("rb").read(8))[0] if file.stat().st_size >= 8 else 0
-    tensors = _tensors_of(file)
-    ends = [entry["data_offsets"][1] for entry in tensors.values()]
-    expected = 8 + length + max(ends, default=0)
-    size = file.stat().st_size
-    if size != expected:
-        raise CheckpointError(
-            f"{file.parent.name}/{file.name} has {size} bytes, its header says {expected}; "
-            "the file is cut off or damaged, copy it again"
-        )
-
-
-def _numbers_in(file: Path) -> int:
-    total = 0
-    for entry in _tensors_of(file).values():
-        width = _BYTES_PER_NUMBER.get(entry["dtype"], 1)
-        total += (entry["data_offsets"][1] - entry["data_offsets"][0]) // width
-    return total
-
-
-def _sha256(files: list[Path]) -> str:
-    digest = hashlib.sha256()
-    for file in files:
-        with file.open("rb") as opened:
-            while piece := opened.read(_HASHED_AT_ONCE):
-                digest.update(piece)
-    return digest.hexdigest()
+    return read_json(path) if path.is_file() else {}

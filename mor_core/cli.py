@@ -241,10 +241,9 @@ def run_app(
 def _load(name: str, device: str, dtype: str) -> "LoadedCheckpoint":
     import torch
 
-    from mor_core.checkpoint import load_checkpoint, resolve_checkpoint
+    from mor_core.checkpoint import DTYPE_NAMES, load_checkpoint, resolve_checkpoint
 
-    known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-    known |= {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+    known = [*DTYPE_NAMES.values(), *DTYPE_NAMES]
     if dtype not in known:
         raise typer.BadParameter(f"dtype must be {', '.join(known)}, got {dtype!r}")
     folder = resolve_checkpoint(name)
@@ -256,7 +255,9 @@ def _load(name: str, device: str, dtype: str) -> "LoadedCheckpoint":
         raise ValueError(
             "device cuda was asked for, but this machine has no usable GPU; use --device cpu"
         )
-    return load_checkpoint(folder, device=place, dtype=known[dtype])
+    return load_checkpoint(
+        folder, device=place, dtype=getattr(torch, DTYPE_NAMES.get(dtype, dtype))
+    )
 
 
 def _rule(routing: str, gate: str, threshold: float, seed: int) -> "RoutingRule":

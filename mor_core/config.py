@@ -6,6 +6,7 @@ several without a router; a Mixture-of-Recursions model has a router.
 Source: Mixture-of-Recursions, arXiv 2507.10524 (sections 2.1 and 2.2, Table 5).
 """
 
+import dataclasses
 import difflib
 import inspect
 from typing import Any, Literal
@@ -76,6 +77,12 @@ class MoRConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
     def __post_init__(self, **kwargs: Any) -> None:
         _refuse_unknown(type(self), kwargs)
         super().__post_init__(**kwargs)
+
+    def replaced(self, **changes: Any) -> "MoRConfig":
+        """Return a copy of the architecture with some fields changed; checked as any other."""
+        inherited = {entry.name for entry in dataclasses.fields(PreTrainedConfig)}
+        own = [entry.name for entry in dataclasses.fields(MoRConfig) if entry.name not in inherited]
+        return MoRConfig(**{name: getattr(self, name) for name in own} | changes)
 
     @property
     def num_hidden_layers(self) -> int:

@@ -20,7 +20,7 @@ from mor_core.checkpoint import LoadedCheckpoint
 from mor_core.config import MoRConfig
 from mor_core.model import MoROutput
 from mor_core.routing import RoutingRule
-from mor_core.tokenizer import encode_texts
+from mor_core.tokenizer import DOCUMENT_START_ID, encode_texts
 from mor_core.windows import Window, split_windows
 
 _POSITIONS_AT_ONCE = 4096  # bounds the logits in memory: 64 MiB at a vocabulary of 4,096 in float32
@@ -124,8 +124,7 @@ def evaluate(
     rule.check(config)
     if not documents:
         raise ValueError("documents must hold at least one text, got none")
-    start = loaded.tokenizer.bos_token_id or 0
-    encoded = [[start, *ids] for ids in encode_texts(loaded.tokenizer, documents)]
+    encoded = [[DOCUMENT_START_ID, *ids] for ids in encode_texts(loaded.tokenizer, documents)]
     result = Evaluation(
         config.num_recursions,
         rule.describe(),

@@ -16,7 +16,7 @@ from torch import Tensor
 from mor_core.checkpoint import LoadedCheckpoint
 from mor_core.recorder import Recorder
 from mor_core.routing import RoutingRule
-from mor_core.tokenizer import encode_text
+from mor_core.tokenizer import DOCUMENT_START_ID, encode_text
 from mor_core.trace import StepRecord, TokenRecord, Trace, TraceHeader
 from mor_core.windows import Window, split_windows
 
@@ -160,7 +160,7 @@ def analyse_text(
     rule = routing or RoutingRule.causal()
     rule.check(loaded.model.config)
     ids = [
-        _document_start(loaded),
+        DOCUMENT_START_ID,
         *encode_text(loaded.tokenizer, _checked(text, MAX_TEXT_CHARACTERS)),
     ]
     recorder = Recorder(loaded, "analyse", rule, {})
@@ -178,9 +178,7 @@ def _analyse(
         fed = ids[window.start : window.end]
         output = recorder.call(fed, None, use_cache=True)
         records = recorder.read_tokens(output, fed, window.start, from_position=window.first_new)
-        step = recorder.record_step(
-            output, records, time.perf_counter() - started, num_fed=len(fed)
-        )
+        step = recorder.record_step(output, records, time.perf_counter() - started)
         reason = "length" if window is windows[-1] else "cancelled" if should_stop() else None
         yield TraceUpdate(recorder.header, records, None, step, reason and recorder.finish(reason))
         if reason:
@@ -228,20 +226,15 @@ class _Sampler:
 
 def _prompt_ids(loaded: LoadedCheckpoint, prompt: str) -> list[int]:
     context = loaded.model.config.max_position_embeddings
-    # A token is at least one byte, so this bound refuses nothing that could fit, before any work is done.
+    # No token is longer than the longest, so this refuses nothing that could fit, before any work is done.
     longest = max(map(len, loaded.tokenizer.get_vocab())) * context
-    ids = [_document_start(loaded), *encode_text(loaded.tokenizer, _checked(prompt, longest))]
+    ids = [DOCUMENT_START_ID, *encode_text(loaded.tokenizer, _checked(prompt, longest))]
     if len(ids) >= context:
         raise PromptError(
             f"the prompt must leave room in the context of {context} tokens, got {len(ids)} tokens; "
             "shorten it, or read it as a text on the Explore page"
         )
     return ids
-
-
-def _document_start(loaded: LoadedCheckpoint) -> int:
-    start = loaded.tokenizer.bos_token_id
-    return int(start if start is not None else loaded.model.config.bos_token_id or 0)
 
 
 def _checked(text: str, longest: int) -> str:

@@ -56,7 +56,6 @@ class Recorder:
         self.header = _header(loaded, kind, rule, sampling)
         self.last_logits = torch.empty(0)
         self._counts = [0] * self.config.num_recursions
-        self._num_done = 0
 
     @torch.inference_mode()
     def call(self, ids: list[int], cache: RecursionCache | None, *, use_cache: bool) -> MoROutput:
@@ -107,24 +106,14 @@ class Recorder:
         output: MoROutput,
         completed: list[TokenRecord],
         latency_s: float,
-        *,
-        num_fed: int | None = None,
     ) -> StepRecord:
-        """Return the record of a call and add it to the header's totals.
-
-        Args:
-            output: of the call.
-            completed: the tokens that it finished.
-            latency_s: of the call.
-            num_fed: tokens that ran; default those it finished, or the whole prefix where nothing is cached.
-        """
+        """Return the record of a call, which finished some tokens, and add it to the header's totals."""
         routed, cache = output.recursion_trace, output.past_key_values
         assert routed is not None
         counts = routed.active_counts()[0]
-        appends = cache is not None and num_fed is None
         num_tokens = routed.real.num_positions
-        past_tokens = self._num_done if appends else 0
-        past_counts = self._counts if appends else [0] * len(counts)
+        past_tokens = 0 if cache is None else cache.num_seen_tokens - num_tokens
+        past_counts = self._counts if past_tokens else [0] * len(counts)
         flops = active_flops(
             self.config, num_tokens, counts, past_tokens=past_tokens, past_counts=past_counts
         )
@@ -132,10 +121,8 @@ class Recorder:
             self.config, num_tokens, past_tokens=past_tokens
         )
         self._counts = [old + new for old, new in zip(past_counts, counts, strict=True)]
-        self._num_done = past_tokens + num_tokens
-        bytes_per_number = self.model.dtype.itemsize
         self.header.vanilla_kv_bytes = vanilla_kv_bytes(
-            self.config, self._num_done, bytes_per_number
+            self.config, past_tokens + num_tokens, self.model.dtype.itemsize
         )
         slots = len(self.header.cache_slots)
         return StepRecord(
@@ -191,7 +178,9 @@ class Recorder:
         if not self.config.has_router:
             nothing: list[list[float | None]] = [[None] * self.config.num_recursions for _ in depth]
             return _Spent(depth, nothing, nothing)
-        return _Spent(depth, _rows(trace.router_logits()[0]), _rows(trace.router_scores()[0]))
+        assert trace.router is not None
+        logits = trace.router_logits()[0]
+        return _Spent(depth, _rows(logits), _rows(trace.router.scores(logits)))
 
     def _held_positions(self, output: MoROutput, *, newest_only: bool = False) -> list[set[int]]:
         """Return the positions that each slot of the real cache holds (only its newest, if that is enough)."""

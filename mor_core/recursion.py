@@ -36,13 +36,11 @@ class RecursionStep:
         candidates: the tokens that the router judged.
         logits: (b, K) for the candidates.
         chosen: (b, K) which of them went on.
-        active: the tokens that ran through the block.
     """
 
     candidates: TokenSet
     logits: Tensor
     chosen: Tensor
-    active: TokenSet
 
 
 @dataclass
@@ -156,7 +154,7 @@ class Recursions:
             states = candidates.gather(hidden_states)  # (b, K, E)
             logits = router(states)  # (b, K)
             active, chosen = self._select(index, router, logits, states, candidates)
-            trace.steps.append(RecursionStep(candidates, logits, chosen, active))
+            trace.steps.append(RecursionStep(candidates, logits, chosen))
             if self.supervised:
                 self._supervise(router, logits, chosen, states, candidates)
             if active.is_empty:

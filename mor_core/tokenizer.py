@@ -11,7 +11,8 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 from transformers import PreTrainedTokenizerFast
 
 DOCUMENT_START = "<|endoftext|>"
-"""Starts a document, and so ends the one before it; id 0, the beginning, end and padding token at once."""
+"""Starts a document, and so ends the one before it; the beginning, end and padding token at once."""
+DOCUMENT_START_ID = 0
 
 # GPT-2's classes of characters, but a run of line breaks is one piece: a paragraph break costs one token.
 _PIECES = r"'(?:s|t|re|ve|m|ll|d)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\n+|\s+(?!\S)|\s+"
@@ -63,7 +64,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     if not path.is_file():
         raise ValueError(f"{path} is missing; a tokenizer folder holds a tokenizer.json")
     tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
-    if tokenizer.bos_token_id != 0:
+    if tokenizer.bos_token_id != DOCUMENT_START_ID:
         raise ValueError(f"{path} must have {DOCUMENT_START} as token 0, got {tokenizer.bos_token}")
     return tokenizer
 

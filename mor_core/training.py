@@ -78,14 +78,14 @@ def train(
         TrainingInterrupted: Ctrl-C or SIGTERM; the state is saved.
     """
     recipe = load_recipe(recipe_path, overrides)
-    run = _Run(recipe, runs_folder, data_dir)
-    run.start(resume=resume)
-    if not run.go(stop_after_steps):
-        return None
-    folder = output or Path("checkpoints") / recipe.run.name
-    named = recipe_path.name if recipe_path.is_absolute() else recipe_path.as_posix()
-    run.finish(folder, f"mor train {named}", dict(overrides or {}))
-    return folder
+    with contextlib.closing(_Run(recipe, runs_folder, data_dir)) as run:
+        run.start(resume=resume)
+        if not run.go(stop_after_steps):
+            return None
+        folder = output or Path("checkpoints") / recipe.run.name
+        named = recipe_path.name if recipe_path.is_absolute() else recipe_path.as_posix()
+        run.finish(folder, f"mor train {named}", dict(overrides or {}))
+        return folder
 
 
 class _Run:
@@ -276,3 +276,7 @@ class _Run:
                 },
             )
         self.accelerator.wait_for_everyone()
+
+    def close(self) -> None:
+        """Leave the group of processes: its threads abort a process that exits as a member (seen with gloo)."""
+        self.accelerator.end_training()

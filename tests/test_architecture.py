@@ -25,7 +25,7 @@ MAX_FILE_LINES = 300
 MAX_FUNCTION_LINES = 60
 # What is longer for now. An entry that is no longer needed fails, so the list can only shrink.
 LONGER_FILES = {
-    "mor_core/checkpoint.py": 380,
+    "mor_core/checkpoint.py": 310,
     "mor_core/model.py": 345,
     "mor_core/tracefile.py": 350,
 }
