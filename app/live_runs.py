@@ -22,7 +22,7 @@ def generation_work(request: GenerationRequest) -> Work:
     def work(should_stop: Callable[[], bool]) -> "Iterator[TraceUpdate]":
         loaded = loading.loaded_checkpoint(request.checkpoint)
         from mor_core.generation import generate_with_trace
-        from mor_core.routing import RoutingRule
+        from mor_core.rules import RoutingRule
 
         yield from generate_with_trace(
             loaded,

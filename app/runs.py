@@ -73,7 +73,7 @@ def _analysis_work(request: AnalysisRequest) -> Work:
     def work(should_stop: Callable[[], bool]) -> "Iterator[TraceUpdate]":
         loaded = loading.loaded_checkpoint(request.checkpoint)
         from mor_core.generation import analyse_text
-        from mor_core.routing import RoutingRule
+        from mor_core.rules import RoutingRule
 
         rule = RoutingRule.parse(request.routing, gate=request.gate, threshold=request.threshold)
         yield from analyse_text(loaded, request.text, routing=rule, should_stop=should_stop)

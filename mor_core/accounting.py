@@ -9,7 +9,8 @@ masked half included. Knows nothing of tensors.
 
 from collections.abc import Sequence
 
-from mor_core.config import MoRConfig
+from mor_core.config import MoRConfig, router_width
+from mor_core.config_rules import ROUTER_FIELDS
 from mor_core.schedule import layer_schedule, num_cache_slots
 
 TRAINING_FACTOR = (
@@ -25,6 +26,7 @@ def active_flops(
     past_tokens: int = 0,
     past_counts: Sequence[int] | None = None,
     num_logits: int | None = None,
+    num_dropped: int = 0,
 ) -> int:
     """Count the forward pass of one sequence, inactive tokens left out.
 
@@ -35,6 +37,7 @@ def active_flops(
         past_tokens: tokens already in the cache.
         past_counts: how many of those took part in each recursion; default none.
         num_logits: positions that the head predicts from; default all of this call.
+        num_dropped: (token, layer call) pairs that Switch experts left out over their capacity, as in training.
 
     Raises:
         ValueError: not one count a recursion.
@@ -54,13 +57,16 @@ def active_flops(
             queries = active_counts[call.recursion_idx]
             written_at = call.recursion_idx if config.kv_strategy == "recursion_wise" else 0
             keys = past_counts[written_at] + active_counts[written_at]
-        total += layer_flops(config, queries, keys, projects_keys=call.writes_cache)
-    if config.has_router:
+        total += layer_flops(config, queries, keys, projects_keys=call.computes_keys)
+    if config.router_type == "token_choice":
+        total += num_tokens * 2 * _router_parameters(config)
+    elif config.has_router:
         judged = [num_tokens, *active_counts[:-1]]
         total += sum(
             candidates * router_flops(config, recursion)
             for recursion, candidates in enumerate(judged)
         )
+    total -= num_dropped * 2 * mlp_parameters(config)
     logits = num_tokens if num_logits is None else num_logits
     return total + 2 * logits * config.hidden_size * config.vocab_size
 
@@ -79,25 +85,34 @@ def dense_flops(
     )
 
 
-def training_flops(config: MoRConfig, num_tokens: int, active_counts: Sequence[int]) -> int:
+def training_flops(
+    config: MoRConfig, num_tokens: int, active_counts: Sequence[int], num_dropped: int = 0
+) -> int:
     """Count forward and backward of one training sequence, attention among its k active tokens as k x k."""
-    return TRAINING_FACTOR * active_flops(config, num_tokens, active_counts)
+    return TRAINING_FACTOR * active_flops(
+        config, num_tokens, active_counts, num_dropped=num_dropped
+    )
 
 
 def layer_flops(config: MoRConfig, queries: int, keys: int, *, projects_keys: bool = True) -> int:
     """Count one layer on `queries` tokens that attend to `keys` entries."""
     query_width = config.num_attention_heads * config.attention_head_dim
     key_width = config.num_key_value_heads * config.attention_head_dim
-    weights = (
-        2 * config.hidden_size * query_width + 3 * config.hidden_size * config.intermediate_size
-    )
+    weights = 2 * config.hidden_size * query_width + mlp_parameters(config)
     if projects_keys:
         weights += 2 * config.hidden_size * key_width
+    if config.num_experts > 1:
+        weights += config.hidden_size * config.num_experts
     return 2 * queries * weights + 4 * queries * keys * query_width
 
 
+def mlp_parameters(config: MoRConfig) -> int:
+    """Count the weights of one feed-forward, or of one expert."""
+    return 3 * config.hidden_size * config.intermediate_size
+
+
 def router_flops(config: MoRConfig, recursion_idx: int) -> int:
-    """Count one candidate's judgement by one recursion's router.
+    """Count one candidate's judgement by one recursion's expert-choice router.
 
     An auxiliary router is asked only where there is something to decide: not where the capacity is 1.
     """
@@ -108,15 +123,18 @@ def router_flops(config: MoRConfig, recursion_idx: int) -> int:
 
 def vanilla_config(config: MoRConfig) -> MoRConfig:
     """Return the plain Transformer of the same widths and unrolled depth: the peer of every comparison."""
+    defaults = MoRConfig()
+    plain = {name: getattr(defaults, name) for name in ROUTER_FIELDS} | {"router_type": "none"}
     return config.replaced(
         num_prelude_layers=0,
         num_coda_layers=0,
         num_recursions=1,
         num_layers_per_recursion=config.num_hidden_layers,
         sharing="cycle",
-        router_type="none",
-        capacity_factors=None,
+        **plain,
         kv_strategy="recursion_wise",
+        recursion_specific=[],
+        num_experts=1,
     )
 
 
@@ -150,13 +168,23 @@ def parameter_count(config: MoRConfig, *, with_embeddings: bool = True) -> int:
     query_width = config.num_attention_heads * config.attention_head_dim
     key_width = config.num_key_value_heads * config.attention_head_dim
     attention = 2 * config.hidden_size * (query_width + key_width)
-    layer = attention + 3 * config.hidden_size * config.intermediate_size + 2 * config.hidden_size
+    norms = 2 * config.hidden_size
+    layer = attention + config.num_experts * mlp_parameters(config) + norms
+    if config.num_experts > 1:
+        layer += config.hidden_size * config.num_experts
     shared = config.num_layers_per_recursion
     layers = config.num_prelude_layers + shared + config.num_coda_layers
     total = layers * layer + config.hidden_size
-    if config.has_router:
+    own = {"attention": attention, "norms": norms}
+    total += (
+        shared * (config.num_recursions - 1) * sum(own[part] for part in config.recursion_specific)
+    )
+    if config.router_type == "expert_choice":
         networks = 2 if config.router_supervision == "aux_router" else 1
         total += config.num_recursions * networks * _router_parameters(config)
+    elif config.router_type == "token_choice":
+        bias = config.num_recursions if config.router_balancing == "loss_free" else 0
+        total += _router_parameters(config) + bias
     if with_embeddings:
         tables = 1 if config.tie_word_embeddings else 2
         total += tables * config.vocab_size * config.hidden_size
@@ -164,7 +192,9 @@ def parameter_count(config: MoRConfig, *, with_embeddings: bool = True) -> int:
 
 
 def _router_parameters(config: MoRConfig) -> int:
+    """Count the weights of one router network."""
+    outputs = config.num_recursions if config.router_type == "token_choice" else 1
     if config.router_network == "linear":
-        return config.hidden_size
-    inner = 2 * config.hidden_size
-    return config.hidden_size * inner + inner
+        return config.hidden_size * outputs
+    inner = router_width(config)
+    return config.hidden_size * inner + inner * outputs

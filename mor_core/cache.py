@@ -132,9 +132,14 @@ class SlotView:
         slot: CacheSlot | None,
         *,
         writes: bool,
+        takes_keys: bool,
     ) -> None:
-        """Bind a set of tokens, their positions (b, K) and a slot (`None`: keys live for this call only)."""
+        """Bind a set of tokens, their positions (b, K) and a slot (`None`: keys live for this call only).
+
+        What takes keys without writing shows them in the place of the slot's, for this view alone.
+        """
         self.writes = writes
+        self.takes_keys = takes_keys
         self._tokens = tokens
         self._position_ids = position_ids
         self._batch_size = batch_size
@@ -142,9 +147,11 @@ class SlotView:
         self._has_past = slot is not None and slot.positions is not None
 
     def write(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Add (b, G, K, D) keys and values; return all that are visible, (b, G, T, D)."""
+        """Take (b, G, K, D) keys and values; return all that are visible, (b, G, T, D)."""
         if self._slot is None:
             return keys, values
+        if not self.writes:
+            return self._replaced(keys, values)
         self._slot.append(keys, values, self._position_ids, self._tokens, self._batch_size)
         if not self._has_past and self._tokens.rows is None and self._tokens.valid is None:
             return keys, values
@@ -159,12 +166,33 @@ class SlotView:
         rows = self._tokens.rows
         return (keys, values) if rows is None else (keys[rows], values[rows])
 
+    def _replaced(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the slot's entries with these tokens' own (b, G, K, D) in their places."""
+        held = self.read()
+        positions = self._slot.positions  # type: ignore[union-attr]
+        assert positions is not None
+        positions = positions if self._tokens.rows is None else positions[self._tokens.rows]
+        places = (
+            (positions[:, None] == self._position_ids[..., None]).int().argmax(dim=-1)
+        )  # (b, K)
+        if self._tokens.valid is not None:
+            # What does not count goes to an extra place that is cut off again.
+            places = places.masked_fill(~self._tokens.valid, positions.shape[1])
+        index = places[:, None, :, None].expand_as(keys)
+        wider = [torch.nn.functional.pad(old, (0, 0, 0, 1)) for old in held]
+        keys, values = (
+            old.scatter(2, index, new)[:, :, :-1]
+            for old, new in zip(wider, (keys, values), strict=True)
+        )
+        return keys, values
+
     def visibility(self) -> tuple[Tensor | None, bool]:
         """Return the mask (b, 1, K, T), or `None` with whether plain causal masking is right."""
         everything_counts = self._tokens.valid is None and not (self._slot and self._slot.is_ragged)
         if everything_counts and self.writes and not self._has_past:
             return None, True
-        if everything_counts and self._position_ids.shape[1] == 1:
+        is_newest = self.writes or self._tokens.num_positions == 1
+        if everything_counts and self._position_ids.shape[1] == 1 and is_newest:
             return None, False
         if self._slot is None:
             key_positions = self._position_ids

@@ -13,7 +13,7 @@ import typer
 
 if TYPE_CHECKING:
     from mor_core.checkpoint import LoadedCheckpoint
-    from mor_core.routing import RoutingRule
+    from mor_core.rules import RoutingRule
 
 app = typer.Typer(
     help="See a language model decide how much computation each token deserves.",
@@ -261,7 +261,7 @@ def _load(name: str, device: str, dtype: str) -> "LoadedCheckpoint":
 
 
 def _rule(routing: str, gate: str, threshold: float, seed: int) -> "RoutingRule":
-    from mor_core.routing import RoutingRule
+    from mor_core.rules import RoutingRule
 
     if gate not in ("learned", "open"):
         raise typer.BadParameter(f"gate must be learned or open, got {gate!r}")

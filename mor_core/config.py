@@ -14,6 +14,8 @@ from typing import Any, Literal
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 
+from mor_core.config_rules import check_config
+
 
 @strict
 class MoRConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
@@ -21,6 +23,9 @@ class MoRConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
 
     The paper's Cycle and Sequence sharing are `sharing` with no prelude and coda; Middle-Cycle and Middle-Sequence
     are the same with one prelude and one coda layer. `None` for `capacity_factors` means (R - r) / R at recursion r.
+    More than one expert makes each feed-forward a Switch layer (arXiv 2101.03961). `router_control` makes a control:
+    membership is drawn at random and the gate is learned, or both are drawn (the official code's `rand_router`).
+    `kv_strategy="shared_updated"` shows a recursion's active tokens with keys of that recursion (`update_cache`).
 
     Raises:
         StrictDataclassFieldValidationError: a field has the wrong type.
@@ -51,22 +56,40 @@ class MoRConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
     initializer_range: float = 0.02
     tie_word_embeddings: bool = True
 
+    # What recursions 2, 3, ... have of their own, such as attention; official releases before September 2026 had
+    recursion_specific: list[Literal["attention", "norms"]] = dataclasses.field(
+        default_factory=list
+    )
+
     # Router
-    router_type: Literal["none", "expert_choice"] = "expert_choice"
-    router_network: Literal["linear", "mlp"] = "linear"
-    router_activation: Literal["sigmoid", "tanh", "none"] = "sigmoid"
+    router_type: Literal["none", "expert_choice", "token_choice"] = "expert_choice"
+    router_network: Literal["linear", "mlp", "wide_mlp"] = "linear"
+    router_activation: Literal["sigmoid", "tanh", "softmax", "none"] = "sigmoid"
     router_alpha: int | float = 0.1
     router_temperature: int | float = 1.0
     router_gating: Literal["weighted", "additive"] = "weighted"
-    capacity_factors: list[int | float] | None = None
-
-    # How the causal rule is learned, and the weight of each loss term
-    router_supervision: Literal["aux_loss", "aux_router"] = "aux_loss"
-    router_aux_loss_coef: int | float = 0.001
+    router_control: Literal["none", "random_selection", "random_scores"] = "none"
     router_z_loss_coef: int | float = 0.0
 
+    # Expert-choice: shares of the sequence, and how the causal rule is learned
+    capacity_factors: list[int | float] | None = None
+    router_supervision: Literal["aux_loss", "aux_router"] = "aux_loss"
+    router_aux_loss_coef: int | float = 0.001
+
+    # Token-choice: how loads are kept even, and which of a token's recursions its gate scales
+    router_balancing: Literal["loss", "loss_free"] = "loss"
+    router_balancing_loss_coef: int | float = 0.1
+    router_bias_update_rate: int | float = 0.001
+    router_gated_steps: Literal["final", "every"] = "final"
+
+    # Mixture-of-Experts baseline: Switch experts in every feed-forward
+    num_experts: int = 1
+    expert_capacity_factor: int | float = 1.25
+    expert_balancing_loss_coef: int | float = 0.01
+    expert_z_loss_coef: int | float = 0.001
+
     # Key-value cache
-    kv_strategy: Literal["recursion_wise", "shared"] = "recursion_wise"
+    kv_strategy: Literal["recursion_wise", "shared", "shared_updated"] = "recursion_wise"
     use_cache: bool = True
 
     # Special tokens
@@ -99,6 +122,11 @@ class MoRConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
         return self.router_type != "none"
 
     @property
+    def keys_outlive_a_call(self) -> bool:
+        """Whether a cache can continue a sequence: not where recursions replace keys for one call."""
+        return self.kv_strategy != "shared_updated"
+
+    @property
     def attention_head_dim(self) -> int:
         """Width of one attention head."""
         return self.head_dim or self.hidden_size // self.num_attention_heads
@@ -121,87 +149,12 @@ class MoRConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
         Raises:
             ValueError: names the field, the rule, the value and the remedy.
         """
-        counts = {
-            name: getattr(self, name)
-            for name in (
-                "num_layers_per_recursion",
-                "num_recursions",
-                "vocab_size",
-                "hidden_size",
-                "intermediate_size",
-                "num_attention_heads",
-                "num_key_value_heads",
-                "max_position_embeddings",
-            )
-        }
-        for name, count in counts.items():
-            if count < 1:
-                raise ValueError(f"{name} must be at least 1, got {count}")
-        for name in ("num_prelude_layers", "num_coda_layers"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
-        for name in ("rope_theta", "rms_norm_eps", "router_alpha", "router_temperature"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
-        for name in ("router_aux_loss_coef", "router_z_loss_coef", "initializer_range"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
-        self._validate_attention()
-        self._validate_router()
+        check_config(self)
 
-    def _validate_attention(self) -> None:
-        if self.head_dim is None and self.hidden_size % self.num_attention_heads:
-            raise ValueError(
-                f"hidden_size must be a multiple of num_attention_heads={self.num_attention_heads}, "
-                f"got {self.hidden_size}; set head_dim to choose the width of a head yourself"
-            )
-        if self.attention_head_dim % 2:
-            raise ValueError(
-                f"head_dim must be even for rotary embeddings, got {self.attention_head_dim}"
-            )
-        if self.num_attention_heads % self.num_key_value_heads:
-            raise ValueError(
-                f"num_attention_heads must be a multiple of num_key_value_heads="
-                f"{self.num_key_value_heads}, got {self.num_attention_heads}"
-            )
 
-    def _validate_router(self) -> None:
-        if self.has_router and self.sharing == "sequence":
-            raise ValueError(
-                'sharing="sequence" repeats each layer in place, so there is no recursion to route; '
-                'use sharing="cycle" or router_type="none"'
-            )
-        if self.sharing == "sequence" and self.kv_strategy == "shared":
-            raise ValueError(
-                'kv_strategy="shared" needs sharing="cycle": it reuses the keys of recursion 1'
-            )
-        if self.capacity_factors is None:
-            return
-        if not self.has_router:
-            raise ValueError(
-                'capacity_factors needs a router, got router_type="none"; remove capacity_factors'
-            )
-        factors = self.capacity_factors
-        if len(factors) != self.num_recursions:
-            raise ValueError(
-                f"capacity_factors must have num_recursions={self.num_recursions} entries, "
-                f"got {len(factors)}: {factors}"
-            )
-        for index, factor in enumerate(factors):
-            if not 0 < factor <= 1:
-                raise ValueError(
-                    f"capacity_factors must lie above 0 and at most 1, got {factor} at recursion {index + 1}"
-                )
-            if index and factor > factors[index - 1]:
-                raise ValueError(
-                    f"capacity_factors must not increase, got {factors[index - 1]} then {factor} "
-                    f"at recursion {index + 1}"
-                )
-        if self.kv_strategy == "shared" and factors[0] < 1:
-            raise ValueError(
-                'kv_strategy="shared" needs every token at recursion 1 (a first capacity factor of 1), '
-                f'got {factors[0]}; use kv_strategy="recursion_wise"'
-            )
+def router_width(config: MoRConfig) -> int:
+    """Return the inner width of an MLP router."""
+    return (4 if config.router_network == "wide_mlp" else 2) * config.hidden_size
 
 
 def _refuse_unknown(config_class: type[MoRConfig], given: dict[str, Any]) -> None:

@@ -19,7 +19,7 @@ from mor_core.accounting import active_flops, dense_flops
 from mor_core.checkpoint import LoadedCheckpoint
 from mor_core.config import MoRConfig
 from mor_core.model import MoROutput
-from mor_core.routing import RoutingRule
+from mor_core.rules import RoutingRule
 from mor_core.tokenizer import DOCUMENT_START_ID, encode_texts
 from mor_core.windows import Window, split_windows
 
@@ -127,7 +127,7 @@ def evaluate(
     encoded = [[DOCUMENT_START_ID, *ids] for ids in encode_texts(loaded.tokenizer, documents)]
     result = Evaluation(
         config.num_recursions,
-        rule.describe(),
+        rule.describe(config),
         nll_nats=[0.0] * len(documents),
         num_tokens=[len(ids) - 1 for ids in encoded],
         num_bytes=[len(text.encode()) for text in documents],

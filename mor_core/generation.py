@@ -15,13 +15,12 @@ from torch import Tensor
 
 from mor_core.checkpoint import LoadedCheckpoint
 from mor_core.recorder import Recorder
-from mor_core.routing import RoutingRule
+from mor_core.rules import RoutingRule
 from mor_core.tokenizer import DOCUMENT_START_ID, encode_text
 from mor_core.trace import StepRecord, TokenRecord, Trace, TraceHeader
 from mor_core.windows import Window, split_windows
 
 MAX_TEXT_CHARACTERS = 50_000
-_RECOMPUTED_RULES = ("top_k",)  # what a token does depends on later tokens, so nothing may be kept
 
 
 class PromptError(ValueError):
@@ -104,7 +103,7 @@ def _generate(
     should_stop: Callable[[], bool],
 ) -> Iterator[TraceUpdate]:
     context = recorder.config.max_position_embeddings
-    recomputes = recorder.rule.name in _RECOMPUTED_RULES
+    recomputes = recorder.rule.sees_future or not recorder.config.keys_outlive_a_call
     pending: TokenRecord | None = None
     cache = None
     fed = ids

@@ -1,4 +1,4 @@
-"""Llama-style building blocks: norm, rotary embedding, grouped-query attention, SwiGLU, and one decoder layer.
+"""Llama-style building blocks: norm, rotary embedding, grouped-query attention, SwiGLU.
 
 Nothing here knows of recursions, routers or caches; a layer asks the `KeyValueSlot` it is given which keys to use.
 
@@ -20,10 +20,10 @@ Rotary = tuple[Tensor, Tensor]
 class KeyValueSlot(Protocol):
     """Where one layer call puts its keys and values, and what its queries then see."""
 
-    writes: bool
+    takes_keys: bool
 
     def write(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Add (B, G, S, D) keys and values; return all that are visible, (B, G, T, D)."""
+        """Take (B, G, S, D) new keys and values; return all that are visible, (B, G, T, D)."""
 
     def read(self) -> tuple[Tensor, Tensor]:
         """Return keys and values that an earlier recursion wrote, (B, G, T, D)."""
@@ -82,7 +82,7 @@ class Attention(nn.Module):
     def forward(self, hidden_states: Tensor, rotary: Rotary, slot: KeyValueSlot) -> Tensor:
         """Attend from every position of this call; (B, S, E) -> (B, S, E)."""
         queries = rotate(self._heads(self.q_proj(hidden_states)), rotary)  # (B, H, S, D)
-        if slot.writes:
+        if slot.takes_keys:
             keys, values = slot.write(
                 rotate(self._heads(self.k_proj(hidden_states)), rotary),
                 self._heads(self.v_proj(hidden_states)),
@@ -112,20 +112,3 @@ class MLP(nn.Module):
     def forward(self, hidden_states: Tensor) -> Tensor:
         """Transform every position alone; (B, S, E) -> (B, S, E)."""
         return self.down_proj(F.silu(self.gate_proj(hidden_states)) * self.up_proj(hidden_states))
-
-
-class DecoderLayer(nn.Module):
-    """Pre-norm attention and feed-forward, each with a residual connection."""
-
-    def __init__(self, config: MoRConfig) -> None:
-        super().__init__()
-        self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
-        self.self_attn = Attention(config)
-        self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
-        self.mlp = MLP(config)
-
-    def forward(self, hidden_states: Tensor, rotary: Rotary, slot: KeyValueSlot) -> Tensor:
-        """Apply the layer; (B, S, E) -> (B, S, E)."""
-        attended = self.self_attn(self.input_layernorm(hidden_states), rotary, slot)
-        hidden_states = hidden_states + attended
-        return hidden_states + self.mlp(self.post_attention_layernorm(hidden_states))

@@ -77,11 +77,28 @@ def auxiliary_loss(logits: Tensor, selected: Tensor, valid: Tensor | None) -> Te
 
 
 def router_z_loss(logits: Tensor, valid: Tensor | None) -> Tensor:
-    """Mean squared log-partition of one recursion's router; with one logit a token that is its square.
+    """Mean squared log-partition of a router; with one logit a token that is its square.
 
-    Source: arXiv 2202.08906, equation 5.
+    Shape: logits (b, K, outputs), valid (b, K) -> scalar. Source: arXiv 2202.08906, equation 5.
     """
-    return _mean_over(logits.square(), valid)
+    return _mean_over(logits.logsumexp(dim=-1).square(), valid)
+
+
+def balancing_loss(weights: Tensor, choices: Tensor, valid: Tensor | None) -> Tensor:
+    """Sum over destinations of the mean weight times n times the share of tokens sent there; 1 if both are even.
+
+    Args:
+        weights: (b, K, n), the differentiable part.
+        choices: (b, K), where each token went, counted from 1.
+        valid: (b, K), the tokens that count; `None` for all.
+
+    Source: arXiv 2101.03961, equation 4; arXiv 2507.10524, section 2.2.1.
+    """
+    outputs = weights.shape[-1]
+    mean_weights = torch.stack([_mean_over(weights[..., place], valid) for place in range(outputs)])
+    sent = F.one_hot((choices - 1).clamp(min=0), outputs).to(weights.dtype)
+    shares = torch.stack([_mean_over(sent[..., place], valid) for place in range(outputs)])
+    return outputs * (mean_weights * shares).sum()
 
 
 def _mean_over(values: Tensor, valid: Tensor | None) -> Tensor:

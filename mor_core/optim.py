@@ -13,8 +13,8 @@ from torch import nn
 
 from mor_core.accounting import training_flops
 from mor_core.config import MoRConfig
+from mor_core.decoder import DecoderLayer
 from mor_core.hardware import multiplies_bf16_natively
-from mor_core.layers import DecoderLayer
 from mor_core.muon import Muon
 from mor_core.recipe import Recipe
 from mor_core.recipe_sections import OptimiserSection

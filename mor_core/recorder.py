@@ -21,7 +21,7 @@ from mor_core.cache import RecursionCache
 from mor_core.checkpoint import LoadedCheckpoint
 from mor_core.config import MoRConfig
 from mor_core.model import MoROutput
-from mor_core.routing import RoutingRule
+from mor_core.rules import RoutingRule
 from mor_core.schedule import layer_schedule
 from mor_core.trace import Alternative, CacheSlot, Phase, StepRecord, TokenRecord, TraceHeader
 
@@ -236,7 +236,7 @@ def _header(
         checkpoint_sha256=loaded.info.sha256,
         config=loaded.info.config,
         num_recursions=config.num_recursions,
-        routing=rule.describe() if config.has_router else {"name": "none", "gate": "none"},
+        routing=rule.describe(config),
         kv_strategy=config.kv_strategy,
         cache_slots=describe_slots(config),
         kv_bytes_per_entry=kv_bytes_per_entry(config, model.dtype.itemsize),

@@ -1,5 +1,6 @@
 """The idea itself: route, run the shared block on the active tokens, gate what it adds, and go round again.
 
+This is expert-choice, where each recursion judges who goes on; token-choice, decided once, is in `token_choice.py`.
 Two ways to compute the same thing: gathered (inactive tokens are left out) and masked (everything is computed and the
 inactive ones dropped: the slow twin that tests hold the other against).
 
@@ -8,101 +9,25 @@ Source: arXiv 2507.10524, section 2.2.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from mor_core.config import MoRConfig
 from mor_core.losses import auxiliary_loss, router_z_loss
+from mor_core.recursion_trace import RecursionStep, RecursionTrace
 from mor_core.routing import (
     ExpertChoiceRouter,
-    RoutingRule,
+    hash_uniform,
     select_causal,
     select_random,
     select_top_k,
 )
+from mor_core.rules import RoutingRule
 from mor_core.tokens import TokenSet
 
 BlockFunction = Callable[[int, TokenSet, Tensor], Tensor]
 """(recursion_idx, tokens, their states (b, K, E)) -> the block's output (b, K, E)."""
-
-
-@dataclass
-class RecursionStep:
-    """What one recursion decided.
-
-    Attributes:
-        candidates: the tokens that the router judged.
-        logits: (b, K) for the candidates.
-        chosen: (b, K) which of them went on.
-    """
-
-    candidates: TokenSet
-    logits: Tensor
-    chosen: Tensor
-
-
-@dataclass
-class RecursionTrace:
-    """Every decision of one call. Dense views are made when asked for, so that training does not pay for them."""
-
-    batch_size: int
-    num_recursions: int
-    router: ExpertChoiceRouter | None = None
-    steps: list[RecursionStep] = field(default_factory=list)
-    real: TokenSet = field(default_factory=lambda: TokenSet(0))
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-
-    def active(self) -> Tensor:
-        """Return bool (B, S, R): who took part in which recursion; padding never did."""
-        shape = (self.batch_size, self.real.num_positions)
-        layers = []
-        for index in range(self.num_recursions):
-            if self.router is None:
-                flags = torch.ones(shape, dtype=torch.bool, device=self.device)
-                layers.append(self.real.dense(flags, self.batch_size, fill=False))
-            elif index < len(self.steps):
-                step = self.steps[index]
-                layers.append(step.candidates.dense(step.chosen, self.batch_size, fill=False))
-            else:
-                layers.append(torch.zeros(shape, dtype=torch.bool, device=self.device))
-        return torch.stack(layers, dim=-1)
-
-    def depth(self) -> Tensor:
-        """Return recursion depths (B, S), 0 for padding and for tokens that entered no recursion."""
-        return self.active().sum(dim=-1)
-
-    def router_logits(self) -> Tensor:
-        """Return float32 (B, S, R), NaN where no router looked at the token."""
-        shape = (self.batch_size, self.real.num_positions)
-        layers = [
-            step.candidates.dense(step.logits.detach(), self.batch_size, fill=float("nan"))
-            for step in self.steps
-        ]
-        missing = self.num_recursions - len(layers)
-        layers += [torch.full(shape, float("nan"), device=self.device)] * missing
-        return torch.stack(layers, dim=-1)
-
-    def router_scores(self) -> Tensor:
-        """Return the logits after the activation, before alpha; (B, S, R), NaN where not computed."""
-        logits = self.router_logits()
-        return logits if self.router is None else self.router.scores(logits)
-
-    def active_counts(self) -> list[list[int]]:
-        """Count active tokens, one list a row with one number a recursion."""
-        counts: list[list[int]] = self.active().sum(dim=1).tolist()
-        return counts
-
-    def routing_accuracy(self) -> list[float]:
-        """Return, per recursion, the share of candidates whose sigmoid(z) >= 0.5 agrees with the choice made."""
-        shares = []
-        for step in self.steps:
-            agrees = (step.logits.detach() >= 0) == step.chosen
-            if step.candidates.valid is not None:
-                agrees = agrees[step.candidates.valid]
-            shares.append(agrees.float().mean().item())
-        return shares
 
 
 class Recursions:
@@ -122,13 +47,12 @@ class Recursions:
 
         Args:
             config: of the model.
-            rule: who goes on.
+            rule: who goes on; checked against the model by the caller.
             real: the tokens that are not padding.
             position_ids: (B, S).
             gathered: leave inactive tokens out (else compute and drop them).
             supervised: also compute the losses that train the routers.
         """
-        rule.check(config)
         self.config = config
         self.rule = rule
         self.real = real
@@ -146,20 +70,23 @@ class Recursions:
             batch_size,
             self.config.num_recursions,
             routers[0],
-            real=self.real,
-            device=hidden_states.device,
+            self.real,
+            hidden_states.device,
         )
         candidates = self.real
         for index, router in enumerate(routers):
             states = candidates.gather(hidden_states)  # (b, K, E)
             logits = router(states)  # (b, K)
-            active, chosen = self._select(index, router, logits, states, candidates)
+            drawn = self._draw(index, candidates, logits)
+            active, chosen = self._select(index, router, logits, states, drawn, candidates)
             trace.steps.append(RecursionStep(candidates, logits, chosen))
-            if self.supervised:
+            if self.supervised and drawn is None:
                 self._supervise(router, logits, chosen, states, candidates)
             if active.is_empty:
                 break
             gate = router.gate(logits, self.rule.gate)
+            if drawn is not None and self.config.router_control == "random_scores":
+                gate = router.alpha * drawn.to(gate.dtype)
             if active is not candidates:
                 states = active.gather(hidden_states)
                 gate = active.gather(candidates.dense(gate, batch_size, fill=0.0))
@@ -170,36 +97,65 @@ class Recursions:
             candidates = active
         return hidden_states, trace
 
+    def _draw(self, index: int, candidates: TokenSet, logits: Tensor) -> Tensor | None:
+        """Return a control's draws from [0, 1) for the candidates, (b, K); `None` for a router that judges.
+
+        Training draws from the generator, as the official code does; inference hashes positions.
+        """
+        if self.config.router_control == "none":
+            return None
+        if self.rule.name == "top_k":
+            return torch.rand_like(logits)
+        return hash_uniform(candidates.gather(self.position_ids), index, self.rule.seed)
+
     def _select(
         self,
         index: int,
         router: ExpertChoiceRouter,
         logits: Tensor,
         states: Tensor,
+        drawn: Tensor | None,
         candidates: TokenSet,
     ) -> tuple[TokenSet, Tensor]:
         """Return the active tokens of recursion `index` and which candidates (b, K) they are."""
+        rule = self.rule
         everyone = torch.ones_like(logits, dtype=torch.bool)
         if candidates.valid is not None:
             everyone = everyone & candidates.valid
-        factors = self.config.capacity_schedule
-        if self.rule.name == "fixed":
-            assert self.rule.depth is not None
-            chosen = everyone if index < self.rule.depth else torch.zeros_like(everyone)
-        elif factors[index] == 1:
+        factors = rule.capacities or self.config.capacity_schedule
+        share = factors[index] / (factors[index - 1] if index else 1.0)
+        if rule.name == "fixed":
+            assert rule.depth is not None
+            chosen = everyone if index < rule.depth else torch.zeros_like(everyone)
+        elif factors[index] == 1 and rule.name != "forced":
             chosen = everyone
-        elif self.rule.name == "top_k":
-            return self._select_top_k(factors[index], router.scores(logits), candidates)
-        elif self.rule.name == "random":
-            share = factors[index] / (factors[index - 1] if index else 1.0)
+        elif rule.name == "top_k":
+            # Of logits, not of gates: the order is the same, but saturated gates would tie.
+            return self._select_top_k(
+                factors[index], logits if drawn is None else drawn, candidates
+            )
+        elif rule.name == "random":
             positions = candidates.gather(self.position_ids)
-            chosen = select_random(positions, index, share, self.rule.seed) & everyone
+            chosen = select_random(positions, index, share, rule.seed) & everyone
         else:
-            decisive = logits if router.aux_network is None else router.aux_logits(states)
-            chosen = select_causal(decisive, self.rule.threshold_logit(index)) & everyone
+            if drawn is not None:
+                chosen = drawn >= 1 - share
+            else:
+                decisive = logits if router.aux_network is None else router.aux_logits(states)
+                chosen = select_causal(decisive, rule.threshold_logit(index))
+            if factors[index] == 1:
+                chosen = torch.ones_like(chosen)
+            if rule.name == "forced":
+                chosen = self._forced(index, chosen, candidates)
+            chosen = chosen & everyone
         if chosen is everyone:
             return candidates, chosen
         return candidates.keep(chosen, gathered=self.gathered), chosen
+
+    def _forced(self, index: int, own: Tensor, candidates: TokenSet) -> Tensor:
+        """Replace candidates' own decisions (b, K) where a depth is given for their position."""
+        depths = forced_depths(self.rule, candidates.gather(self.position_ids))
+        return torch.where(depths > 0, depths > index, own)
 
     def _select_top_k(
         self, factor: float, scores: Tensor, candidates: TokenSet
@@ -230,7 +186,13 @@ class Recursions:
         judged = logits if router.aux_network is None else router.aux_logits(states)
         terms = {
             "aux": auxiliary_loss(judged, chosen, candidates.valid),
-            "z": router_z_loss(logits, candidates.valid),
+            "z": router_z_loss(logits[..., None], candidates.valid),
         }
         for name, term in terms.items():
             self.losses[name] = self.losses[name] + term if name in self.losses else term
+
+
+def forced_depths(rule: RoutingRule, position_ids: Tensor) -> Tensor:
+    """Return the depth that a forced rule gives each position, 0 where the token is free; (b, K) -> (b, K)."""
+    given = torch.tensor([*(depth or 0 for depth in rule.depths), 0], device=position_ids.device)
+    return given[position_ids.clamp(max=len(given) - 1)]

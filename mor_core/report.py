@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from mor_core.checkpoint import LoadedCheckpoint
+from mor_core.config import MoRConfig
 from mor_core.corpus import read_documents
 from mor_core.data import file_sha256
 from mor_core.evaluation import evaluate
 from mor_core.generation import collect_trace, generate_with_trace
 from mor_core.presets import PRESETS
-from mor_core.routing import RoutingRule
+from mor_core.rules import RoutingRule
 from mor_core.samples import make_samples
 from mor_core.trace import TRACE_SUFFIX
 from mor_core.tracefile import save_trace
@@ -28,17 +29,16 @@ CREDIT_FILES = ("ATTRIBUTION.tsv", "SOURCES.tsv")
 Report = Callable[[str], None]
 
 
-def evaluation_rules(num_recursions: int, has_router: bool) -> list[RoutingRule]:
-    """Return the rules that every published evaluation holds."""
-    if not has_router:
-        return [RoutingRule.causal()]
+def evaluation_rules(config: MoRConfig) -> list[RoutingRule]:
+    """Return the rules that every published evaluation of a model holds: those that it can follow."""
     fixed = [
-        RoutingRule.parse(f"fixed:{depth}", gate=gate)  # type: ignore[arg-type]
+        RoutingRule.fixed(depth, gate)
         for gate in ("learned", "open")
-        for depth in range(1, num_recursions + 1)
+        for depth in range(1, config.num_recursions + 1)
     ]
     random = [RoutingRule.random(gate="learned"), RoutingRule.random(gate="open")]
-    return [RoutingRule.causal(), RoutingRule.top_k(), *fixed, *random]
+    rules = [RoutingRule.causal(), RoutingRule.top_k(), *fixed, *random]
+    return [rule for rule in rules if rule.fits(config)]
 
 
 def write_evaluation(loaded: LoadedCheckpoint, text_path: Path, say: Report) -> None:
@@ -46,7 +46,7 @@ def write_evaluation(loaded: LoadedCheckpoint, text_path: Path, say: Report) -> 
     config = loaded.model.config
     documents = read_documents(text_path)
     results = []
-    for rule in evaluation_rules(config.num_recursions, config.has_router):
+    for rule in evaluation_rules(config):
         say(f"evaluating: {rule.name} {rule.depth or ''} {rule.gate} gate")
         evaluation = evaluate(loaded, documents, rule)
         results.append(evaluation.as_dict() | {"document_nll_nats": evaluation.nll_nats})

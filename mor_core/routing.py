@@ -1,137 +1,19 @@
-"""Who goes on: the router networks, the rule that trains them and the rules that use them.
+"""The routers, which judge tokens, and the ways to select by what they say.
 
-Training selects the top-k tokens of the whole sequence, which is not causal: a token's fate depends on later tokens.
-Inference compares each token's own score with a threshold, which is. The two are two methods, `select_top_k` and
-`select_causal`, and every run names the one that it used.
+`select_top_k` is how expert-choice trains and is not causal; `select_causal` compares each score with a threshold and
+is. The rules that call them are in `rules.py`.
 
-Shapes: b rows, K candidates of a recursion, E hidden size.
-Source: arXiv 2507.10524, section 2.2.1, equation 2.1.
+Shapes: b rows, K candidates of a recursion, E hidden size, R recursions.
+Source: arXiv 2507.10524, section 2.2.1, equations 2.1 and 2.2.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from mor_core.config import MoRConfig
-
-RuleName = Literal["causal", "top_k", "fixed", "random"]
-RULE_FORMS = "causal, top_k, fixed:D (D = 1, 2, ...) or random"
-DEFAULT_THRESHOLD = 0.5
-
-
-@dataclass(frozen=True)
-class RoutingRule:
-    """How a run decides who enters each recursion.
-
-    Attributes:
-        name: `causal` (score at or above the threshold), `top_k` (the training rule; sees later tokens), `fixed`
-            (everybody takes `depth` recursions) or `random` (drawn from a hash with the trained shares).
-        gate: `learned` multiplies the block's output by the token's own gate, `open` by alpha.
-        thresholds: for `causal`, one score in (0, 1) for all recursions, or one for each.
-        depth: for `fixed`.
-        seed: for `random`.
-    """
-
-    name: RuleName
-    gate: Literal["learned", "open"] = "learned"
-    thresholds: tuple[float, ...] = (DEFAULT_THRESHOLD,)
-    depth: int | None = None
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for threshold in self.thresholds:
-            if not 0 < threshold < 1:
-                raise ValueError(
-                    f"threshold must lie between 0 and 1, got {threshold}; 0.5 is the rule that training aims at"
-                )
-        if (self.name == "fixed") != (self.depth is not None):
-            raise ValueError(
-                f"depth belongs to the fixed rule alone, got {self.depth} with {self.name}"
-            )
-        if self.depth is not None and self.depth < 1:
-            raise ValueError(f"depth must be at least 1, got {self.depth}")
-
-    @classmethod
-    def top_k(cls) -> "RoutingRule":
-        """The rule of training."""
-        return cls("top_k")
-
-    @classmethod
-    def causal(cls, threshold: float | Sequence[float] = DEFAULT_THRESHOLD) -> "RoutingRule":
-        """The rule of inference."""
-        if isinstance(threshold, (int, float)):
-            return cls("causal", thresholds=(float(threshold),))
-        return cls("causal", thresholds=tuple(threshold))
-
-    @classmethod
-    def fixed(cls, depth: int, gate: Literal["learned", "open"] = "learned") -> "RoutingRule":
-        """Everybody takes `depth` recursions."""
-        return cls("fixed", gate=gate, depth=depth)
-
-    @classmethod
-    def random(cls, seed: int = 0, gate: Literal["learned", "open"] = "learned") -> "RoutingRule":
-        """Membership drawn with the trained shares, the same in cached and recomputed runs."""
-        return cls("random", gate=gate, seed=seed)
-
-    @classmethod
-    def parse(
-        cls,
-        text: str,
-        *,
-        gate: Literal["learned", "open"] = "learned",
-        threshold: float | Sequence[float] = DEFAULT_THRESHOLD,
-        seed: int = 0,
-    ) -> "RoutingRule":
-        """Read a rule as the command line writes it.
-
-        Raises:
-            ValueError: the text is none of the known forms.
-        """
-        name, _, argument = text.partition(":")
-        if text == "top_k":
-            return cls("top_k", gate=gate)
-        if text == "causal":
-            return cls("causal", gate=gate, thresholds=cls.causal(threshold).thresholds)
-        if text == "random":
-            return cls.random(seed, gate)
-        if name == "fixed" and argument.isascii() and argument.isdigit():
-            return cls.fixed(int(argument), gate)
-        raise ValueError(f"routing must be {RULE_FORMS}, got {text!r}")
-
-    def check(self, config: MoRConfig) -> None:
-        """Refuse a rule that does not fit a model.
-
-        Raises:
-            ValueError: too deep, or the wrong number of thresholds.
-        """
-        if self.depth is not None and self.depth > config.num_recursions:
-            raise ValueError(
-                f"depth must be at most the model's num_recursions={config.num_recursions}, got {self.depth}"
-            )
-        if len(self.thresholds) not in (1, config.num_recursions):
-            raise ValueError(
-                f"give one threshold or num_recursions={config.num_recursions} of them, got {len(self.thresholds)}"
-            )
-
-    def threshold_logit(self, recursion_idx: int) -> float:
-        """The threshold of a recursion on the logit scale: sigmoid(z) >= t exactly when z >= log(t / (1 - t))."""
-        threshold = self.thresholds[recursion_idx if len(self.thresholds) > 1 else 0]
-        return math.log(threshold / (1 - threshold))
-
-    def describe(self) -> dict[str, Any]:
-        """Return the settings that matter for this rule, as plain data for a trace."""
-        described: dict[str, Any] = {"name": self.name, "gate": self.gate}
-        if self.name == "causal":
-            described["thresholds"] = list(self.thresholds)
-        if self.name == "fixed":
-            described["depth"] = self.depth
-        if self.name == "random":
-            described["seed"] = self.seed
-        return described
+from mor_core.config import MoRConfig, router_width
+from mor_core.rules import Gate
 
 
 class ExpertChoiceRouter(nn.Module):
@@ -145,9 +27,9 @@ class ExpertChoiceRouter(nn.Module):
         self.activation = config.router_activation
         self.alpha = float(config.router_alpha)
         self.temperature = float(config.router_temperature)
-        self.network = router_network(config)
+        self.network = router_network(config, 1)
         self.aux_network = (
-            router_network(config) if config.router_supervision == "aux_router" else None
+            router_network(config, 1) if config.router_supervision == "aux_router" else None
         )
 
     def forward(self, hidden_states: Tensor) -> Tensor:
@@ -165,7 +47,7 @@ class ExpertChoiceRouter(nn.Module):
             return logits.sigmoid()
         return logits.tanh() if self.activation == "tanh" else logits
 
-    def gate(self, logits: Tensor, kind: Literal["learned", "open"]) -> Tensor:
+    def gate(self, logits: Tensor, kind: Gate) -> Tensor:
         """Return the factor for the block's output; as in the official code, no activation means no alpha."""
         alpha = 1.0 if self.activation == "none" else self.alpha
         if kind == "open":
@@ -173,15 +55,77 @@ class ExpertChoiceRouter(nn.Module):
         return alpha * self.scores(logits)
 
 
-def router_network(config: MoRConfig) -> nn.Module:
-    """Build a network from a hidden state to one logit. Both forms have no biases, as in the official code."""
+class TokenChoiceRouter(nn.Module):
+    """The one judge of a token-choice model: every token's scores for all depths, asked once, before recursion 1.
+
+    The bias of loss-free balancing takes part in the selection alone; the trainer moves it after each step.
+
+    Source: arXiv 2507.10524, section 2.2.1, equation 2.2; arXiv 2408.15664 (loss-free balancing).
+    """
+
+    bias: Tensor | None
+
+    def __init__(self, config: MoRConfig) -> None:
+        super().__init__()
+        self.activation = config.router_activation
+        self.alpha = float(config.router_alpha)
+        self.temperature = float(config.router_temperature)
+        self.network = router_network(config, config.num_recursions)
+        loss_free = config.router_balancing == "loss_free"
+        self.register_buffer("bias", torch.zeros(config.num_recursions) if loss_free else None)
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        """Score every depth; (b, K, E) -> logits (b, K, R), float32."""
+        return self.network(hidden_states / self.temperature).float()  # type: ignore[no-any-return]
+
+    def scores(self, logits: Tensor) -> Tensor:
+        """Apply the activation over the last axis, before alpha."""
+        return logits.softmax(dim=-1) if self.activation == "softmax" else logits.sigmoid()
+
+    def gate(self, logits: Tensor, kind: Gate) -> Tensor:
+        """Return the factor of each depth for the block's output; (..., R) -> (..., R)."""
+        if kind == "open":
+            return torch.full_like(logits, self.alpha)
+        return self.alpha * self.scores(logits)
+
+    def chosen_depths(self, logits: Tensor) -> Tensor:
+        """Return each token's most probable depth, 1 to R; (b, K, R) -> (b, K)."""
+        scores = self.alpha * self.scores(logits)
+        if self.bias is not None:
+            scores = scores + self.bias
+        return scores.argmax(dim=-1) + 1
+
+    @torch.no_grad()
+    def move_bias(self, depth_counts: Tensor, rate: float) -> None:
+        """Make depths that got less than an even share likelier, by one step of `rate`; depth_counts (R,)."""
+        assert self.bias is not None, 'move_bias needs router_balancing="loss_free"'
+        self.bias += rate * torch.sign(depth_counts.mean() - depth_counts).to(self.bias)
+
+
+Router = ExpertChoiceRouter | TokenChoiceRouter
+
+
+def make_routers(config: MoRConfig) -> nn.ModuleList:
+    """Build a model's routers: one a recursion for expert-choice, one in all for token-choice."""
+    if config.router_type == "token_choice":
+        return nn.ModuleList([TokenChoiceRouter(config)])
+    count = config.num_recursions if config.has_router else 0
+    return nn.ModuleList(ExpertChoiceRouter(config) for _ in range(count))
+
+
+def router_network(config: MoRConfig, num_outputs: int) -> nn.Module:
+    """Build a network from a hidden state to logits; no biases, as in the official code.
+
+    `wide_mlp` is four times as wide as the hidden state, as the paper's Appendix G.1 says; in the official code it
+    is no wider than `mlp`.
+    """
     if config.router_network == "linear":
-        return nn.Linear(config.hidden_size, 1, bias=False)
-    inner = 2 * config.hidden_size
+        return nn.Linear(config.hidden_size, num_outputs, bias=False)
+    inner = router_width(config)
     return nn.Sequential(
         nn.Linear(config.hidden_size, inner, bias=False),
         nn.GELU(),
-        nn.Linear(inner, 1, bias=False),
+        nn.Linear(inner, num_outputs, bias=False),
     )
 
 
@@ -216,13 +160,17 @@ def select_causal(logits: Tensor, threshold_logit: float) -> Tensor:
 
 
 def select_random(position_ids: Tensor, recursion_idx: int, share: float, seed: int) -> Tensor:
-    """Choose each candidate with probability `share`; (b, K) -> bool (b, K).
+    """Choose each candidate with probability `share`; (b, K) -> bool (b, K)."""
+    return hash_uniform(position_ids, recursion_idx, seed) < share
 
-    Drawn from a hash of seed, position and recursion, so that a cached run equals a recomputed one.
+
+def hash_uniform(position_ids: Tensor, recursion_idx: int, seed: int) -> Tensor:
+    """Draw from [0, 1) by a hash of seed, position and recursion; (b, K) -> float64 (b, K).
+
+    Not from a generator, so that a cached run equals a recomputed one.
     """
-    mixed = position_ids * 0x9E3779B1 + (recursion_idx + 1) * 0x85EBCA77 + seed * 0xC2B2AE3D
-    mixed = mixed & 0xFFFFFFFF
+    seeded = ((recursion_idx + 1) * 0x85EBCA77 + seed * 0xC2B2AE3D) & 0xFFFFFFFF
+    mixed = (position_ids * 0x9E3779B1 + seeded) & 0xFFFFFFFF
     for multiplier in (0x7FEB352D, 0x846CA68B):
         mixed = ((mixed ^ (mixed >> 16)) * multiplier) & 0xFFFFFFFF
-    uniform = (mixed ^ (mixed >> 16)).double() / 2**32
-    return uniform < share
+    return (mixed ^ (mixed >> 16)).double() / 2**32

@@ -22,6 +22,8 @@ class LayerCall:
         recursion_idx: 0-based recursion, `None` outside the shared block.
         cache_slot: where its keys and values live.
         writes_cache: False where keys of an earlier recursion are reused (recursive KV sharing).
+        computes_keys: False where nothing but those is used; true without writing where a recursion's active tokens
+            replace their keys for this recursion alone.
     """
 
     stage: Stage
@@ -29,6 +31,7 @@ class LayerCall:
     recursion_idx: int | None
     cache_slot: int
     writes_cache: bool
+    computes_keys: bool
 
 
 def layer_schedule(config: MoRConfig) -> tuple[LayerCall, ...]:
@@ -37,9 +40,10 @@ def layer_schedule(config: MoRConfig) -> tuple[LayerCall, ...]:
     Source: arXiv 2507.10524, Table 5 (sharing) and section 2.2 (KV strategies).
     """
     block = config.num_layers_per_recursion
-    shares_keys = config.kv_strategy == "shared"
+    shares_keys = config.kv_strategy != "recursion_wise"
+    updates_keys = config.kv_strategy == "shared_updated"
     calls = [
-        LayerCall("prelude", layer, None, layer, writes_cache=True)
+        LayerCall("prelude", layer, None, layer, writes_cache=True, computes_keys=True)
         for layer in range(config.num_prelude_layers)
     ]
     first_shared = len(calls)
@@ -50,10 +54,11 @@ def layer_schedule(config: MoRConfig) -> tuple[LayerCall, ...]:
             layer, recursion = divmod(step, config.num_recursions)
         slot = first_shared + (layer if shares_keys else step)
         writes = recursion == 0 or not shares_keys
-        calls.append(LayerCall("shared", layer, recursion, slot, writes_cache=writes))
+        computes = writes or updates_keys
+        calls.append(LayerCall("shared", layer, recursion, slot, writes, computes))
     first_coda = max((call.cache_slot for call in calls), default=-1) + 1
     calls += [
-        LayerCall("coda", layer, None, first_coda + layer, writes_cache=True)
+        LayerCall("coda", layer, None, first_coda + layer, writes_cache=True, computes_keys=True)
         for layer in range(config.num_coda_layers)
     ]
     return tuple(calls)

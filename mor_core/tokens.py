@@ -48,14 +48,27 @@ class TokenSet:
         if self.rows is None:
             index = self.indices[..., None].expand_as(update)  # type: ignore[index]
             return values.scatter_add(1, index, update)
-        indices = self.indices
+        flat = self._flat_places(update.shape[:2], update.device)
+        return values.flatten(0, 1).index_add(0, flat, update.flatten(0, 1)).view_as(values)
+
+    def put(self, values: Tensor, new: Tensor) -> Tensor:
+        """Return `values` (B, S, E) with `new` (b, K, E) at this set's places; others stay bit for bit."""
+        new = new.to(values.dtype)
+        if self.valid is not None:
+            new = torch.where(self.valid[..., None], new, self.gather(values))
+        if self.indices is None and self.rows is None:
+            return new
+        flat = self._flat_places(new.shape[:2], new.device)
+        return values.flatten(0, 1).index_copy(0, flat, new.flatten(0, 1)).view_as(values)
+
+    def _flat_places(self, shape: torch.Size, device: torch.device) -> Tensor:
+        """Return where each of the (b, K) places lies in a flattened (B x S) call."""
+        rows, indices = self.rows, self.indices
+        if rows is None:
+            rows = torch.arange(shape[0], device=device)
         if indices is None:
-            indices = torch.arange(self.num_positions, device=values.device).expand(
-                update.shape[:2]
-            )
-        flat = (self.rows[:, None] * self.num_positions + indices).flatten()
-        total = values.flatten(0, 1).index_add(0, flat, update.flatten(0, 1))
-        return total.view_as(values)
+            indices = torch.arange(self.num_positions, device=device).expand(shape)
+        return (rows[:, None] * self.num_positions + indices).flatten()
 
     def keep(self, chosen: Tensor, *, gathered: bool) -> "TokenSet":
         """Return the subset where `chosen` (b, K) is true; `gathered` decides whether the rest is left out.

@@ -21,9 +21,9 @@ from transformers import set_seed
 from mor_core.batches import StepBlocks, held_out_batches, prepare_data
 from mor_core.checkpoint import save_checkpoint
 from mor_core.data import tokenizer_sha256
+from mor_core.decoder import DecoderLayer
 from mor_core.hardware import peak_memory_bytes, start_accelerator
 from mor_core.interrupts import stop_signals
-from mor_core.layers import DecoderLayer
 from mor_core.model import MoRForCausalLM
 from mor_core.optim import make_optimiser, make_plan
 from mor_core.provenance import code_revision, run_provenance

@@ -10,7 +10,7 @@ from accelerate.accelerator import Accelerator
 from torch import Tensor
 
 from mor_core.model import MoRForCausalLM
-from mor_core.routing import RoutingRule
+from mor_core.rules import RoutingRule
 
 _RULES = ("top_k", "causal")
 

@@ -1,8 +1,9 @@
-"""Small random models for tests, with routers that really decide."""
+"""Small random models for tests, with routers that really decide, and the family that every equivalence test walks."""
 
+import pytest
 import torch
 
-from mor_core import MoRConfig, MoRForCausalLM
+from mor_core import MoRConfig, MoRForCausalLM, RoutingRule
 
 TINY = {
     "hidden_size": 32,
@@ -14,6 +15,87 @@ TINY = {
     "initializer_range": 0.1,  # wide, so that a mistake shows in the logits
     "router_alpha": 0.5,
 }
+
+TOKEN_CHOICE = {
+    "router_type": "token_choice",
+    "router_activation": "softmax",
+    "router_alpha": 1.0,
+}
+ROUTED = {
+    "default": {},
+    "cycle": {"num_prelude_layers": 0, "num_coda_layers": 0},
+    "long prelude and coda": {
+        "num_prelude_layers": 2,
+        "num_coda_layers": 3,
+        "num_layers_per_recursion": 1,
+    },
+    "shared keys": {"kv_strategy": "shared"},
+    "first capacity below one": {"capacity_factors": [0.8, 0.5, 0.3]},
+    "tanh": {"router_activation": "tanh"},
+    "no activation": {"router_activation": "none"},
+    "additive": {"router_gating": "additive"},
+    "mlp": {"router_network": "mlp"},
+    "wide mlp": {"router_network": "wide_mlp"},
+    "temperature": {"router_temperature": 2.0},
+    "aux router": {"router_supervision": "aux_router"},
+    "random selection": {"router_control": "random_selection"},
+    "random scores": {"router_control": "random_scores"},
+    "own attention": {"recursion_specific": ["attention"]},
+    "own norms and attention": {"recursion_specific": ["norms", "attention"]},
+    "token choice": TOKEN_CHOICE,
+    "token choice, cycle": {**TOKEN_CHOICE, "num_prelude_layers": 0, "num_coda_layers": 0},
+    "token choice, sigmoid": {**TOKEN_CHOICE, "router_activation": "sigmoid", "router_alpha": 0.7},
+    "token choice, every step": {**TOKEN_CHOICE, "router_gated_steps": "every"},
+    "token choice, additive": {**TOKEN_CHOICE, "router_gating": "additive"},
+    "token choice, loss-free": {**TOKEN_CHOICE, "router_balancing": "loss_free"},
+    "token choice, mlp": {**TOKEN_CHOICE, "router_network": "mlp"},
+    "token choice, shared keys": {**TOKEN_CHOICE, "kv_strategy": "shared"},
+    "token choice, random": {**TOKEN_CHOICE, "router_control": "random_selection"},
+}
+UPDATED = {
+    "updated keys": {"kv_strategy": "shared_updated"},
+    "token choice, updated keys": {**TOKEN_CHOICE, "kv_strategy": "shared_updated"},
+}
+UNROUTED = {
+    "vanilla": {"router_type": "none", "num_recursions": 1},
+    "recursive": {"router_type": "none"},
+    "sequence": {"router_type": "none", "sharing": "sequence"},
+    "recursive, shared keys": {"router_type": "none", "kv_strategy": "shared"},
+    "sequence, shared keys": {
+        "router_type": "none",
+        "sharing": "sequence",
+        "kv_strategy": "shared",
+    },
+    "recursive, own attention": {"router_type": "none", "recursion_specific": ["attention"]},
+    "switch": {"router_type": "none", "num_recursions": 1, "num_experts": 4},
+    "recursive switch": {"router_type": "none", "num_experts": 3},
+}
+RULES = {
+    "causal": RoutingRule.causal(),
+    "thresholds": RoutingRule.causal([0.5, 0.3, 0.7]),
+    "aux": RoutingRule.aux(0.4),
+    "top_k": RoutingRule.top_k(),
+    "capacities": RoutingRule.top_k([1.0, 0.9, 0.2]),
+    "fixed": RoutingRule.fixed(2),
+    "open": RoutingRule.fixed(2, gate="open"),
+    "random": RoutingRule.random(3),
+    "forced": RoutingRule.forced([1, 3, None, 2, 1, None, 3, 3, 1, 2]),
+}
+
+
+def pairs(family, rules, *, with_draws=True):
+    """Parameters (fields, rule) of every pair that the rule itself allows (test_routing looks at the refusals).
+
+    Without draws, a control under the rule of training is left out: it draws once for each candidate of a call.
+    """
+    found = []
+    for name, fields in family.items():
+        config = MoRConfig(**{**TINY, **fields})
+        for rule_name, rule in rules.items():
+            draws = rule.sees_future and "router_control" in fields
+            if rule.fits(config) and (with_draws or not draws):
+                found.append(pytest.param(fields, rule, id=f"{name}-{rule_name}"))
+    return found
 
 
 def tiny_config(**fields):
@@ -30,6 +112,11 @@ def tiny_model(seed=0, **fields):
     for name, weight in model.named_parameters():
         if "network" in name:
             torch.nn.init.normal_(weight, std=spread)
+        if name.endswith("mlp.router.weight"):
+            torch.nn.init.normal_(weight, std=2.0)
+    for name, bias in model.named_buffers():
+        if name.endswith("bias"):
+            torch.nn.init.normal_(bias, std=0.1)
     return model
 
 

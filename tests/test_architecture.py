@@ -26,7 +26,6 @@ MAX_FUNCTION_LINES = 60
 # What is longer for now. An entry that is no longer needed fails, so the list can only shrink.
 LONGER_FILES = {
     "mor_core/checkpoint.py": 310,
-    "mor_core/model.py": 345,
     "mor_core/tracefile.py": 350,
 }
 LONGER_FUNCTIONS = {"mor_core/model.py:forward": 70}  # Hugging Face's signature and its docstring

@@ -48,7 +48,7 @@ def test_every_rule_is_evaluated(info):
     from mor_core import MoRConfig
 
     config = MoRConfig.from_pretrained(info.path)
-    rules = [rule.describe() for rule in evaluation_rules(config.num_recursions, config.has_router)]
+    rules = [rule.describe(config) for rule in evaluation_rules(config)]
     assert [result["routing"] for result in info.evaluation["results"]] == rules
 
 

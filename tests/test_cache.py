@@ -5,10 +5,18 @@ import torch
 
 from mor_core import RecursionCache
 from mor_core.accounting import kv_bytes, kv_bytes_per_entry
-from tests.models import tiny_model, token_ids
-from tests.test_recursion import FAMILY, RULES
+from tests.models import (
+    ROUTED,
+    RULES,
+    UNROUTED,
+    UPDATED,
+    pairs,
+    tiny_model,
+    token_ids,
+)
 
-CAUSAL_RULES = {name: rule for name, rule in RULES.items() if name != "top_k"}
+FAMILY = ROUTED | UNROUTED
+CAUSAL_RULES = {name: rule for name, rule in RULES.items() if not rule.sees_future}
 
 
 def decode(model, ids, prefill, rule):
@@ -23,8 +31,7 @@ def decode(model, ids, prefill, rule):
 
 
 @pytest.mark.parametrize("batch", [1, 3])
-@pytest.mark.parametrize("rule", CAUSAL_RULES.values(), ids=CAUSAL_RULES)
-@pytest.mark.parametrize("fields", FAMILY.values(), ids=FAMILY)
+@pytest.mark.parametrize(("fields", "rule"), pairs(FAMILY, CAUSAL_RULES))
 def test_cached_decode_equals_recomputation(fields, rule, batch):
     model = tiny_model(**fields)
     ids = token_ids(batch, 16)
@@ -92,22 +99,52 @@ def test_left_padding_changes_nothing_and_is_never_cached():
     assert out.recursion_trace.depth()[0, :5].tolist() == [0] * 5
 
 
-@pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
-def test_batch_of_rows_equals_rows_alone(rule):
-    """Also for top-k, whose capacity follows each row's real length."""
-    model = tiny_model()
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize(("fields", "rule"), pairs(FAMILY | UPDATED, RULES, with_draws=False))
+def test_batch_of_rows_equals_rows_alone(fields, rule, side):
+    """Also for top-k, whose capacity follows each row's real length; padding takes part in nothing."""
+    model = tiny_model(**fields)
     lengths = [5, 12, 9]
     ids = token_ids(3, 12)
-    mask = torch.tensor([[1] * length + [0] * (12 - length) for length in lengths])
+    counted = [[1] * length + [0] * (12 - length) for length in lengths]
+    mask = torch.tensor(counted if side == "right" else [row[::-1] for row in counted])
     with torch.no_grad():
         together = model(ids, attention_mask=mask, routing=rule)
         for row, length in enumerate(lengths):
-            alone = model(ids[row : row + 1, :length], routing=rule)
-            depth = together.recursion_trace.depth()[row, :length]
-            assert torch.equal(depth, alone.recursion_trace.depth()[0])
+            real = mask[row].bool()
+            alone = model(ids[row : row + 1, real], routing=rule)
+            depth = together.recursion_trace.depth()[row]
+            assert torch.equal(depth[real], alone.recursion_trace.depth()[0])
+            assert depth[~real].tolist() == [0] * (12 - length)
             torch.testing.assert_close(
-                together.logits[row, :length], alone.logits[0], atol=1e-5, rtol=0
+                together.logits[row, real], alone.logits[0], atol=1e-5, rtol=0
             )
+
+
+@pytest.mark.parametrize("fields", UPDATED.values(), ids=UPDATED)
+def test_updated_keys_are_refused_in_decode_and_recomputed_by_generate(fields):
+    model = tiny_model(**fields)
+    ids = token_ids(1, 6)
+    with torch.no_grad():
+        past = model(ids).past_key_values
+        with pytest.raises(ValueError, match="replace those of recursion 1 for one call"):
+            model(ids[:, :1], past_key_values=past)
+        text = model.generate(ids, max_new_tokens=4, do_sample=False, eos_token_id=None)
+        for length in range(6, 10):
+            best = model(text[:, :length]).logits[0, -1].argmax()
+            assert text[0, length] == best
+
+
+def test_updated_keys_are_seen_by_their_own_recursion_alone():
+    """Recursion 3 starts from the keys of recursion 1 again, not from those of recursion 2."""
+    shared, updated = (tiny_model(kv_strategy=name) for name in ("shared", "shared_updated"))
+    ids = token_ids(1, 12)
+    with torch.no_grad():
+        kept, out = (model(ids).past_key_values for model in (shared, updated))
+        differ = (shared(ids).logits - updated(ids).logits).abs().max()
+    assert differ > 1e-3
+    for mine, theirs in zip(kept.slots[:3], out.slots[:3], strict=True):
+        torch.testing.assert_close(mine.keys, theirs.keys)
 
 
 def test_reordering_follows_the_beams():

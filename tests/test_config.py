@@ -10,6 +10,7 @@ from huggingface_hub.errors import (
 from transformers import PreTrainedConfig
 
 from mor_core import MoRConfig
+from tests.models import TOKEN_CHOICE
 
 
 @pytest.mark.parametrize(
@@ -42,16 +43,33 @@ def test_wrong_type_is_refused(field, value):
             "must not increase, got 0.5 then 0.7 at recursion 3",
         ),
         ({"capacity_factors": [1.0, 0.5, 0.0]}, "above 0 and at most 1, got 0.0 at recursion 3"),
-        ({"capacity_factors": [1, 1, 1], "router_type": "none"}, "needs a router"),
+        ({"capacity_factors": [1, 1, 1], "router_type": "none"}, "belongs to a router"),
         ({"sharing": "sequence"}, "no recursion to route"),
         (
-            {"sharing": "sequence", "router_type": "none", "kv_strategy": "shared"},
+            {"sharing": "sequence", "router_type": "none", "kv_strategy": "shared_updated"},
             'needs sharing="cycle"',
         ),
         (
             {"kv_strategy": "shared", "capacity_factors": [0.9, 0.5, 0.2]},
             "every token at recursion 1",
         ),
+        ({"num_experts": 4}, "num_experts must be 1 with a router"),
+        ({"num_experts": 0, "router_type": "none"}, "num_experts must be at least 1"),
+        ({"router_activation": "softmax"}, "sigmoid or tanh or none for expert_choice"),
+        ({**TOKEN_CHOICE, "router_activation": "tanh"}, "softmax or sigmoid for token_choice"),
+        ({**TOKEN_CHOICE, "capacity_factors": [1, 1, 1]}, "belongs to expert-choice"),
+        ({**TOKEN_CHOICE, "router_supervision": "aux_router"}, "belongs to expert-choice"),
+        ({**TOKEN_CHOICE, "router_control": "random_scores"}, '"none" or "random_selection"'),
+        ({**TOKEN_CHOICE, "num_recursions": 1}, "at least 2 for token_choice"),
+        (
+            {**TOKEN_CHOICE, "router_gating": "additive", "router_gated_steps": "every"},
+            "additive gating scales nothing",
+        ),
+        ({"router_balancing": "loss_free"}, "belongs to token-choice"),
+        ({"router_type": "none", "router_control": "random_selection"}, "belongs to a router"),
+        ({"recursion_specific": ["norms", "norms"]}, "name each part once"),
+        ({"recursion_specific": ["norms"], "num_recursions": 1}, "several recursions"),
+        ({"router_z_loss_coef": float("inf")}, "must not be negative or infinite"),
     ],
 )
 def test_contradiction_is_refused_with_the_reason(fields, reason):
@@ -92,6 +110,9 @@ def test_adding_a_field_is_a_reviewed_act():
         "bos_token_id",
         "capacity_factors",
         "eos_token_id",
+        "expert_balancing_loss_coef",
+        "expert_capacity_factor",
+        "expert_z_loss_coef",
         "head_dim",
         "hidden_size",
         "initializer_range",
@@ -100,16 +121,23 @@ def test_adding_a_field_is_a_reviewed_act():
         "max_position_embeddings",
         "num_attention_heads",
         "num_coda_layers",
+        "num_experts",
         "num_key_value_heads",
         "num_layers_per_recursion",
         "num_prelude_layers",
         "num_recursions",
         "pad_token_id",
+        "recursion_specific",
         "rms_norm_eps",
         "rope_theta",
         "router_activation",
         "router_alpha",
         "router_aux_loss_coef",
+        "router_balancing",
+        "router_balancing_loss_coef",
+        "router_bias_update_rate",
+        "router_control",
+        "router_gated_steps",
         "router_gating",
         "router_network",
         "router_supervision",

@@ -6,7 +6,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mor_core.losses import IGNORED, auxiliary_loss, linear_cross_entropy, router_z_loss
+from mor_core.losses import (
+    IGNORED,
+    auxiliary_loss,
+    balancing_loss,
+    linear_cross_entropy,
+    router_z_loss,
+)
 
 
 @pytest.mark.parametrize("count", [7, 1024, 2500])
@@ -44,10 +50,24 @@ def test_auxiliary_loss_by_hand():
 def test_router_losses_leave_places_out_that_are_no_candidates():
     logits = torch.tensor([[2.0, 100.0]])
     valid = torch.tensor([[True, False]])
-    assert router_z_loss(logits, valid).item() == 4.0
+    assert router_z_loss(logits[..., None], valid).item() == 4.0
     selected = torch.tensor([[True, False]])
     assert auxiliary_loss(logits, selected, valid).item() == pytest.approx(math.log1p(math.exp(-2)))
 
 
 def test_z_loss_of_zero_logits_is_zero():
-    assert router_z_loss(torch.zeros(2, 3), None).item() == 0.0
+    assert router_z_loss(torch.zeros(2, 3, 1), None).item() == 0.0
+    assert router_z_loss(torch.zeros(2, 3, 4), None).item() == pytest.approx(math.log(4) ** 2)
+
+
+def test_balancing_loss_by_hand():
+    weights = torch.tensor([[[0.7, 0.3], [0.6, 0.4], [0.2, 0.8], [9.0, 9.0]]])
+    choices = torch.tensor([[1, 1, 2, 1]])
+    valid = torch.tensor([[True, True, True, False]])
+    by_hand = 2 * (0.5 * 2 / 3 + 0.5 * 1 / 3)
+    assert balancing_loss(weights, choices, valid).item() == pytest.approx(by_hand)
+
+
+def test_balancing_loss_of_even_loads_is_one():
+    weights = torch.full((1, 6, 3), 1 / 3)
+    assert balancing_loss(weights, torch.tensor([[1, 2, 3] * 2]), None).item() == pytest.approx(1)

@@ -4,36 +4,12 @@ import pytest
 import torch
 
 from mor_core import RoutingRule
-from tests.models import tiny_model, token_ids
+from tests.models import ROUTED, RULES, UPDATED, pairs, tiny_model, token_ids
 
-RULES = {
-    "causal": RoutingRule.causal(),
-    "thresholds": RoutingRule.causal([0.5, 0.3, 0.7]),
-    "top_k": RoutingRule.top_k(),
-    "fixed": RoutingRule.fixed(2),
-    "open": RoutingRule.fixed(2, gate="open"),
-    "random": RoutingRule.random(3),
-}
-FAMILY = {
-    "default": {},
-    "cycle": {"num_prelude_layers": 0, "num_coda_layers": 0},
-    "long prelude and coda": {
-        "num_prelude_layers": 2,
-        "num_coda_layers": 3,
-        "num_layers_per_recursion": 1,
-    },
-    "shared keys": {"kv_strategy": "shared"},
-    "first capacity below one": {"capacity_factors": [0.8, 0.5, 0.3]},
-    "tanh": {"router_activation": "tanh"},
-    "no activation": {"router_activation": "none"},
-    "additive": {"router_gating": "additive"},
-    "mlp": {"router_network": "mlp"},
-    "aux router": {"router_supervision": "aux_router"},
-}
+FAMILY = ROUTED | UPDATED
 
 
-@pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
-@pytest.mark.parametrize("fields", FAMILY.values(), ids=FAMILY)
+@pytest.mark.parametrize(("fields", "rule"), pairs(FAMILY, RULES, with_draws=False))
 def test_gathered_path_equals_masked_path(fields, rule):
     model = tiny_model(**fields)
     ids = token_ids(3, 20)
@@ -45,7 +21,10 @@ def test_gathered_path_equals_masked_path(fields, rule):
     assert fast.past_key_values.num_entries() == slow.past_key_values.num_entries()
 
 
-@pytest.mark.parametrize("fields", FAMILY.values(), ids=FAMILY)
+JUDGED = {name: fields for name, fields in FAMILY.items() if "router_control" not in fields}
+
+
+@pytest.mark.parametrize("fields", JUDGED.values(), ids=JUDGED)
 def test_gathered_gradients_equal_masked_gradients(fields):
     model = tiny_model(**fields).train()
     ids = token_ids(2, 16)

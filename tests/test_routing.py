@@ -7,6 +7,7 @@ import torch
 
 from mor_core import MoRConfig, RoutingRule
 from mor_core.routing import ExpertChoiceRouter, select_causal, select_random, select_top_k
+from tests.models import TOKEN_CHOICE
 
 
 def test_top_k_takes_the_best_and_keeps_their_order():
@@ -62,18 +63,62 @@ def test_open_gate_is_alpha_whatever_the_score():
     assert router.gate(torch.tensor([[-9.0, 9.0]]), "open").tolist() == [[pytest.approx(0.2)] * 2]
 
 
-@pytest.mark.parametrize("text", ["causal", "top_k", "random", "fixed:2"])
+@pytest.mark.parametrize("text", ["causal", "aux", "top_k", "random", "fixed:2"])
 def test_rules_are_read_as_they_are_written(text):
     rule = RoutingRule.parse(text)
-    assert rule.describe()["name"] == text.partition(":")[0]
+    assert rule.describe(MoRConfig())["name"] == text.partition(":")[0]
     assert rule.depth == (2 if text == "fixed:2" else None)
 
 
 @pytest.mark.parametrize(
-    "text", ["", "topk", "fixed", "fixed:", "fixed:two", "fixed:-1", "causal:1"]
+    ("fields", "name"),
+    [
+        ({}, "causal"),
+        ({"router_supervision": "aux_router"}, "aux"),
+        (TOKEN_CHOICE, "argmax"),
+        ({"router_control": "random_selection"}, "random"),
+        ({"router_type": "none"}, "none"),
+    ],
+)
+def test_a_trace_names_what_the_causal_rule_does_on_its_model(fields, name):
+    described = RoutingRule.causal().describe(MoRConfig(**fields))
+    assert described["name"] == name
+    assert ("thresholds" in described) == (name in ("causal", "aux"))
+
+
+def test_forced_depths_are_read_from_a_file(tmp_path):
+    file = tmp_path / "depths.json"
+    file.write_text("[1, null, 3]")
+    rule = RoutingRule.parse(f"forced:{file}", gate="open")
+    assert rule == RoutingRule.forced([1, None, 3], "open")
+    assert rule.describe(MoRConfig())["depths"] == [1, None, 3]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("{}", "got dict"),
+        ("[]", "got list"),
+        ("[1, 2.0]", "got 2.0 at position 1"),
+        ("[true]", "got True at position 0"),
+        ("[1, 0]", "at least 1, got 0 at position 1"),
+        ("nonsense", "got no JSON"),
+        (None, "cannot be read"),
+    ],
+)
+def test_a_file_of_other_things_is_refused(tmp_path, text, reason):
+    file = tmp_path / "depths.json"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(ValueError, match=reason):
+        RoutingRule.parse(f"forced:{file}")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "topk", "fixed", "fixed:", "fixed:two", "fixed:-1", "causal:1", "forced:"]
 )
 def test_unknown_rule_is_refused_with_the_known_ones(text):
-    with pytest.raises(ValueError, match="routing must be causal, top_k, fixed:D"):
+    with pytest.raises(ValueError, match="routing must be causal, aux, top_k, fixed:D"):
         RoutingRule.parse(text)
 
 
@@ -83,8 +128,31 @@ def test_threshold_outside_the_open_interval_is_refused(threshold):
         RoutingRule.causal(threshold)
 
 
-def test_rule_that_does_not_fit_the_model_is_refused():
-    with pytest.raises(ValueError, match="at most the model's num_recursions=3, got 4"):
-        RoutingRule.fixed(4).check(MoRConfig())
-    with pytest.raises(ValueError, match="num_recursions=3 of them, got 2"):
-        RoutingRule.causal([0.5, 0.5]).check(MoRConfig())
+@pytest.mark.parametrize(
+    ("rule", "fields", "reason"),
+    [
+        (RoutingRule.fixed(4), {}, "at most the model's num_recursions=3, got 4"),
+        (RoutingRule.forced([None, 4]), {}, "at most the model's num_recursions=3, got 4"),
+        (RoutingRule.causal([0.5, 0.5]), {}, "num_recursions=3 of them, got 2"),
+        (RoutingRule.top_k([1.0, 0.5]), {}, "num_recursions=3 entries, got 2"),
+        (RoutingRule.top_k(), TOKEN_CHOICE, "top_k belongs to expert-choice"),
+        (RoutingRule.aux(), {}, "needs an auxiliary router"),
+        (RoutingRule.fixed(2), {"router_type": "none"}, "needs a router"),
+        (RoutingRule.random(), {"router_type": "none"}, "needs a router"),
+    ],
+)
+def test_rule_that_does_not_fit_the_model_is_refused(rule, fields, reason):
+    with pytest.raises(ValueError, match=reason):
+        rule.check(MoRConfig(**fields))
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63])
+def test_seed_outside_64_bits_is_refused(seed):
+    with pytest.raises(ValueError, match=f"seed must lie between 0 and .*, got {seed}"):
+        RoutingRule.random(seed)
+
+
+def test_largest_seed_still_draws():
+    places = torch.arange(5000)[None]
+    share = select_random(places, 1, 0.5, 2**63 - 1).double().mean().item()
+    assert share == pytest.approx(0.5, abs=0.03)
