@@ -26,7 +26,6 @@ def active_flops(
     past_tokens: int = 0,
     past_counts: Sequence[int] | None = None,
     num_logits: int | None = None,
-    num_dropped: int = 0,
 ) -> int:
     """Count the forward pass of one sequence, inactive tokens left out.
 
@@ -37,7 +36,6 @@ def active_flops(
         past_tokens: tokens already in the cache.
         past_counts: how many of those took part in each recursion; default none.
         num_logits: positions that the head predicts from; default all of this call.
-        num_dropped: (token, layer call) pairs that Switch experts left out over their capacity, as in training.
 
     Raises:
         ValueError: not one count a recursion.
@@ -66,7 +64,6 @@ def active_flops(
             candidates * router_flops(config, recursion)
             for recursion, candidates in enumerate(judged)
         )
-    total -= num_dropped * 2 * mlp_parameters(config)
     logits = num_tokens if num_logits is None else num_logits
     return total + 2 * logits * config.hidden_size * config.vocab_size
 
@@ -85,13 +82,14 @@ def dense_flops(
     )
 
 
-def training_flops(
-    config: MoRConfig, num_tokens: int, active_counts: Sequence[int], num_dropped: int = 0
-) -> int:
+def training_flops(config: MoRConfig, num_tokens: int, active_counts: Sequence[int]) -> int:
     """Count forward and backward of one training sequence, attention among its k active tokens as k x k."""
-    return TRAINING_FACTOR * active_flops(
-        config, num_tokens, active_counts, num_dropped=num_dropped
-    )
+    return TRAINING_FACTOR * active_flops(config, num_tokens, active_counts)
+
+
+def dropped_flops(config: MoRConfig, num_dropped: int) -> int:
+    """Count what `training_flops` has too much where Switch experts left out (token, layer call) pairs."""
+    return TRAINING_FACTOR * num_dropped * 2 * mlp_parameters(config)
 
 
 def layer_flops(config: MoRConfig, queries: int, keys: int, *, projects_keys: bool = True) -> int:

@@ -34,7 +34,7 @@ class BackboneOutput(ModelOutput):
     last_hidden_state: Tensor | None = None
     past_key_values: RecursionCache | None = None
     recursion_trace: RecursionTrace | None = None
-    expert_idx: Tensor | None = None
+    expert_log: ExpertLog | None = None
     auxiliary_losses: dict[str, Tensor] | None = None
 
 
@@ -123,7 +123,7 @@ class MoRModel(MoRPreTrainedModel):
             last_hidden_state=hidden_states,
             past_key_values=cache if wants_cache else None,
             recursion_trace=trace,
-            expert_idx=torch.stack(log.expert_idx, dim=-1) if log.expert_idx else None,
+            expert_log=log if self.config.num_experts > 1 else None,
             auxiliary_losses=losses,
         )
 

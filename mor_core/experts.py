@@ -49,9 +49,14 @@ class ExpertLog:
             "expert_z": torch.stack([router_z_loss(z, self.valid) for z in self.logits]).sum(),
         }
 
-    def num_computed(self) -> int:
-        """Count the (token, layer call) pairs that an expert computed."""
-        return sum(int(kept.sum()) for kept in self.kept)
+    def choices(self) -> Tensor:
+        """Return where each token went, 0-based: (B, S, layer calls)."""
+        return torch.stack(self.expert_idx, dim=-1)
+
+    def num_dropped(self) -> int:
+        """Count the (token, layer call) pairs that were left out over an expert's capacity."""
+        real = [torch.ones_like(k) if self.valid is None else self.valid for k in self.kept]
+        return sum(int((there & ~kept).sum()) for there, kept in zip(real, self.kept, strict=True))
 
 
 class SwitchMLP(nn.Module):

@@ -15,6 +15,7 @@ from transformers.utils.generic import ModelOutput
 from mor_core.backbone import MoRModel, MoRPreTrainedModel
 from mor_core.cache import RecursionCache
 from mor_core.config import MoRConfig
+from mor_core.experts import ExpertLog
 from mor_core.losses import IGNORED, linear_cross_entropy
 from mor_core.recursion_trace import RecursionTrace
 from mor_core.rules import RoutingRule
@@ -31,7 +32,7 @@ class MoROutput(ModelOutput):
         logits: (B, S or logits_to_keep, V); `None` when only the loss was asked for.
         past_key_values: the cache, with this call's active tokens added.
         recursion_trace: what the routers decided.
-        expert_idx: (B, S, layer calls) where Switch layers sent each token; `None` without them.
+        expert_log: where Switch layers sent each token; `None` without them.
         hidden_states: (B, S, E) after the final norm.
     """
 
@@ -40,7 +41,7 @@ class MoROutput(ModelOutput):
     logits: Tensor | None = None
     past_key_values: RecursionCache | None = None
     recursion_trace: RecursionTrace | None = None
-    expert_idx: Tensor | None = None
+    expert_log: ExpertLog | None = None
     hidden_states: Tensor | None = None
 
 
@@ -122,7 +123,7 @@ class MoRForCausalLM(MoRPreTrainedModel, GenerationMixin):  # type: ignore[misc]
             logits=logits,
             past_key_values=backbone.past_key_values,
             recursion_trace=backbone.recursion_trace,
-            expert_idx=backbone.expert_idx,
+            expert_log=backbone.expert_log,
             hidden_states=hidden_states,
         )
 

@@ -165,6 +165,7 @@ def _check(recipe: Recipe) -> None:
     not_negative = {
         "[optimiser] weight_decay": recipe.optimiser.weight_decay,
         "[schedule] warmup_tokens": recipe.schedule.warmup_tokens,
+        "[schedule] capacity_warmup_tokens": recipe.schedule.capacity_warmup_tokens,
         "[run] seed": recipe.run.seed,
         "[run] validate_every_steps": recipe.run.validate_every_steps,
         "[data] max_documents": recipe.data.max_documents,
@@ -186,6 +187,11 @@ def _check(recipe: Recipe) -> None:
     for name, value in (("beta1", recipe.optimiser.beta1), ("beta2", recipe.optimiser.beta2)):
         if not 0 <= value < 1:
             raise RecipeError(f"[optimiser] {name} must be at least 0 and below 1, got {value}")
+    if recipe.schedule.capacity_warmup_tokens and config.router_type != "expert_choice":
+        raise RecipeError(
+            "[schedule] capacity_warmup_tokens belongs to expert-choice, "
+            f'got {recipe.schedule.capacity_warmup_tokens} with router_type="{config.router_type}"; leave it out'
+        )
     _check_amounts(recipe, config.max_position_embeddings)
 
 

@@ -73,11 +73,13 @@ class ScheduleSection:
         warmup_tokens: read while the rate rises.
         decay_fraction: last share of the steps, over which it falls.
         final_lr_fraction: share of the peak that it falls to.
+        capacity_warmup_tokens: over which expert-choice capacities fall from 1 to the model's; 0 for none.
     """
 
     warmup_tokens: int = 500_000
     decay_fraction: float = 0.2
     final_lr_fraction: float = 0.02
+    capacity_warmup_tokens: int = 0
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import torch
 from accelerate.accelerator import Accelerator
 from torch import Tensor
 
-from mor_core.accounting import training_flops
+from mor_core.accounting import dropped_flops, training_flops
 from mor_core.config import MoRConfig
 from mor_core.model import MoROutput
 
@@ -42,6 +42,8 @@ class StepMeter:
         for counts, rows in Counter(map(tuple, trace.active_counts())).items():
             self._counts += rows * torch.tensor(counts, dtype=torch.float64, device=self.device)
             self._flops += rows * training_flops(self.config, batch.shape[1], counts)
+        if output.expert_log is not None:
+            self._flops -= dropped_flops(self.config, output.expert_log.num_dropped())
         self._tokens += batch.numel()
 
     def summary(self, accelerator: Accelerator) -> dict[str, Any]:
@@ -52,10 +54,11 @@ class StepMeter:
         sums = torch.tensor([self._flops, self._tokens], dtype=torch.float64, device=self.device)
         flops, tokens = accelerator.reduce(sums, "sum").tolist()
         counts = accelerator.reduce(self._counts, "sum")
+        has_threshold = self.config.router_type == "expert_choice"
         deeper = torch.cat((counts[1:], counts.new_zeros(1)))
         return {
             "loss": dict(zip(names, losses.tolist(), strict=True)),
-            "routing_accuracy": accuracy.tolist() if self.config.has_router else [],
+            "routing_accuracy": accuracy.tolist() if has_threshold else [],
             # depth 1, 2, ... R; what is missing to 1 entered no recursion
             "depth_shares": ((counts - deeper) / tokens).tolist(),
             "step_flops": int(flops),

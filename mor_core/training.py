@@ -25,9 +25,10 @@ from mor_core.decoder import DecoderLayer
 from mor_core.hardware import peak_memory_bytes, start_accelerator
 from mor_core.interrupts import stop_signals
 from mor_core.model import MoRForCausalLM
-from mor_core.optim import make_optimiser, make_plan
+from mor_core.optim import aux_router_weights, make_optimiser, make_plan, set_rate
 from mor_core.provenance import code_revision, run_provenance
 from mor_core.recipe import Recipe, load_recipe, recipe_text
+from mor_core.rules import RoutingRule
 from mor_core.runfiles import (
     LOG_FILE,
     RunState,
@@ -200,19 +201,19 @@ class _Run:
         """Take one optimiser step and return its log line."""
         started = time.perf_counter()
         rate = self.plan.learning_rate(self.totals.step)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
+        set_rate(self.optimiser, rate)
+        warm = self.plan.capacities.warm(self.totals.step)
+        routing = RoutingRule.top_k(warm) if warm else None
         meter = StepMeter(self.config, self.accelerator.gradient_accumulation_steps, self.device)
         norm = math.nan
         for batch in self.blocks.micro_batches(self.totals.step):
             tokens = batch.to(self.device)
             with self.accelerator.accumulate(self.model):
-                output = self.model(input_ids=tokens, labels=tokens)
+                output = self.model(input_ids=tokens, labels=tokens, routing=routing)
                 meter.add(output, tokens)
                 self.accelerator.backward(output.loss)  # divides the whole loss by the accumulation
                 if self.accelerator.sync_gradients:
-                    clip = self.recipe.optimiser.gradient_clip
-                    norm = float(self.accelerator.clip_grad_norm_(self.model.parameters(), clip))
+                    norm = self._clip_gradients()
                 self.optimiser.step()
                 self.optimiser.zero_grad(set_to_none=True)
         summary = meter.summary(self.accelerator)
@@ -221,6 +222,7 @@ class _Run:
                 f"the loss of step {self.totals.step + 1} is {summary['loss']['total']}; a resumed run "
                 "will meet it again: lower [optimiser] learning_rate and begin anew"
             )
+        self._balance_loads(summary["depth_shares"])
         seconds = time.perf_counter() - started
         totals = self.totals
         totals.step += 1
@@ -247,6 +249,22 @@ class _Run:
             line["validation"] = validation_losses(model, self.held_out, self.accelerator)
         totals.elapsed_s += time.perf_counter() - started
         return {**line, "elapsed_s": totals.elapsed_s}
+
+    def _clip_gradients(self) -> float:
+        """Bound the gradient of the model, and apart from it that of auxiliary routers; return the model's norm."""
+        limit = self.recipe.optimiser.gradient_clip
+        auxiliary = aux_router_weights(self.model)
+        apart = set(map(id, auxiliary))
+        weights = [weight for weight in self.model.parameters() if id(weight) not in apart]
+        if auxiliary:
+            self.accelerator.clip_grad_norm_(auxiliary, limit)
+        return float(self.accelerator.clip_grad_norm_(weights, limit))
+
+    def _balance_loads(self, depth_shares: list[float]) -> None:
+        """Loss-free balancing: after the step, move a token-choice router's bias towards the depths that got little."""
+        if self.config.router_balancing == "loss_free":
+            router = self.accelerator.unwrap_model(self.model).model.routers[0]
+            router.move_bias(torch.tensor(depth_shares), self.config.router_bias_update_rate)
 
     def _save(self) -> None:
         """Save the state; the main process alone, for all have the same."""

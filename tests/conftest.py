@@ -38,3 +38,11 @@ def tiny_loaded(tiny_checkpoint):
     from mor_core.checkpoint import load_checkpoint
 
     return load_checkpoint(tiny_checkpoint)
+
+
+@pytest.fixture
+def place(tmp_path):
+    """A folder with texts and the recipe of a training run that takes a second."""
+    from tests.tiny_run import write_place
+
+    return write_place(tmp_path)
