@@ -20,7 +20,7 @@ from mor_core.data import (
     simplest_documents,
     tokenise_corpus,
 )
-from mor_core.optim import Plan
+from mor_core.plan import Plan
 from mor_core.recipe import Recipe
 
 

@@ -12,10 +12,12 @@ from typing import IO, Any
 
 import torch
 
+from mor_core.plan import make_plan
 from mor_core.recipe import parse_recipe
 
 STATE_FILE = "state.pt"
 LOG_FILE = "train_log.jsonl"
+_DECIDE_THE_END = ("budget.tokens", "budget.flops", "schedule.decay_fraction")
 
 
 class TrainingError(ValueError):
@@ -110,13 +112,19 @@ def load_state(folder: Path) -> RunState | None:
         ) from error
 
 
-def check_same_run(saved: dict[str, Any], now: dict[str, Any]) -> None:
+def check_same_run(saved: dict[str, Any], now: dict[str, Any], step: int) -> None:
     """Refuse to mix two runs: the saved facts must be those of now, but for how often it saves and validates.
+
+    Up to the decay of the learning rate, a run does not depend on when it is to end, so a run that has taken `step`
+    steps may still be given another budget if neither decay had begun by then.
 
     Raises:
         TrainingError: something else differs.
     """
-    changed = parse_recipe(saved["recipe"]).changed_fields(parse_recipe(now["recipe"]))
+    before, after = parse_recipe(saved["recipe"]), parse_recipe(now["recipe"])
+    changed = before.changed_fields(after)
+    if step <= min(make_plan(recipe).first_decay_step for recipe in (before, after)):
+        changed = [name for name in changed if name not in _DECIDE_THE_END]
     changed += [name for name in now if name != "recipe" and now[name] != saved[name]]
     if changed:
         raise TrainingError(

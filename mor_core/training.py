@@ -25,7 +25,8 @@ from mor_core.decoder import DecoderLayer
 from mor_core.hardware import peak_memory_bytes, start_accelerator
 from mor_core.interrupts import stop_signals
 from mor_core.model import MoRForCausalLM
-from mor_core.optim import aux_router_weights, make_optimiser, make_plan, set_rate
+from mor_core.optim import aux_router_weights, make_optimiser, set_rate
+from mor_core.plan import make_plan
 from mor_core.provenance import code_revision, run_provenance
 from mor_core.recipe import Recipe, load_recipe, recipe_text
 from mor_core.rules import RoutingRule
@@ -136,7 +137,7 @@ class _Run:
                     f"{self.folder} holds a run at step {self.totals.step} of {self.plan.num_steps}; "
                     "go on with --resume, or delete the folder to begin anew"
                 )
-            check_same_run(saved.facts, self.facts)
+            check_same_run(saved.facts, self.facts, self.totals.step)
             model.load_state_dict(saved.model)
         if self.recipe.run.compile:
             for module in model.modules():

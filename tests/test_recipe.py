@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mor_core.accounting import training_flops
-from mor_core.optim import make_plan, step_flops
+from mor_core.plan import make_plan, step_flops
 from mor_core.recipe import load_recipe, parse_recipe, recipe_text
 from mor_core.recipe_sections import RecipeError
 

@@ -118,6 +118,20 @@ def test_saved_run_is_neither_overwritten_nor_mixed_with_another(place):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_budget_may_change_until_the_decay_begins(place):
+    """Shortened on the way, a run is the run that was as short from the start, bit for bit."""
+    longer = {"overrides": {"budget.tokens": 40 * 256}}
+    run(place, "whole")
+    run(place, "parts", stop_after_steps=9, **longer)
+    run(place, "parts", resume=True)
+    assert_same_run(place, "whole", "parts")
+    with pytest.raises(TrainingError, match=r"differs in budget\.tokens"):
+        run(place, "parts", resume=True, **longer)
+    run(place, "late", stop_after_steps=10)
+    with pytest.raises(TrainingError, match=r"differs in budget\.tokens"):
+        run(place, "late", resume=True, **longer)
+
+
 def test_full_disk_while_saving_keeps_the_state_before(place):
     run(place, "runs", stop_after_steps=2)
     folder = place / "runs" / "tiny"

@@ -9,7 +9,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mor_core.accounting import dropped_flops, training_flops
 from mor_core.checkpoint import load_checkpoint
-from mor_core.optim import AUX_ROUTER_RATE, CapacityPlan, make_optimiser, make_plan, set_rate
+from mor_core.optim import AUX_ROUTER_RATE, make_optimiser, set_rate
+from mor_core.plan import CapacityPlan, make_plan
 from mor_core.recipe import RecipeError, load_recipe, parse_recipe, recipe_text
 from mor_core.recipe_sections import OptimiserSection
 from mor_core.runfiles import load_state, read_log
