@@ -62,11 +62,15 @@ class CheckpointInfo:
 
 @dataclass(frozen=True)
 class LoadedCheckpoint:
-    """A model ready to run, in evaluation mode, with its tokenizer."""
+    """A model ready to run, in evaluation mode, with its tokenizer.
+
+    `trained_recursions` is set where the model has been given more recursions than it was trained with.
+    """
 
     model: "MoRForCausalLM"
     tokenizer: "PreTrainedTokenizerFast"
     info: CheckpointInfo
+    trained_recursions: int | None = None
 
 
 def checkpoint_root() -> Path:

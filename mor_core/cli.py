@@ -7,13 +7,24 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-if TYPE_CHECKING:
-    from mor_core.checkpoint import LoadedCheckpoint
-    from mor_core.rules import RoutingRule
+from mor_core.cli_options import (
+    Checkpoint,
+    Device,
+    Dtype,
+    Gate,
+    Json,
+    Recursions,
+    Routing,
+    Seed,
+    Threshold,
+    open_checkpoint,
+    print_json,
+    read_rule,
+)
 
 app = typer.Typer(
     help="See a language model decide how much computation each token deserves.",
@@ -21,14 +32,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-Checkpoint = Annotated[str, typer.Option(help="A folder in checkpoints/, a path, or default.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Routing = Annotated[str, typer.Option(help="causal, top_k, fixed:D or random.")]
-Gate = Annotated[str, typer.Option(help="learned (the token's own) or open (alpha).")]
-Threshold = Annotated[float, typer.Option(help="Score in (0, 1) at which a token goes on.")]
-Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:0, ...")]
-Dtype = Annotated[str, typer.Option(help="float32, bfloat16 or float16.")]
 
 
 def main() -> None:
@@ -44,11 +47,20 @@ def main() -> None:
 @app.command()
 def checkpoints(as_json: Json = False) -> None:
     """List the checkpoints, the default first."""
-    from mor_core.checkpoint import list_checkpoints
+    from mor_core.checkpoint import (
+        DEFAULT_NAME,
+        CheckpointError,
+        list_checkpoints,
+        resolve_checkpoint,
+    )
 
     found = list_checkpoints()
+    try:
+        default = resolve_checkpoint(DEFAULT_NAME).name
+    except CheckpointError:
+        default = ""
     if as_json:
-        _print_json(
+        print_json(
             [
                 {
                     "name": info.name,
@@ -56,18 +68,18 @@ def checkpoints(as_json: Json = False) -> None:
                     "num_bytes": info.num_bytes,
                     "config": info.config,
                     "provenance": info.provenance,
-                    "default": place == 0,
+                    "default": info.name == default,
                 }
-                for place, info in enumerate(found)
+                for info in found
             ]
         )
         return
     if not found:
         typer.echo("no checkpoints; train one with: mor train recipes/stories-mor3-expert.toml")
-    for place, info in enumerate(found):
+    for info in found:
         tokens = info.provenance.get("num_tokens")
         trained = f", {tokens:,} tokens" if tokens else ""
-        mark = " (default)" if place == 0 else ""
+        mark = " (default)" if info.name == default else ""
         typer.echo(
             f"{info.name}{mark}: {info.num_bytes / 2**20:.1f} MiB, sha256 {info.sha256[:8]}{trained}"
         )
@@ -78,12 +90,13 @@ def generate(  # noqa: PLR0913 - one argument an option
     prompt: Annotated[str, typer.Option(help="The text to continue.")],
     checkpoint: Checkpoint = "default",
     max_new_tokens: Annotated[int, typer.Option(min=1)] = 100,
-    seed: int = 0,
+    seed: Seed = 0,
     temperature: Annotated[float, typer.Option(min=0.0, help="0 is greedy.")] = 0.7,
     top_k: Annotated[int | None, typer.Option(min=1)] = None,
-    threshold: Threshold = 0.5,
+    threshold: Threshold = "0.5",
     routing: Routing = "causal",
     gate: Gate = "learned",
+    recursions: Recursions = None,
     trace: Annotated[Path | None, typer.Option(help="Write the run here.")] = None,
     device: Device = "cpu",
     dtype: Dtype = "float32",
@@ -94,8 +107,8 @@ def generate(  # noqa: PLR0913 - one argument an option
     from mor_core.terminal import TokenPrinter
     from mor_core.tracefile import save_trace, trace_to_dict
 
-    rule = _rule(routing, gate, threshold, seed)
-    loaded = _load(checkpoint, device, dtype)
+    rule = read_rule(routing, gate, threshold, seed)
+    loaded = open_checkpoint(checkpoint, device, dtype, recursions)
     updates = generate_with_trace(
         loaded,
         prompt,
@@ -124,7 +137,7 @@ def generate(  # noqa: PLR0913 - one argument an option
             token for token in recorded.tokens if token.phase == "decode" and not token.special
         )
         text = b"".join(bytes.fromhex(token.token_bytes) for token in decoded)
-        _print_json({"text": text.decode(errors="replace"), **trace_to_dict(recorded)})
+        print_json({"text": text.decode(errors="replace"), **trace_to_dict(recorded)})
 
 
 @app.command()
@@ -165,8 +178,9 @@ def evaluate(
     checkpoint: Checkpoint = "default",
     routing: Routing = "causal",
     gate: Gate = "learned",
-    threshold: Threshold = 0.5,
-    seed: int = 0,
+    recursions: Recursions = None,
+    threshold: Threshold = "0.5",
+    seed: Seed = 0,
     device: Device = "cpu",
     dtype: Dtype = "float32",
     as_json: Json = False,
@@ -175,13 +189,13 @@ def evaluate(
     from mor_core.corpus import read_documents
     from mor_core.evaluation import evaluate as score
 
-    rule = _rule(routing, gate, threshold, seed)
+    rule = read_rule(routing, gate, threshold, seed)
     documents = read_documents(text)
-    loaded = _load(checkpoint, device, dtype)
+    loaded = open_checkpoint(checkpoint, device, dtype, recursions)
     figures = score(loaded, documents, rule).as_dict()
     figures = {"checkpoint": loaded.info.name, "text": text.name, **figures}
     if as_json:
-        _print_json(figures)
+        print_json(figures)
     else:
         for name, value in figures.items():
             typer.echo(f"{name}: {value}")
@@ -199,7 +213,7 @@ def report(
     """Give a finished checkpoint its evaluation, samples, recorded runs, credits and model card."""
     from mor_core import report as papers
 
-    loaded = _load(checkpoint, device, "float32")
+    loaded = open_checkpoint(checkpoint, device, "float32")
     papers.write_evaluation(loaded, text, _say)
     papers.write_samples(loaded, training_text, _say)
     papers.record_presets(loaded, _say)
@@ -213,7 +227,7 @@ def record(checkpoint: Checkpoint = "default", device: Device = "cpu") -> None:
     """Record one run of every preset prompt into the checkpoint's traces/."""
     from mor_core.report import record_presets
 
-    record_presets(_load(checkpoint, device, "float32"), _say)
+    record_presets(open_checkpoint(checkpoint, device, "float32"), _say)
 
 
 @app.command("app")
@@ -238,42 +252,8 @@ def run_app(
     os.execv(sys.executable, command)
 
 
-def _load(name: str, device: str, dtype: str) -> "LoadedCheckpoint":
-    import torch
-
-    from mor_core.checkpoint import DTYPE_NAMES, load_checkpoint, resolve_checkpoint
-
-    known = [*DTYPE_NAMES.values(), *DTYPE_NAMES]
-    if dtype not in known:
-        raise typer.BadParameter(f"dtype must be {', '.join(known)}, got {dtype!r}")
-    folder = resolve_checkpoint(name)
-    try:
-        place = torch.device(device)
-    except RuntimeError as error:
-        raise typer.BadParameter(f"device must be cpu, cuda or cuda:N, got {device!r}") from error
-    if place.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(
-            "device cuda was asked for, but this machine has no usable GPU; use --device cpu"
-        )
-    return load_checkpoint(
-        folder, device=place, dtype=getattr(torch, DTYPE_NAMES.get(dtype, dtype))
-    )
-
-
-def _rule(routing: str, gate: str, threshold: float, seed: int) -> "RoutingRule":
-    from mor_core.rules import RoutingRule
-
-    if gate not in ("learned", "open"):
-        raise typer.BadParameter(f"gate must be learned or open, got {gate!r}")
-    return RoutingRule.parse(routing, gate=gate, threshold=threshold, seed=seed)  # type: ignore[arg-type]
-
-
 def _say(line: str) -> None:
     typer.echo(line, err=True)
-
-
-def _print_json(data: Any) -> None:
-    typer.echo(json.dumps(data, ensure_ascii=False))
 
 
 if __name__ == "__main__":

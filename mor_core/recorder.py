@@ -247,7 +247,15 @@ def _header(
         dtype=str(model.dtype).removeprefix("torch."),
         versions={package: version(package) for package in _PACKAGES},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
+        note=_experiment(loaded),
     )
+
+
+def _experiment(loaded: LoadedCheckpoint) -> str:
+    if loaded.trained_recursions is None:
+        return ""
+    now = loaded.model.config.num_recursions
+    return f"An experiment: {now} recursions, where the model was trained with {loaded.trained_recursions}."
 
 
 def describe_slots(config: MoRConfig) -> list[CacheSlot]:

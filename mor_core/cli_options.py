@@ -1,0 +1,84 @@
+"""What the commands have in common: their options, and how a model and a rule are made of them."""
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from mor_core.checkpoint import LoadedCheckpoint
+    from mor_core.rules import RoutingRule
+
+Checkpoint = Annotated[str, typer.Option(help="A folder in checkpoints/, a path, or default.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Routing = Annotated[str, typer.Option(help="causal, aux, top_k, fixed:D, random or forced:FILE.")]
+Gate = Annotated[str, typer.Option(help="learned (the token's own) or open (alpha).")]
+Threshold = Annotated[
+    str,
+    typer.Option(help="Score in (0, 1) at which a token goes on; 0.5,0.3,0.7 for each recursion."),
+]
+Recursions = Annotated[
+    int | None, typer.Option(help="An experiment: more recursions than the model was trained with.")
+]
+Seed = Annotated[int, typer.Option(help="Of sampling, and of random routing.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:0, ...")]
+Dtype = Annotated[str, typer.Option(help="float32, bfloat16 or float16.")]
+
+
+def open_checkpoint(
+    name: str, device: str, dtype: str, recursions: int | None = None
+) -> "LoadedCheckpoint":
+    """Load what an option names, with more recursions than trained if asked for.
+
+    Raises:
+        ValueError: it cannot be loaded so; the message says what to change.
+    """
+    import torch
+
+    from mor_core.checkpoint import DTYPE_NAMES, load_checkpoint, resolve_checkpoint
+
+    known = [*DTYPE_NAMES.values(), *DTYPE_NAMES]
+    if dtype not in known:
+        raise typer.BadParameter(f"dtype must be {', '.join(known)}, got {dtype!r}")
+    folder = resolve_checkpoint(name)
+    try:
+        place = torch.device(device)
+    except RuntimeError as error:
+        raise typer.BadParameter(f"device must be cpu, cuda or cuda:N, got {device!r}") from error
+    if place.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(
+            "device cuda was asked for, but this machine has no usable GPU; use --device cpu"
+        )
+    loaded = load_checkpoint(
+        folder, device=place, dtype=getattr(torch, DTYPE_NAMES.get(dtype, dtype))
+    )
+    if recursions is None:
+        return loaded
+    from mor_core.deeper import with_recursions
+
+    return with_recursions(loaded, recursions)
+
+
+def read_rule(routing: str, gate: str, threshold: str, seed: int) -> "RoutingRule":
+    """Build the rule that the options name.
+
+    Raises:
+        ValueError: they name none.
+    """
+    from mor_core.rules import RoutingRule
+
+    if gate not in ("learned", "open"):
+        raise typer.BadParameter(f"gate must be learned or open, got {gate!r}")
+    try:
+        thresholds = [float(part) for part in threshold.split(",")]
+    except ValueError as error:
+        raise typer.BadParameter(
+            f"threshold must be a score, or one for each recursion with commas between, got {threshold!r}"
+        ) from error
+    given = thresholds[0] if len(thresholds) == 1 else thresholds
+    return RoutingRule.parse(routing, gate=gate, threshold=given, seed=seed)  # type: ignore[arg-type]
+
+
+def print_json(data: Any) -> None:
+    """Print one JSON object."""
+    typer.echo(json.dumps(data, ensure_ascii=False))
