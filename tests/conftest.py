@@ -46,3 +46,25 @@ def place(tmp_path):
     from tests.tiny_run import write_place
 
     return write_place(tmp_path)
+
+
+@pytest.fixture
+def mor(monkeypatch, capsys, tiny_checkpoint):
+    """Run the command in this process; returns exit status, output and errors."""
+    import sys
+
+    from mor_core import cli
+
+    monkeypatch.setenv("MOR_CHECKPOINTS", str(tiny_checkpoint.parent))
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["mor", *map(str, arguments)])
+        status = 0
+        try:
+            cli.main()
+        except SystemExit as ended:
+            status = ended.code or 0
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return run

@@ -7,27 +7,8 @@ import time
 
 import pytest
 
-from mor_core import cli
 from mor_core.tracefile import load_trace
 from tests.conftest import STORY
-
-
-@pytest.fixture
-def mor(monkeypatch, capsys, tiny_checkpoint):
-    """Run the command in this process; returns exit status, output and errors."""
-    monkeypatch.setenv("MOR_CHECKPOINTS", str(tiny_checkpoint.parent))
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["mor", *map(str, arguments)])
-        status = 0
-        try:
-            cli.main()
-        except SystemExit as ended:
-            status = ended.code or 0
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return run
 
 
 def test_checkpoints_are_listed(mor):
