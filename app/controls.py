@@ -1,6 +1,5 @@
 """The Live page's widgets, read into one frozen request. Starts nothing and computes nothing."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,20 +7,18 @@ from typing import Any
 import streamlit as st
 
 from app import loading, notices, state
+from app.routing_controls import RoutingChoice, choose_routing
 from mor_core.checkpoint import CheckpointInfo
 from mor_core.presets import PRESETS
 
 MAX_PROMPT_CHARACTERS = (
     20_000  # far above any context of the bundled models; tokens are counted by the model
 )
-THRESHOLD_LOGITS = (-8.0, 8.0)
 HELP = {
     "tokens": 'The context is a hard limit: a run that reaches it ends with "context full".',
     "temperature": "0 always takes the most probable token.",
     "top_k": "Draw from the k most probable tokens; 0 draws from all.",
     "seed": "The same seed and settings give the same text.",
-    "threshold": "A token enters recursion 2, 3, ... if its router logit is at or above this. "
-    "0 is a score of 0.5, which training aims at; lower sends more tokens deep.",
 }
 
 
@@ -36,7 +33,7 @@ class GenerationRequest:
         temperature: 0 is greedy.
         top_k: the most probable candidates that are drawn from; 0 is all.
         seed: of the sampling.
-        threshold_logit: a token enters a recursion if its router logit is at or above this.
+        routing: who goes how deep.
     """
 
     checkpoint: CheckpointInfo
@@ -45,12 +42,12 @@ class GenerationRequest:
     temperature: float
     top_k: int
     seed: int
-    threshold_logit: float
+    routing: RoutingChoice
 
-    @property
-    def threshold(self) -> float:
-        """The threshold as a score: the sigmoid of its logit."""
-        return 1 / (1 + math.exp(-self.threshold_logit))
+
+def request_problem(request: GenerationRequest) -> str:
+    """Say what is wrong with a request, nothing if it can be tried."""
+    return prompt_problem(request.prompt) or request.routing.problem
 
 
 def prompt_problem(prompt: str) -> str:
@@ -91,7 +88,7 @@ def settings(checkpoints: Sequence[CheckpointInfo], prompt: str) -> GenerationRe
     """Draw checkpoint and sampling controls, and return the request that they and the prompt make."""
     names = [info.name for info in checkpoints]
     with st.expander("Checkpoint and sampling", icon=":material/tune:"):
-        columns = st.columns([2.2, 1.1, 1.1, 1.1, 1.1, 1.4], vertical_alignment="bottom")
+        columns = st.columns([2.2, 1.1, 1.1, 1.1, 1.1], vertical_alignment="bottom")
         name = columns[0].selectbox(
             "Checkpoint", names, key="live_checkpoint", persist_state="session"
         )
@@ -101,19 +98,18 @@ def settings(checkpoints: Sequence[CheckpointInfo], prompt: str) -> GenerationRe
         )
         top_k = columns[3].number_input("Top-k", 0, 4096, 50, 10, **_help("top_k"))
         seed = columns[4].number_input("Seed", 0, 2**31 - 1, 1, **_help("seed"))
-        threshold = columns[5].slider(
-            "Threshold (logit)", *THRESHOLD_LOGITS, 0.0, 0.5, **_help("threshold")
-        )
+        info = checkpoints[names.index(name)]
+        routing = choose_routing(info.config, "live")
         for problem in loading.checkpoint_problems():
             notices.show_warning(f"Left out: {problem}")
     return GenerationRequest(
-        checkpoint=checkpoints[names.index(name)],
+        checkpoint=info,
         prompt=prompt,
         max_new_tokens=int(tokens),
         temperature=float(temperature),
         top_k=int(top_k),
         seed=int(seed),
-        threshold_logit=float(threshold),
+        routing=routing,
     )
 
 

@@ -1,13 +1,12 @@
 """Where the Explore page's run comes from: a recorded one, a text that is read now, or an uploaded file."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, cast
 
 import streamlit as st
 
 from app import frame, loading, notices, runs, state, wording
+from app.routing_controls import choose_routing
 from app.runs import AnalysisRequest
 from app.strip import Badge
 from mor_core.checkpoint import CheckpointInfo
@@ -15,12 +14,6 @@ from mor_core.trace import Trace
 from mor_core.tracefile import TraceError, load_trace
 
 RECORDED, OWN_TEXT, FILE = "Recorded runs", "Own text", "Trace file"
-ROUTINGS = {
-    "causal": "Causal threshold",
-    "top_k": "Top-k (sees the future)",
-    "fixed": "Fixed depth",
-    "random": "Random",
-}
 MAX_UPLOAD_MIB = 20
 POLL_S = 0.3
 
@@ -141,48 +134,15 @@ def _own_text(checkpoints: Sequence[CheckpointInfo]) -> Trace | None:
 
 def _settings(checkpoints: Sequence[CheckpointInfo], text: str) -> AnalysisRequest:
     names = [info.name for info in checkpoints]
-    columns = st.columns([2, 2, 2, 2], vertical_alignment="bottom")
-    name = columns[0].selectbox(
-        "Checkpoint", names, key="explore_own_checkpoint", persist_state="session"
+    name = st.selectbox(
+        "Checkpoint", names, key="explore_own_checkpoint", persist_state="session", width=400
     )
     info = checkpoints[names.index(name)]
-    routing = columns[1].selectbox(
-        "Routing",
-        list(ROUTINGS),
-        format_func=ROUTINGS.__getitem__,
-        key="explore_routing",
-        help=f"{wording.GLOSSARY['causal rule']} {wording.GLOSSARY['top-k rule']}",
-    )
-    logit, gate = 0.0, "learned"
-    if routing == "causal":
-        logit = columns[2].slider(
-            "Threshold (logit)",
-            -8.0,
-            8.0,
-            0.0,
-            0.5,
-            key="explore_threshold",
-            help="0 is a score of 0.5.",
-        )
-    if routing == "fixed":
-        deepest = int(info.config.get("num_recursions", 1))
-        depth = columns[2].number_input("Depth", 1, deepest, deepest, key="explore_depth")
-        routing = f"fixed:{int(depth)}"
-    if routing == "random" or routing.startswith("fixed"):
-        gate = columns[3].selectbox(
-            "Gate", ["learned", "open"], key="explore_gate", help=wording.GLOSSARY["gate"]
-        )
-    return AnalysisRequest(
-        checkpoint=info,
-        text=text,
-        routing=routing,
-        gate=cast(Literal["learned", "open"], gate),
-        threshold=1 / (1 + math.exp(-logit)),
-    )
+    return AnalysisRequest(info, text, choose_routing(info.config, "explore"))
 
 
 def _start(request: AnalysisRequest) -> None:
-    problem = runs.text_problem(request.text)
+    problem = runs.text_problem(request.text) or request.routing.problem
     if problem:
         notices.show_error(problem)
         return

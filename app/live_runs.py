@@ -22,7 +22,6 @@ def generation_work(request: GenerationRequest) -> Work:
     def work(should_stop: Callable[[], bool]) -> "Iterator[TraceUpdate]":
         loaded = loading.loaded_checkpoint(request.checkpoint)
         from mor_core.generation import generate_with_trace
-        from mor_core.rules import RoutingRule
 
         yield from generate_with_trace(
             loaded,
@@ -31,7 +30,7 @@ def generation_work(request: GenerationRequest) -> Work:
             temperature=request.temperature,
             top_k=request.top_k or None,
             seed=request.seed,
-            routing=RoutingRule.causal(request.threshold),
+            routing=request.routing.rule(),
             should_stop=should_stop,
         )
 

@@ -90,7 +90,7 @@ def keep(job: Job | None) -> None:
 
 
 def _run(request: GenerationRequest) -> None:
-    problem = controls.prompt_problem(request.prompt)
+    problem = controls.request_problem(request)
     if problem:
         state.set_live_message(problem)
         return

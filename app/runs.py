@@ -5,10 +5,11 @@ The same worker generates for the Live page, so a model never serves two runs at
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from app import loading
 from app.jobs import Job, Work, job_manager
+from app.routing_controls import RoutingChoice
 from mor_core.checkpoint import CheckpointInfo
 from mor_core.trace import Trace
 
@@ -25,16 +26,12 @@ class AnalysisRequest:
     Attributes:
         checkpoint: folder and weight hash of the model.
         text: as typed.
-        routing: the rule, as `mor eval --routing` takes it.
-        gate: what scales the block's output where a rule overrides the router.
-        threshold: score from which a token enters a recursion; of the causal rule.
+        routing: who goes how deep.
     """
 
     checkpoint: CheckpointInfo
     text: str
-    routing: str = "causal"
-    gate: Literal["learned", "open"] = "learned"
-    threshold: float = 0.5
+    routing: RoutingChoice
 
 
 def text_problem(text: str) -> str:
@@ -73,9 +70,8 @@ def _analysis_work(request: AnalysisRequest) -> Work:
     def work(should_stop: Callable[[], bool]) -> "Iterator[TraceUpdate]":
         loaded = loading.loaded_checkpoint(request.checkpoint)
         from mor_core.generation import analyse_text
-        from mor_core.rules import RoutingRule
 
-        rule = RoutingRule.parse(request.routing, gate=request.gate, threshold=request.threshold)
+        rule = request.routing.rule()
         yield from analyse_text(loaded, request.text, routing=rule, should_stop=should_stop)
 
     return work

@@ -58,6 +58,28 @@ NO_TRACES = (
     "No recorded run was found beside the checkpoints. Make some with `mor record`, or read a text "
     "of your own."
 )
+ROUTINGS = {
+    "causal": "Causal threshold",
+    "top_k": "Top-k (sees the future)",
+    "fixed": "Fixed depth",
+    "random": "Random",
+    "forced": "Forced, token by token",
+}
+OWN_DEPTH = "Each token's own choice"
+AUX_ROUTER = "Auxiliary router"
+NO_ROUTER = "This model has no router: every token takes every recursion."
+ROUTING_HELP = (
+    f"{GLOSSARY['causal rule']} {GLOSSARY['top-k rule']} The others override the router: every token "
+    "the same depth, a depth drawn by chance with the trained shares, or a depth that you give."
+)
+THRESHOLD_HELP = (
+    "A token enters this recursion if its router logit is at or above this. 0 is a score of 0.5, "
+    "which training aims at; lower sends more tokens deep."
+)
+FORCED_HELP = (
+    "One number a position, the document start first, for example `3 1 - 2`. A dash, and every "
+    "position after the last number, leaves the choice to the token."
+)
 NO_RECORDED_RUN = "No recorded run is bundled with these checkpoints: press Run to make one."
 NO_CHECKPOINTS = (
     "No checkpoint was found. Train one with `mor train recipes/stories-mor3-expert.toml`, "

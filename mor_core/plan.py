@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from mor_core.accounting import training_flops
 from mor_core.config import MoRConfig
 from mor_core.recipe import Recipe
+from mor_core.rules import RoutingRule
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,11 @@ class CapacityPlan:
             return None
         left = 0.5 * (1 + math.cos(math.pi * step / self.num_steps))
         return tuple(factor + (1 - factor) * left for factor in self.final)
+
+    def rule(self, step: int) -> RoutingRule | None:
+        """Return the rule to train a 0-based step by; `None` once it is the model's own."""
+        warm = self.warm(step)
+        return RoutingRule.top_k(warm) if warm else None
 
 
 def make_plan(recipe: Recipe) -> Plan:

@@ -29,7 +29,6 @@ from mor_core.optim import aux_router_weights, make_optimiser, set_rate
 from mor_core.plan import make_plan
 from mor_core.provenance import code_revision, run_provenance
 from mor_core.recipe import Recipe, load_recipe, recipe_text
-from mor_core.rules import RoutingRule
 from mor_core.runfiles import (
     LOG_FILE,
     RunState,
@@ -43,8 +42,8 @@ from mor_core.runfiles import (
 from mor_core.stepmeter import StepMeter
 from mor_core.validation import validation_losses
 
-_log = logging.getLogger(__name__)
 RUNS_FOLDER = Path("runs")
+_log = logging.getLogger(__name__)
 
 
 class TrainingInterrupted(KeyboardInterrupt):
@@ -203,8 +202,7 @@ class _Run:
         started = time.perf_counter()
         rate = self.plan.learning_rate(self.totals.step)
         set_rate(self.optimiser, rate)
-        warm = self.plan.capacities.warm(self.totals.step)
-        routing = RoutingRule.top_k(warm) if warm else None
+        routing = self.plan.capacities.rule(self.totals.step)
         meter = StepMeter(self.config, self.accelerator.gradient_accumulation_steps, self.device)
         norm = math.nan
         for batch in self.blocks.micro_batches(self.totals.step):

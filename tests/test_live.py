@@ -141,7 +141,8 @@ def test_same_seed_gives_the_same_run(page: AppTest) -> None:
 def test_threshold_reaches_the_model(page: AppTest) -> None:
     means = []
     for logit in (8.0, -8.0):
-        page.slider(key="live_threshold").set_value(logit)
+        for recursion in (2, 3):
+            page.slider(key=f"live_threshold_{recursion}").set_value(logit)
         page.number_input(key="live_tokens").set_value(8)
         press_run(page)
         trace = finished(page).trace

@@ -14,6 +14,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from app import runs, wording
+from app.routing_controls import RoutingChoice
 from app.runs import AnalysisRequest
 from mor_core.accounting import active_flops
 from mor_core.checkpoint import describe_checkpoint
@@ -187,7 +188,7 @@ def test_explore_refuses_a_text_and_stays_up(checkpoints: Path, text: str) -> No
 
 def test_long_text_is_read_in_windows(checkpoints: Path) -> None:
     info = describe_checkpoint(checkpoints / "tiny")
-    job = runs.analyse(AnalysisRequest(info, "the old rabbit ran home and " * 20))
+    job = runs.analyse(AnalysisRequest(info, "the old rabbit ran home and " * 20, RoutingChoice()))
     end = time.monotonic() + 60
     while not job.is_finished:
         assert time.monotonic() < end
