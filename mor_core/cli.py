@@ -230,6 +230,30 @@ def record(checkpoint: Checkpoint = "default", device: Device = "cpu") -> None:
     record_presets(open_checkpoint(checkpoint, device, "float32"), _say)
 
 
+@app.command()
+def quantise(
+    text: Annotated[Path, typer.Option(help="UTF-8, with <|endoftext|> between documents.")],
+    checkpoint: Checkpoint = "default",
+    method: Annotated[str, typer.Option(help="weight_only or dynamic.")] = "weight_only",
+    as_json: Json = False,
+) -> None:
+    """Measure what 8-bit weights change: size, speed, loss, and the depths of tokens."""
+    from mor_core.corpus import read_documents
+    from mor_core.quantise import compare
+    from mor_core.quantise import quantise as quantised
+
+    loaded = open_checkpoint(checkpoint, "cpu", "float32")
+    figures = compare(loaded, quantised(loaded, method), read_documents(text))  # type: ignore[arg-type]
+    if as_json:
+        print_json({"checkpoint": loaded.info.name, "method": method, **figures})
+        return
+    for name in ("weight_bytes", "nll_nats_per_token", "decode_tokens_per_s"):
+        values = figures[name]
+        typer.echo(f"{name}: float {values['float']:,.6g}, int8 {values['int8']:,.6g}")
+    share = figures["unchanged_depth_share"]
+    typer.echo(f"depth unchanged: {share:.2%} of {figures['num_tokens']:,} tokens")
+
+
 @app.command("app")
 def run_app(
     host: Annotated[str, typer.Option(help="127.0.0.1 is this machine alone.")] = "127.0.0.1",

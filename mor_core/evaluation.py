@@ -36,6 +36,7 @@ class Evaluation:
         nll_nats: per document, the sum over its tokens.
         num_tokens: per document, scored tokens.
         num_bytes: per document, UTF-8.
+        token_depths: per document, the depth spent at each scored token.
         depths: how many content tokens took 0, 1, ... R recursions.
         active_flops: of all windows.
         full_depth_flops: what they would cost if every token took every recursion.
@@ -49,6 +50,7 @@ class Evaluation:
     nll_nats: list[float] = field(default_factory=list)
     num_tokens: list[int] = field(default_factory=list)
     num_bytes: list[int] = field(default_factory=list)
+    token_depths: list[list[int]] = field(default_factory=list)
     depths: list[int] = field(default_factory=list)
     active_flops: int = 0
     full_depth_flops: int = 0
@@ -100,6 +102,7 @@ class _Piece:
     """One window of one document."""
 
     document: int
+    start: int  # place of the window within the document
     ids: list[int]
     first_scored: int  # place within the window
 
@@ -131,10 +134,11 @@ def evaluate(
         nll_nats=[0.0] * len(documents),
         num_tokens=[len(ids) - 1 for ids in encoded],
         num_bytes=[len(text.encode()) for text in documents],
+        token_depths=[[0] * (len(ids) - 1) for ids in encoded],
         depths=[0] * (config.num_recursions + 1),
     )
     pieces = [
-        _Piece(number, ids[window.start : window.end], _first_scored(window))
+        _Piece(number, window.start, ids[window.start : window.end], _first_scored(window))
         for number, ids in enumerate(encoded)
         for window in split_windows(len(ids), config.max_position_embeddings)
     ]
@@ -182,6 +186,9 @@ def _score(
         scored = slice(piece.first_scored, len(piece.ids))
         result.nll_nats[piece.document] += float(nll[row, scored.start - 1 : scored.stop - 1].sum())
         found = torch.bincount(depths[row, scored], minlength=result.num_recursions + 1)
+        first = piece.start + piece.first_scored - 1  # the document start is not scored
+        spent = depths[row, scored].tolist()
+        result.token_depths[piece.document][first : first + len(spent)] = spent
         result.depths = [old + new for old, new in zip(result.depths, found.tolist(), strict=True)]
         result.active_flops += active_flops(model.config, len(piece.ids), counts[row])
         result.full_depth_flops += dense_flops(model.config, len(piece.ids))

@@ -48,6 +48,7 @@ def test_figures_equal_a_slow_computation(tiny_loaded, rule):
     assert figures["perplexity"] == pytest.approx(math.exp(nll / len(depths)), rel=1e-4)
     assert figures["mean_recursion_depth"] == pytest.approx(sum(depths) / len(depths))
     assert figures["depth_histogram"] == [depths.count(depth) for depth in (1, 2, 3)]
+    assert [depth for document in found.token_depths for depth in document] == depths
     assert found.active_flops == flops
     assert figures["active_flops_per_token"] == flops / figures["num_positions"]
 
