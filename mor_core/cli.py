@@ -212,14 +212,15 @@ def report(
 ) -> None:
     """Give a finished checkpoint its evaluation, samples, recorded runs, credits and model card."""
     from mor_core import report as papers
+    from mor_core.card import model_card
 
     loaded = open_checkpoint(checkpoint, device, "float32")
     papers.write_evaluation(loaded, text, _say)
+    papers.write_experiments(loaded, text, _say)
     papers.write_samples(loaded, training_text, _say)
     papers.record_presets(loaded, _say)
     papers.copy_credits(loaded.info.path, training_text.parent)
-    card = papers.model_card(loaded.info.path)
-    (loaded.info.path / "README.md").write_text(card, encoding="utf-8")
+    (loaded.info.path / "README.md").write_text(model_card(loaded.info.path), encoding="utf-8")
 
 
 @app.command()

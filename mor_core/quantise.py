@@ -20,7 +20,7 @@ from mor_core.generation import generate_with_trace
 from mor_core.rules import RoutingRule
 
 Method = Literal["weight_only", "dynamic"]
-METHODS: dict[str, str] = {
+METHODS: dict[Method, str] = {
     "weight_only": "Int8WeightOnlyConfig",
     "dynamic": "Int8DynamicActivationInt8WeightConfig",
 }

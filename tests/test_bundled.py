@@ -55,7 +55,7 @@ def test_every_rule_is_evaluated(info):
 @each_checkpoint
 def test_card_says_what_the_files_say(info):
     """The card is written anew from the files beside it and must come out the same."""
-    from mor_core.report import model_card
+    from mor_core.card import model_card
 
     assert (info.path / "README.md").read_text(encoding="utf-8") == model_card(info.path)
 

@@ -1,13 +1,17 @@
 """A checkpoint's papers: written from what was computed, and nothing else."""
 
+import importlib.util
 import json
 import re
 import shutil
 
 import pytest
 
-from mor_core import report, samples
+from mor_core import RoutingRule, report, samples
+from mor_core.card import model_card
 from mor_core.checkpoint import load_checkpoint
+from mor_core.deeper import with_recursions
+from mor_core.evaluation import evaluate
 from mor_core.presets import PRESETS
 from mor_core.samples import longest_overlap
 from mor_core.tracefile import load_trace
@@ -60,7 +64,7 @@ def papers(tiny_checkpoint, tmp_path, monkeypatch):
 
 def test_every_rule_is_evaluated_and_stands_in_the_card(papers):
     evaluation = json.loads((papers / "evaluation.json").read_text())
-    rows = re.findall(r"^\| (\w+(?: \d)?) \| (\w+) \| ([\d.]+) \|", report.model_card(papers), re.M)
+    rows = re.findall(r"^\| (\w+(?: \d)?) \| (\w+) \| ([\d.]+) \|", model_card(papers), re.M)
     assert len(evaluation["results"]) == len(rows) == 10
     for result, (name, gate, nll) in zip(evaluation["results"], rows, strict=True):
         assert name.split()[0] == result["routing"]["name"]
@@ -69,10 +73,28 @@ def test_every_rule_is_evaluated_and_stands_in_the_card(papers):
 
 
 def test_the_card_names_origin_and_speed(papers):
-    card = report.model_card(papers)
+    card = model_card(papers)
     for fact in ("`mor train recipes/tiny.toml`", "| tokens | 1,024 |", "a machine", "1 MiB"):
         assert fact in card
     assert "median 100 tokens/s" in card
+
+
+def test_experiments_stand_in_the_card_as_measured(papers, tmp_path):
+    assert "not trained for" not in model_card(papers)
+    loaded, text = load_checkpoint(papers), tmp_path / "train.txt"
+    report.write_experiments(loaded, text, lambda line: None)
+    found, card = json.loads((papers / "experiments.json").read_text()), model_card(papers)
+    again = evaluate(with_recursions(loaded, 4), [STORY], RoutingRule.causal())
+    assert found["deeper"]["nll_nats_per_token"] == pytest.approx(again.nll_nats_per_token)
+    assert (
+        f"With 4 recursions instead, the last judged by the last router: {again.nll_nats_per_token:.4f}"
+        in card
+    )
+    if importlib.util.find_spec("torchao"):
+        for method in ("weight_only", "dynamic"):
+            result = found["int8"][method]
+            row = f"| {result['nll_nats_per_token']['int8']:.4f} | {result['unchanged_depth_share']:.2%} |"
+            assert row in card
 
 
 def test_runs_of_the_presets_are_recorded(papers):
