@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from mor_core.decoder import DecoderLayer
+from mor_core.decoder import DecoderLayer, RecursionParts
 from mor_core.hardware import multiplies_bf16_natively
 from mor_core.muon import Muon
 from mor_core.recipe_sections import OptimiserSection
@@ -26,12 +26,7 @@ def make_optimiser(
 
     Auxiliary routers learn ten times as fast as the rest, in a group of their own, as in the official code.
     """
-    of_layers = []
-    if settings.name == "muon":
-        layers = (module for module in model.modules() if isinstance(module, DecoderLayer))
-        of_layers = [
-            weight for layer in layers for weight in layer.parameters() if weight.dim() == 2
-        ]
+    of_layers = layer_matrices(model) if settings.name == "muon" else []
     taken = set(map(id, of_layers))
     auxiliary = aux_router_weights(model)
     taken |= set(map(id, auxiliary))
@@ -62,6 +57,17 @@ def make_optimiser(
     dtype = torch.bfloat16 if multiplies_bf16_natively(device) else torch.float32
     muon = Muon(of_layers, settings.learning_rate, settings.weight_decay, dtype)
     return OptimiserPair(muon, adamw)
+
+
+def layer_matrices(model: nn.Module) -> list[nn.Parameter]:
+    """Return the matrices of attention and feed-forwards, experts among them; what Muon is for. Routers are not."""
+    return [
+        weight
+        for layer in model.modules()
+        if isinstance(layer, (DecoderLayer, RecursionParts))
+        for name, weight in layer.named_parameters()
+        if weight.dim() == 2 and not name.endswith("router.weight")
+    ]
 
 
 def aux_router_weights(model: nn.Module) -> list[nn.Parameter]:

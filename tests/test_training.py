@@ -18,7 +18,7 @@ from mor_core.recipe import load_recipe
 from mor_core.recipe_sections import OptimiserSection
 from mor_core.runfiles import TrainingError, TrainingLog, load_state, read_log
 from mor_core.training import TrainingInterrupted
-from tests.models import tiny_model
+from tests.models import ROUTED, UNROUTED, tiny_model
 from tests.tiny_run import STEPS, assert_same_run, run
 
 PROJECT = Path(__file__).parents[1]
@@ -192,8 +192,9 @@ def test_weight_decay_spares_norms():
     assert len(names) == len(decayed["params"]) + len(spared["params"])
 
 
-def test_muon_takes_the_layers_matrices_and_leaves_the_rest_to_adamw():
-    model = tiny_model()
+@pytest.mark.parametrize("name", ["default", "own attention", "switch", "token choice, mlp"])
+def test_muon_takes_the_layers_matrices_and_leaves_the_rest_to_adamw(name):
+    model = tiny_model(**(ROUTED | UNROUTED)[name])
     optimiser = make_optimiser(model, OptimiserSection(name="muon"), torch.device("cpu"))
     names = {id(weight): name for name, weight in model.named_parameters()}
     muon, adamw = (
