@@ -36,6 +36,10 @@ function ruleText(header) {
     const scores = [...new Set(header.threshold_logits.filter((z) => z !== null).map((z) => fixed(sigmoid(z), 2)))];
     return `causal routing${scores.length ? `, threshold ${scores.join(" / ")}` : ""}`;
   }
+  if (routing.name === "argmax") return "each token's own choice of depth";
+  if (routing.name === "aux") return `auxiliary router, threshold ${routing.thresholds.map((t) => fixed(t, 2)).join(" / ")}`;
+  if (routing.name === "none") return "no router";
+  if (routing.name === "forced") return `forced depths, ${routing.gate} gate`;
   if (routing.name === "fixed") return `fixed depth ${routing.depth}, ${routing.gate} gate`;
   if (routing.name === "top_k") return "top-k routing (sees the future)";
   return `${routing.name} routing, ${routing.gate} gate`;

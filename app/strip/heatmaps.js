@@ -124,16 +124,23 @@ class Heatmaps {
     const logit = token.router_logits[cell.row] ?? null;
     if (token.recursion_depth === null) return this.outline(context, cell);
     if (logit === null) return this.hatch(context, cell);
+    if (run.header.router_type === "token_choice") { // no threshold: a score for each depth, the chosen one marked
+      this.fill(context, cell, mix(this.theme.neutral, SCORE_HIGH, token.router_scores[cell.row]));
+      if (token.recursion_depth === cell.row + 1) this.dot(context, cell);
+      return;
+    }
     const threshold = sigmoid(run.header.threshold_logits[cell.row] ?? 0);
     const score = sigmoid(logit);
     const share = score >= threshold ? (score - threshold) / (1 - threshold) : (threshold - score) / threshold;
     this.fill(context, cell, mix(this.theme.neutral, score >= threshold ? SCORE_HIGH : SCORE_LOW, share));
-    if (token.recursion_depth > cell.row) { // a dot: entered, so that colour is not alone
-      context.fillStyle = "#ffffff";
-      context.beginPath();
-      context.arc(cell.x + cell.width / 2, cell.y + cell.height / 2, Math.min(2.2, this.column / 4), 0, 7);
-      context.fill();
-    }
+    if (token.recursion_depth > cell.row) this.dot(context, cell); // entered, so that colour is not alone
+  }
+
+  dot(context, cell) {
+    context.fillStyle = "#ffffff";
+    context.beginPath();
+    context.arc(cell.x + cell.width / 2, cell.y + cell.height / 2, Math.min(2.2, this.column / 4), 0, 7);
+    context.fill();
   }
 
   cacheCell(context, run, token, cell) {

@@ -45,6 +45,7 @@ function spentSection(run, token) {
 
 function scoreRow(run, token, index) {
   const logit = token.router_logits[index] ?? null;
+  if (logit !== null && run.header.router_type === "token_choice") return depthScoreRow(token, index, logit);
   const row = element("div", "score-row");
   const bar = element("span", logit === null ? "score-bar absent" : "score-bar");
   row.append(element("span", "score-name", `R${index + 1}`), bar);
@@ -64,6 +65,20 @@ function scoreRow(run, token, index) {
   }
   const entered = token.recursion_depth > index ? "entered" : "left out";
   row.append(element("span", "score-value", `${fixed(sigmoid(logit), 3)} (logit ${fixed(logit, 2)}) ${entered}`));
+  return row;
+}
+
+function depthScoreRow(token, index, logit) { // token-choice: every depth has a score, and the largest wins
+  const row = element("div", "score-row");
+  const score = token.router_scores[index];
+  const chosen = token.recursion_depth === index + 1;
+  const bar = element("span", "score-bar");
+  const fill = element("i");
+  fill.style.width = `${100 * score}%`;
+  fill.style.background = chosen ? SCORE_HIGH : SCORE_LOW;
+  bar.append(fill);
+  row.append(element("span", "score-name", `D${index + 1}`), bar);
+  row.append(element("span", "score-value", `${fixed(score, 3)} (logit ${fixed(logit, 2)})${chosen ? " chosen" : ""}`));
   return row;
 }
 

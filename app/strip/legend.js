@@ -25,6 +25,12 @@ Heatmaps.prototype.depthLegend = function depthLegend(run) {
 };
 
 Heatmaps.prototype.scoreLegend = function scoreLegend(run) {
+  if (run.header.router_type === "token_choice") {
+    const ramp = element("span", "ramp");
+    ramp.style.background = `linear-gradient(90deg, var(--neutral), ${SCORE_HIGH})`;
+    const words = ["1, score of each depth", "• the depth taken"];
+    return [element("span", "legend-text", "0"), ramp, ...words.map((text) => element("span", "legend-text", text))];
+  }
   const logits = run.header.threshold_logits;
   const decided = logits.filter((logit) => logit !== null);
   const ramp = element("span", "ramp");
