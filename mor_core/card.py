@@ -18,6 +18,7 @@ def model_card(folder: Path) -> str:
         f"# {provenance['name']}\n\n{provenance['title']}.",
         _shape(config),
         _origin(provenance, _read_log(folder / "train_log.jsonl")),
+        *_coefficient(config),
         _quality(evaluation),
         *_experiments(folder / "experiments.json"),
         _sample_section(samples),
@@ -70,6 +71,17 @@ def _origin(provenance: dict[str, Any], log: list[dict[str, Any]]) -> str:
     lines += [f"| {name} | {value} |" for name, value in rows.items()]
     lines += ["", "The whole log is in `train_log.jsonl`, the recipe in `recipe.toml`."]
     return "\n".join(lines)
+
+
+def _coefficient(config: dict[str, Any]) -> list[str]:
+    """Say what the auxiliary loss's coefficient means here, since the same number means another thing elsewhere."""
+    if config["router_type"] != "expert_choice" or config.get("router_supervision") != "aux_loss":
+        return []
+    return [
+        f"The auxiliary loss has the coefficient {config['router_aux_loss_coef']}; it is averaged over candidates, "
+        "summed over recursions and divided by accumulation steps like every other term. The official code does not "
+        "divide it: with up to 16 accumulation steps its 0.001 acted as up to 0.016."
+    ]
 
 
 def _quality(evaluation: dict[str, Any]) -> str:

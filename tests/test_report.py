@@ -77,6 +77,7 @@ def test_the_card_names_origin_and_speed(papers):
     for fact in ("`mor train recipes/tiny.toml`", "| tokens | 1,024 |", "a machine", "1 MiB"):
         assert fact in card
     assert "median 100 tokens/s" in card
+    assert "has the coefficient 0.001; it is averaged" in card
 
 
 def test_experiments_stand_in_the_card_as_measured(papers, tmp_path):
