@@ -46,7 +46,7 @@ def evaluation_table(evaluation: Mapping[str, Any]) -> pd.DataFrame:
             rows.append({"routing": rule_name(rule), "gate": rule.get("gate", ""), **row})
         except (KeyError, TypeError, AttributeError) as error:
             raise ResultError(
-                f"evaluation.json lacks {error}; write it again with: mor report NAME"
+                f"evaluation.json lacks {error}; write it again with: mor report --checkpoint NAME"
             ) from error
     return pd.DataFrame(rows, columns=list(EVALUATION_COLUMNS)).astype(EVALUATION_COLUMNS)
 

@@ -1,21 +1,21 @@
-"""Checkpoint folders: found by name, checked before anything is allocated, loaded, and written whole or not at all.
+"""Checkpoint folders: found by name, checked before anything is allocated, and loaded.
 
 A folder holds config.json, the weights as safetensors, the tokenizer, and papers: recipe, log,
 provenance, evaluation, samples, traces, model card. No pickle is read and no code of a folder is run.
 """
 
 import os
-import shutil
-import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+# What else belongs to checkpoints is public here, wherever it is written.
+from mor_core.checkpoint_writer import MAX_SHARD_SIZE as MAX_SHARD_SIZE
+from mor_core.checkpoint_writer import save_checkpoint as save_checkpoint
+from mor_core.weightfiles import CheckpointError as CheckpointError
 from mor_core.weightfiles import (
-    CheckpointError as CheckpointError,  # its public home is here
-)
-from mor_core.weightfiles import (
+    check_config_fields,
+    check_finite,
     check_weight_file,
     numbers_in,
     read_json,
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 ROOT_VARIABLE = "MOR_CHECKPOINTS"
 DEFAULT_NAME = "default"
-MAX_SHARD_SIZE = "15MB"
 DTYPE_NAMES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
 """Short names of the types that a model can run in, and torch's."""
 
@@ -151,6 +150,7 @@ def describe_checkpoint(folder: Path) -> CheckpointInfo:
             f"{folder.name}/config.json must have model_type mor, got {config.get('model_type')!r}; "
             "this folder holds another kind of model"
         )
+    check_config_fields(config, folder.name)
     files = weight_files(folder)
     for file in files:
         check_weight_file(file)
@@ -184,7 +184,6 @@ def load_checkpoint(
 
     from mor_core.accounting import parameter_count
     from mor_core.model import MoRForCausalLM
-    from mor_core.tokenizer import load_tokenizer
 
     info = describe_checkpoint(folder)
     config = read_config(folder)
@@ -200,6 +199,7 @@ def load_checkpoint(
         weights: dict[str, Any] = {}
         for file in weight_files(folder):
             weights |= load_file(file)
+        check_finite(weights, folder.name)
         missing, unexpected = model.load_state_dict(weights, strict=False)
     except (SafetensorError, RuntimeError) as error:
         raise CheckpointError(
@@ -214,71 +214,25 @@ def load_checkpoint(
     model.tie_weights()
     # transformers wraps `to` in a way that hides its signature.
     model = model.to(device=device, dtype=dtype or torch.float32).eval()  # type: ignore[call-arg]
-    try:
-        tokenizer = load_tokenizer(folder)
-    except (ValueError, OSError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{folder.name}: the tokenizer cannot be loaded: {error}") from error
+    tokenizer = _read_tokenizer(folder, config.vocab_size)
     return LoadedCheckpoint(model, tokenizer, info)
 
 
-def save_checkpoint(
-    folder: Path,
-    model: "MoRForCausalLM",
-    tokenizer: "PreTrainedTokenizerFast",
-    *,
-    files: Mapping[str, str | bytes] | None = None,
-) -> None:
-    """Write weights in bf16, config, tokenizer and papers; an older folder is replaced only by a complete one.
+def _read_tokenizer(folder: Path, vocab_size: int) -> "PreTrainedTokenizerFast":
+    """Load the tokenizer and hold it against the model's vocabulary."""
+    from mor_core.tokenizer import load_tokenizer
 
-    Args:
-        folder: the checkpoint's place.
-        model: whose weights are stored; it stays as it is.
-        tokenizer: its tokenizer.
-        files: papers to write beside them, by relative name.
-
-    Raises:
-        CheckpointError: the disk is full or the folder cannot be written; the older folder is untouched.
-    """
-    import torch
-
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        weights = {name: tensor.to(torch.bfloat16) for name, tensor in model.state_dict().items()}
-        if model.config.tie_word_embeddings:
-            del weights["lm_head.weight"]  # the embedding, once more
-        model.save_pretrained(partial, state_dict=weights, max_shard_size=MAX_SHARD_SIZE)
-        tokenizer.save_pretrained(partial)
-        for name, content in (files or {}).items():
-            data = content.encode() if isinstance(content, str) else content
-            (partial / name).write_bytes(data)
-        partial.chmod(0o755)  # mkdtemp and safetensors make what they write the owner's alone
-        for file in partial.iterdir():
-            file.chmod(0o644)
-        _replace(folder, partial)
+        tokenizer = load_tokenizer(folder)
+    # What a damaged tokenizer.json makes the Rust library raise is a plain Exception.
     except Exception as error:
-        shutil.rmtree(partial, ignore_errors=True)
-        # safetensors reports a full disk as an error of its own; whatever failed, nothing was replaced.
+        raise CheckpointError(f"{folder.name}: the tokenizer cannot be loaded: {error}") from error
+    if len(tokenizer) > vocab_size:
         raise CheckpointError(
-            f"{folder} could not be written: {error}; free space or choose another folder. "
-            "What was there before is untouched"
-        ) from error
-
-
-def _replace(folder: Path, partial: Path) -> None:
-    """Put `partial` in the place of `folder`, which waits aside until that has worked."""
-    if not folder.exists():
-        partial.rename(folder)
-        return
-    aside = folder.with_name(f".{folder.name}-before")
-    shutil.rmtree(aside, ignore_errors=True)
-    folder.rename(aside)
-    try:
-        partial.rename(folder)
-    except OSError:
-        aside.rename(folder)
-        raise
-    shutil.rmtree(aside)
+            f"{folder.name}: the tokenizer has {len(tokenizer)} tokens, the model vocab_size={vocab_size}; "
+            "the files belong to different models, copy the tokenizer that the model was trained with"
+        )
+    return tokenizer
 
 
 def _folders(root: Path) -> list[Path]:

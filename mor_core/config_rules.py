@@ -39,6 +39,7 @@ _NOT_NEGATIVE = (
     "expert_balancing_loss_coef",
     "expert_z_loss_coef",
 )
+_MOST_LAYERS = 10_000
 _EXPERT_CHOICE_FIELDS = ("capacity_factors", "router_supervision")
 _TOKEN_CHOICE_FIELDS = ("router_balancing", "router_gated_steps")
 ROUTER_FIELDS = (*_EXPERT_CHOICE_FIELDS, *_TOKEN_CHOICE_FIELDS, "router_control")
@@ -61,6 +62,11 @@ def check_config(config: "MoRConfig") -> None:
             raise ValueError(
                 f"{name} must not be negative or infinite, got {getattr(config, name)}"
             )
+    if config.num_hidden_layers > _MOST_LAYERS:
+        raise ValueError(
+            f"num_hidden_layers (prelude + recursions x layers + coda) must be at most {_MOST_LAYERS}, "
+            f"got {config.num_hidden_layers}; make the model shallower"
+        )
     _check_attention(config)
     _check_sharing(config)
     if config.has_router:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mor_core.checkpoint import LoadedCheckpoint
 from mor_core.recorder import Recorder
-from mor_core.rules import RoutingRule
+from mor_core.rules import MAX_SEED, RoutingRule
 from mor_core.tokenizer import DOCUMENT_START_ID, encode_text
 from mor_core.trace import StepRecord, TokenRecord, Trace, TraceHeader
 from mor_core.windows import Window, split_windows
@@ -83,6 +83,8 @@ def generate_with_trace(
         raise ValueError(
             f"top_k must be at least 1, got {top_k}; leave it out to draw from all tokens"
         )
+    if not 0 <= seed <= MAX_SEED:
+        raise ValueError(f"seed must lie between 0 and {MAX_SEED}, got {seed}")
     ids = _prompt_ids(loaded, prompt)
     sampling = {
         "temperature": temperature,

@@ -75,6 +75,7 @@ class Recipe:
         ]
 
 
+_MAX_SEED = 2**32 - 1  # numpy takes no more
 _SECTIONS: dict[str, type[Any]] = {
     "data": DataSection,
     "optimiser": OptimiserSection,
@@ -196,6 +197,8 @@ def _check(recipe: Recipe) -> None:
 
 
 def _check_amounts(recipe: Recipe, context: int) -> None:
+    if recipe.run.seed > _MAX_SEED:
+        raise RecipeError(f"[run] seed must be at most {_MAX_SEED}, got {recipe.run.seed}")
     name = recipe.run.name
     if not name or Path(name).name != name or name.startswith("."):
         raise RecipeError(f"[run] name must be usable as a folder's name, got {name!r}")

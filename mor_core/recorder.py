@@ -36,6 +36,7 @@ class _Spent:
     depth: list[int]
     logits: list[list[float | None]]
     scores: list[list[float | None]]
+    experts: list[list[int]]
 
 
 class Recorder:
@@ -169,18 +170,21 @@ class Recorder:
         record.recursion_depth = spent.depth[place]
         record.router_logits = spent.logits[place]
         record.router_scores = spent.scores[place]
+        record.expert_idx = spent.experts[place]
 
     def _spent(self, output: MoROutput) -> _Spent:
         """Bring a call's routing to the host."""
         trace = output.recursion_trace
         assert trace is not None
         depth = trace.depth()[0].tolist()
+        log = output.expert_log
+        experts = [[] for _ in depth] if log is None else log.choices()[0].tolist()
         if not self.config.has_router:
             nothing: list[list[float | None]] = [[None] * self.config.num_recursions for _ in depth]
-            return _Spent(depth, nothing, nothing)
+            return _Spent(depth, nothing, nothing, experts)
         assert trace.router is not None
         logits = trace.router_logits()[0]
-        return _Spent(depth, _rows(logits), _rows(trace.router.scores(logits)))
+        return _Spent(depth, _rows(logits), _rows(trace.router.scores(logits)), experts)
 
     def _held_positions(self, output: MoROutput, *, newest_only: bool = False) -> list[set[int]]:
         """Return the positions that each slot of the real cache holds (only its newest, if that is enough)."""

@@ -20,7 +20,7 @@ RuleName = Literal["causal", "aux", "top_k", "fixed", "random", "forced"]
 Gate = Literal["learned", "open"]
 RULE_FORMS = "causal, aux, top_k, fixed:D (D = 1, 2, ...), random or forced:FILE"
 DEFAULT_THRESHOLD = 0.5
-_MAX_SEED = 2**63 - 1
+MAX_SEED = 2**63 - 1
 _MAX_FORCED_BYTES = 2**20
 
 
@@ -61,8 +61,8 @@ class RoutingRule:
             )
         if self.depth is not None and self.depth < 1:
             raise ValueError(f"depth must be at least 1, got {self.depth}")
-        if not 0 <= self.seed <= _MAX_SEED:
-            raise ValueError(f"seed must lie between 0 and {_MAX_SEED}, got {self.seed}")
+        if not 0 <= self.seed <= MAX_SEED:
+            raise ValueError(f"seed must lie between 0 and {MAX_SEED}, got {self.seed}")
         if (self.name == "forced") != bool(self.depths):
             raise ValueError(f"depths belong to the forced rule alone, got {self.name}")
         for position, depth in enumerate(self.depths):

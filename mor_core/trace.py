@@ -61,6 +61,8 @@ class TokenRecord:
         entropy: of that distribution, in nats; `None` for the first.
         alternatives: most probable candidates, best first; empty for the first.
         latency_s: seconds of the step that computed this position; `None` if shared by a prefill or not computed.
+        expert_idx: the expert that each Switch layer call sent this position to, 0-based, in the order of the calls;
+            empty without such layers. It has nothing to do with expert-choice routing.
     """
 
     position: int
@@ -77,6 +79,7 @@ class TokenRecord:
     entropy: float | None = None
     alternatives: list[Alternative] = field(default_factory=list)
     latency_s: float | None = None
+    expert_idx: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

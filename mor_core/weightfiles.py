@@ -5,12 +5,32 @@ Knows nothing of models; nothing is allocated by what a file promises.
 
 import hashlib
 import json
+import math
 import struct
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from mor_core.plaindata import check_plain, is_count, is_number, shorten
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _LARGEST_HEADER = 100 * 2**20  # what safetensors itself allows
 _HASHED_AT_ONCE = 2**20
+_MOST = 2**24
+_COUNTS = (
+    "num_prelude_layers",
+    "num_layers_per_recursion",
+    "num_recursions",
+    "num_coda_layers",
+    "hidden_size",
+    "intermediate_size",
+    "vocab_size",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "max_position_embeddings",
+)
 _BYTES_PER_NUMBER = {"BF16": 2, "F16": 2, "F32": 4, "F64": 8}
 
 
@@ -24,12 +44,14 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: it cannot be read or is none.
     """
+    where = f"{path.parent.name}/{path.name}"
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path.parent.name}/{path.name} cannot be read: {error}") from error
+        check_plain(data, path.stem)
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{where} cannot be read: {error}") from error
     if not isinstance(data, dict):
-        raise CheckpointError(f"{path.parent.name}/{path.name} must hold a JSON object")
+        raise CheckpointError(f"{where} must hold a JSON object, got {type(data).__name__}")
     return data
 
 
@@ -47,7 +69,14 @@ def weight_files(folder: Path) -> list[Path]:
         )
     index = folder / "model.safetensors.index.json"
     if index.is_file():
-        listed = set(read_json(index).get("weight_map", {}).values())
+        shards = read_json(index).get("weight_map")
+        if not isinstance(shards, dict) or not all(
+            isinstance(name, str) for name in shards.values()
+        ):
+            raise CheckpointError(
+                f"{folder.name}/{index.name} must hold a weight_map of file names; copy it again"
+            )
+        listed = set(shards.values())
         missing = sorted(listed - {file.name for file in files})
         if missing:
             raise CheckpointError(
@@ -69,14 +98,35 @@ def _read_header(file: Path) -> tuple[int, dict[str, Any]]:
             )
         try:
             header = json.loads(opened.read(length))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise CheckpointError(
                 f"{where} is no safetensors file: its header is not JSON"
             ) from error
     if not isinstance(header, dict):
         raise CheckpointError(f"{where} is no safetensors file: its header is no JSON object")
     header.pop("__metadata__", None)
+    for name, entry in header.items():
+        if not _is_entry(entry, size):
+            raise CheckpointError(
+                f"{where} is no safetensors file: its header describes {shorten(name)} as {shorten(entry)}, which is "
+                "no tensor in the file; copy it again"
+            )
     return 8 + length, header
+
+
+def _is_entry(entry: Any, size: int) -> bool:
+    """Whether a header's entry is a type that we store, a shape, and a place in the file that has room for it."""
+    if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
+        return False
+    dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+    if not isinstance(dtype, str) or dtype not in _BYTES_PER_NUMBER:
+        return False
+    for values in (shape, offsets):
+        if not isinstance(values, list) or not all(map(is_count, values)):
+            return False
+    if len(offsets) != 2 or not offsets[0] <= offsets[1] <= size:
+        return False
+    return math.prod(shape) * _BYTES_PER_NUMBER[dtype] == offsets[1] - offsets[0]
 
 
 def check_weight_file(file: Path) -> None:
@@ -95,7 +145,7 @@ def numbers_in(file: Path) -> int:
     """Count the numbers that a file stores, by its header."""
     total = 0
     for entry in _read_header(file)[1].values():
-        width = _BYTES_PER_NUMBER.get(entry["dtype"], 1)
+        width = _BYTES_PER_NUMBER[entry["dtype"]]
         total += (entry["data_offsets"][1] - entry["data_offsets"][0]) // width
     return total
 
@@ -108,3 +158,42 @@ def weights_sha256(files: list[Path]) -> str:
             while piece := opened.read(_HASHED_AT_ONCE):
                 digest.update(piece)
     return digest.hexdigest()
+
+
+def check_finite(weights: Mapping[str, "Tensor"], name: str) -> None:
+    """Refuse weights that are no numbers: every output of such a model is none either.
+
+    Raises:
+        CheckpointError: names the first tensor.
+    """
+    for key, tensor in weights.items():
+        if not bool(tensor.isfinite().all()):
+            raise CheckpointError(
+                f"{name}: the weights hold numbers that are not finite, first in {key}; this model is damaged, or its "
+                "training diverged: use another checkpoint"
+            )
+
+
+def check_config_fields(config: Mapping[str, Any], name: str) -> None:
+    """Check the fields that are read without the model's code, such as by pages that list checkpoints.
+
+    Raises:
+        CheckpointError: one is not what it must be.
+    """
+    for field in _COUNTS:
+        if field in config and not (is_count(config[field]) and config[field] <= _MOST):
+            raise CheckpointError(
+                f"{name}/config.json: {field} must be an integer from 0 to {_MOST}, got {shorten(config[field])}"
+            )
+    for field in ("router_type", "kv_strategy"):
+        if field in config and not isinstance(config[field], str):
+            raise CheckpointError(
+                f"{name}/config.json: {field} must be a name, got {shorten(config[field])}"
+            )
+    factors = config.get("capacity_factors")
+    if factors is not None and not (
+        isinstance(factors, list) and factors and all(map(is_number, factors))
+    ):
+        raise CheckpointError(
+            f"{name}/config.json: capacity_factors must be null or numbers, got {shorten(factors)}"
+        )

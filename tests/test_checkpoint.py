@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from mor_core import MoRForCausalLM, checkpoint
+from mor_core import MoRForCausalLM, checkpoint_writer
 from mor_core.checkpoint import (
     CheckpointError,
     describe_checkpoint,
@@ -54,7 +54,7 @@ def test_hugging_face_loads_the_same_model(tiny_checkpoint):
 
 
 def test_shards_are_small_and_load_back(tiny_tokenizer, tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoint, "MAX_SHARD_SIZE", "30KB")
+    monkeypatch.setattr(checkpoint_writer, "MAX_SHARD_SIZE", "30KB")
     model = tiny_model(vocab_size=300)
     save_checkpoint(tmp_path / "one", model, tiny_tokenizer)
     shards = sorted((tmp_path / "one").glob("*.safetensors"))

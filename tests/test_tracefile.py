@@ -26,6 +26,14 @@ def data(trace):
     return copy.deepcopy(json.loads(json.dumps(trace_to_dict(trace))))
 
 
+def nested(depth):
+    """A dictionary in a dictionary, that deep."""
+    inner = {}
+    for _ in range(depth):
+        inner = {"x": inner}
+    return inner
+
+
 def packed(data):
     return gzip.compress(json.dumps(data).encode())
 
@@ -86,6 +94,16 @@ def test_a_cut_file_is_refused(trace):
         ("tokens", "cached_slots", [99]),
         ("tokens", "log_probability", "x"),
         ("tokens", "alternatives", {}),
+        ("tokens", "position", 1.0),
+        ("tokens", "token_id", 2**63),
+        ("tokens", "entropy", 10**400),
+        ("tokens", "log_probability", float("inf")),
+        ("tokens", "router_logits", [10**400, None, None]),
+        ("tokens", "text", "half \ud83e"),
+        ("tokens", "expert_idx", [-1]),
+        ("tokens", "expert_idx", None),
+        ("steps", "active_flops", 10**30),
+        ("steps", "latency_s", 10**400),
         ("steps", "latency_s", None),
         ("steps", "num_tokens", -1),
         ("steps", "cache_entries", [1]),
@@ -108,12 +126,37 @@ def test_a_wrong_field_is_named(data, place, field, value):
         ("cache_slots", 3),
         ("windows", [[1]]),
         ("finish_reason", 3),
+        ("finish_reason", "\udfff"),
+        ("title", "\ud800"),
+        ("kv_bytes_per_entry", 10**30),
+        ("full_depth_flops", True),
+        ("config", {"rope_theta": 10**400}),
+        ("config", {"rope_theta": float("inf")}),
+        ("routing", {"name": "\ud800"}),
+        ("sampling", {"\ud800": 1}),
+        ("versions", nested(2000)),
+        ("windows", [[0, 10**30]]),
+        ("kind", 10**400),
     ],
 )
 def test_a_wrong_header_is_named(data, field, value):
     data["header"][field] = value
     with pytest.raises(TraceError, match=rf"header.*{field}"):
         trace_from_dict(data)
+
+
+def test_numbers_that_json_allows_and_nobody_can_use_are_refused(data):
+    text = json.dumps(data)
+    for number in ("1e999", "1" + "0" * 5000, "[" * 100_000 + "]" * 100_000):
+        changed = text.replace('"full_depth_flops": ', f'"full_depth_flops": {number}, "x": ', 1)
+        with pytest.raises(TraceError):
+            load_trace(gzip.compress(changed.encode()))
+
+
+def test_a_file_from_before_expert_idx_still_loads(data):
+    for token in data["tokens"]:
+        del token["expert_idx"]
+    assert trace_from_dict(data).tokens[0].expert_idx == []
 
 
 def test_missing_and_unknown_fields_are_named(data):
