@@ -46,7 +46,10 @@ def test_every_kind_generates_and_evaluates(mor, family, text, name):
     assert run["header"]["routing"]["name"] == NAMES.get(name, "causal")
     depths = [token["recursion_depth"] for token in run["tokens"][:-1]]
     loaded = load_checkpoint(family / name)
-    assert all(1 <= depth <= loaded.model.config.num_recursions for depth in depths)
+    config = loaded.model.config
+    assert all(1 <= depth <= config.num_recursions for depth in depths)
+    num_experts = {len(token["expert_idx"]) for token in run["tokens"][:-1]}
+    assert num_experts == {config.num_hidden_layers if name == "switch" else 0}
     status, out, err = mor("eval", "--checkpoint", family / name, "--text", text, "--json")
     assert status == 0, err
     figures = json.loads(out)

@@ -39,6 +39,7 @@ function spentSection(run, token) {
   section.append(depth);
   for (let index = 0; index < run.numRecursions; index += 1) section.append(scoreRow(run, token, index));
   section.append(cacheRows(run, token));
+  if (token.expert_idx.length) section.append(element("p", "inspector-note", `experts, one a layer: ${token.expert_idx.join(" ")}`));
   if (token.latency_s !== null) section.append(element("p", "inspector-note", `${fixed(token.latency_s * 1000, 1)} ms for this step`));
   return section;
 }
