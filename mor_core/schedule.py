@@ -67,3 +67,29 @@ def layer_schedule(config: MoRConfig) -> tuple[LayerCall, ...]:
 def num_cache_slots(config: MoRConfig) -> int:
     """Return how many (recursion, layer) pairs keep keys and values."""
     return len({call.cache_slot for call in layer_schedule(config)})
+
+
+def layers_per_recursion(num_hidden_layers: int, num_recursions: int, middle: bool) -> int:
+    """Return how many layers each recursion gets when a stack is folded; no layer is ever left out.
+
+    Args:
+        num_hidden_layers: of the stack.
+        num_recursions: how often the shared block is to run.
+        middle: the first and the last layer stay outside, as in the paper's Middle-Cycle and Middle-Sequence.
+
+    Raises:
+        ValueError: the layers do not divide; names the nearest counts that do.
+    """
+    if num_recursions < 1:
+        raise ValueError(f"num_recursions must be at least 1, got {num_recursions}")
+    ends = 2 if middle else 0
+    block, left = divmod(num_hidden_layers - ends, num_recursions)
+    if block >= 1 and not left:
+        return block
+    nearest = [ends + num_recursions * count for count in (block, block + 1) if count >= 1]
+    nearest = nearest or [ends + num_recursions]
+    outside = "2 (the first and the last) and " if middle else ""
+    raise ValueError(
+        f"num_hidden_layers must be {outside}a multiple of num_recursions={num_recursions}, got {num_hidden_layers}; "
+        f"the nearest that divides is {' or '.join(map(str, nearest))}"
+    )
