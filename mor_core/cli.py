@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from mor_core import cli_convert
 from mor_core.cli_options import (
     Checkpoint,
     Device,
@@ -275,6 +276,10 @@ def run_app(
     os.environ.update(MOR_DEVICE=device, MOR_DTYPE=dtype)
     typer.echo(f"MoR Explorer on http://{host}:{port}  (Ctrl-C ends it)")
     os.execv(sys.executable, command)
+
+
+app.command()(cli_convert.convert)
+app.command()(cli_convert.conformance)
 
 
 def _say(line: str) -> None:
