@@ -45,7 +45,7 @@ def open_gguf(file: Path) -> Any:
         ValueError: the package `gguf` is missing, or the file is none.
     """
     try:
-        from gguf import GGUFReader  # type: ignore[import-not-found]
+        from gguf import GGUFReader
     except ImportError as error:
         raise ValueError(
             f"reading {file.name} needs the package gguf; install it with: pip install gguf"
