@@ -109,10 +109,9 @@ def _check_sharing(config: "MoRConfig") -> None:
             f"num_experts must be 1 with a router, got {config.num_experts}: Mixture-of-Experts is the baseline "
             'that spends the same on every token; use router_type="none"'
         )
-    if config.recursion_specific and (config.num_recursions == 1 or config.sharing == "sequence"):
+    if config.recursion_specific and config.num_recursions == 1:
         raise ValueError(
-            "recursion_specific needs several recursions of one block "
-            f'(num_recursions above 1 and sharing="cycle"), got {config.recursion_specific}'
+            f"recursion_specific needs several recursions, got {config.recursion_specific} with num_recursions=1"
         )
     if len(set(config.recursion_specific)) < len(config.recursion_specific):
         raise ValueError(

@@ -53,7 +53,8 @@ def rotary_embedding(position_ids: Tensor, config: MoRConfig, dtype: torch.dtype
     """
     width = config.attention_head_dim
     steps = torch.arange(0, width, 2, device=position_ids.device, dtype=torch.float32)
-    frequencies = config.rope_theta ** (-steps / width)
+    # Hugging Face's form: the same number written otherwise is an ulp off, which saturated gates can blow up.
+    frequencies = 1.0 / config.rope_theta ** (steps / width)
     angles = position_ids[:, None, :, None].float() * frequencies
     angles = torch.cat((angles, angles), dim=-1)
     return angles.cos().to(dtype), angles.sin().to(dtype)

@@ -80,7 +80,9 @@ def compare(
     rule = RoutingRule.causal()
     pair = {"float": loaded, "int8": quantised}
     evaluations = {name: evaluate(model, documents, rule) for name, model in pair.items()}
-    depths = [list(itertools.chain.from_iterable(result.token_depths)) for result in evaluations.values()]
+    depths = [
+        list(itertools.chain.from_iterable(result.token_depths)) for result in evaluations.values()
+    ]
     same = sum(mine == theirs for mine, theirs in zip(*depths, strict=True))
     speeds: dict[str, list[float]] = {name: [] for name in pair}
     for repeat in range(_WARM_UPS + _REPEATS):

@@ -67,6 +67,11 @@ UNROUTED = {
         "kv_strategy": "shared",
     },
     "recursive, own attention": {"router_type": "none", "recursion_specific": ["attention"]},
+    "sequence, own norms": {
+        "router_type": "none",
+        "sharing": "sequence",
+        "recursion_specific": ["norms"],
+    },
     "switch": {"router_type": "none", "num_recursions": 1, "num_experts": 4},
     "recursive switch": {"router_type": "none", "num_experts": 3},
 }

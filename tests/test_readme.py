@@ -22,10 +22,17 @@ def test_python_blocks_run(capsys):
 
 def test_named_files_exist():
     names = set(re.findall(r"\]\(((?!http)[^)]+)\)", README))
-    names |= set(re.findall(r"`(test_\w+\.py)`", README))
+    names |= set(re.findall(r"`(test_\w+\.py)(?:::\w+)?`", README))
     for name in names:
         place = ROOT / "tests" / name if name.startswith("test_") else ROOT / name
         assert place.exists(), name
+
+
+def test_what_proves_a_point_is_a_test():
+    proofs = re.findall(r"`(test_\w+\.py)::(\w+)`", README)
+    assert len(proofs) > 10
+    for file, name in proofs:
+        assert f"\ndef {name}(" in (ROOT / "tests" / file).read_text(encoding="utf-8"), name
 
 
 def test_commands_exist():
