@@ -50,14 +50,14 @@ def _shape(config: dict[str, Any]) -> str:
 def _origin(provenance: dict[str, Any], log: list[dict[str, Any]]) -> str:
     speed = statistics.median(line["tokens_per_s"] for line in log)
     flops = statistics.median(line["tokens_per_s"] * line["step_flops"] for line in log)
-    batch = provenance["num_tokens"] / provenance["num_steps"]
+    batch = provenance["num_tokens"] / provenance["step"]
     rows = {
         "command": f"`{provenance['command']}`",
         "changed on the command line": json.dumps(provenance.get("overrides") or {}),
-        "code": provenance["code_revision"],
+        "code": ", then ".join(dict.fromkeys(provenance["code_revisions"])),
         "training text": f"{provenance['data']} (sha256 {provenance['train_sha256'][:16]}...)",
         "seed": provenance["seed"],
-        "steps": f"{provenance['num_steps']:,}",
+        "steps": f"{provenance['step']:,}",
         "tokens": f"{provenance['num_tokens']:,}",
         "training FLOPs": f"{provenance['training_flops']:.4g}",
         "wall time": f"{provenance['elapsed_s'] / 60:.1f} minutes",

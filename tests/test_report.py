@@ -21,11 +21,11 @@ PROVENANCE = {
     "name": "tiny",
     "title": "A test",
     "command": "mor train recipes/tiny.toml",
-    "code_revision": "abc",
+    "code_revisions": ["abc", "abd"],
     "data": "train.txt",
     "train_sha256": "0" * 64,
     "seed": 7,
-    "num_steps": 2,
+    "step": 2,
     "num_tokens": 1024,
     "training_flops": 123456,
     "elapsed_s": 60.0,
@@ -74,7 +74,13 @@ def test_every_rule_is_evaluated_and_stands_in_the_card(papers):
 
 def test_the_card_names_origin_and_speed(papers):
     card = model_card(papers)
-    for fact in ("`mor train recipes/tiny.toml`", "| tokens | 1,024 |", "a machine", "1 MiB"):
+    for fact in (
+        "`mor train recipes/tiny.toml`",
+        "| code | abc, then abd |",
+        "| tokens | 1,024 |",
+        "a machine",
+        "1 MiB",
+    ):
         assert fact in card
     assert "median 100 tokens/s" in card
     assert "has the coefficient 0.001; it is averaged" in card

@@ -19,6 +19,7 @@ from mor_core.recipe_sections import OptimiserSection
 from mor_core.runfiles import TrainingError, TrainingLog, load_state, read_log
 from mor_core.training import TrainingInterrupted
 from tests.models import ROUTED, UNROUTED, tiny_model
+from tests.test_report import PROVENANCE
 from tests.tiny_run import STEPS, assert_same_run, run
 
 PROJECT = Path(__file__).parents[1]
@@ -82,6 +83,7 @@ def test_log_and_checkpoint_tell_what_happened(place):
     wanted = {"config.json", "tokenizer.json", "recipe.toml", "train_log.jsonl", "provenance.json"}
     assert wanted <= names
     provenance = json.loads((folder / "provenance.json").read_text())
+    assert set(PROVENANCE) <= set(provenance)  # what the card reads
     assert provenance["num_tokens"] == STEPS * 256
     assert provenance["training_flops"] == per_step * STEPS
     assert str(place) not in json.dumps(provenance)
