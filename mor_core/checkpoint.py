@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 # What else belongs to checkpoints is public here, wherever it is written.
-from mor_core.checkpoint_writer import MAX_SHARD_SIZE as MAX_SHARD_SIZE
 from mor_core.checkpoint_writer import save_checkpoint as save_checkpoint
 from mor_core.weightfiles import CheckpointError as CheckpointError
 from mor_core.weightfiles import (
@@ -220,18 +219,14 @@ def load_checkpoint(
 
 def _read_tokenizer(folder: Path, vocab_size: int) -> "PreTrainedTokenizerFast":
     """Load the tokenizer and hold it against the model's vocabulary."""
-    from mor_core.tokenizer import load_tokenizer
+    from mor_core.tokenizer import check_vocabulary, load_tokenizer
 
     try:
         tokenizer = load_tokenizer(folder)
+        check_vocabulary(tokenizer, vocab_size)
     # What a damaged tokenizer.json makes the Rust library raise is a plain Exception.
     except Exception as error:
-        raise CheckpointError(f"{folder.name}: the tokenizer cannot be loaded: {error}") from error
-    if len(tokenizer) > vocab_size:
-        raise CheckpointError(
-            f"{folder.name}: the tokenizer has {len(tokenizer)} tokens, the model vocab_size={vocab_size}; "
-            "the files belong to different models, copy the tokenizer that the model was trained with"
-        )
+        raise CheckpointError(f"{folder.name}: the tokenizer cannot be used: {error}") from error
     return tokenizer
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from mor_core.weightfiles import CheckpointError
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedTokenizerFast
 
     from mor_core.model import MoRForCausalLM
@@ -19,16 +20,18 @@ MAX_SHARD_SIZE = "15MB"
 def save_checkpoint(
     folder: Path,
     model: "MoRForCausalLM",
-    tokenizer: "PreTrainedTokenizerFast",
+    tokenizer: "PreTrainedTokenizerFast | None",
     *,
+    dtype: "torch.dtype | None" = None,
     files: Mapping[str, str | bytes] | None = None,
 ) -> None:
-    """Write weights in bf16, config, tokenizer and papers; an older folder is replaced only by a complete one.
+    """Write weights, config, tokenizer and papers; an older folder is replaced only by a complete one.
 
     Args:
         folder: the checkpoint's place.
         model: whose weights are stored; it stays as it is.
-        tokenizer: its tokenizer.
+        tokenizer: its tokenizer; a folder without one holds a model that our programs do not open.
+        dtype: in which the weights are stored; default bf16.
         files: papers to write beside them, by relative name.
 
     Raises:
@@ -39,11 +42,13 @@ def save_checkpoint(
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        weights = {name: tensor.to(torch.bfloat16) for name, tensor in model.state_dict().items()}
+        stored = dtype or torch.bfloat16
+        weights = {name: tensor.to(stored) for name, tensor in model.state_dict().items()}
         if model.config.tie_word_embeddings:
             del weights["lm_head.weight"]  # the embedding, once more
         model.save_pretrained(partial, state_dict=weights, max_shard_size=MAX_SHARD_SIZE)
-        tokenizer.save_pretrained(partial)
+        if tokenizer is not None:
+            tokenizer.save_pretrained(partial)
         for name, content in (files or {}).items():
             data = content.encode() if isinstance(content, str) else content
             (partial / name).write_bytes(data)

@@ -1,20 +1,18 @@
 """Turns a folder of the official code into a checkpoint of ours, and says with which settings it was read."""
 
 import json
-import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mor_core.checkpoint import MAX_SHARD_SIZE, save_checkpoint
-from mor_core.convert import _check_vocabulary, _load_tokenizer
-from mor_core.official import OfficialModel, read_official
+from mor_core.checkpoint import save_checkpoint
+from mor_core.convert_tokenizer import read_tokenizer
+from mor_core.official import read_official
 from mor_core.official_inference import infer_settings
 from mor_core.official_weights import official_weight_files, read_official_weights
-from mor_core.provenance import code_revision, package_versions
-from mor_core.tokenizer import DOCUMENT_START_ID
-from mor_core.weightfiles import CheckpointError, read_json, weights_sha256
+from mor_core.provenance import conversion_provenance
+from mor_core.tokenizer import DOCUMENT_START_ID, check_vocabulary
+from mor_core.weightfiles import read_json
 
 PAPERS = "provenance.json"
 
@@ -73,62 +71,30 @@ def convert_official(
         CheckpointError: the destination cannot be written.
     """
     has_words = tokenizer is not None or (source / "tokenizer.json").is_file()
-    words = _load_tokenizer(source, tokenizer) if has_words else None
+    words = read_tokenizer(source, tokenizer) if has_words else None
     official = read_official(
         source, settings, settings_file=settings_file, paper_defaults=paper_defaults
     )
-    papers = _provenance(source, destination, official, tokenizer if has_words else "none")
-    files = {PAPERS: f"{json.dumps(papers, indent=2)}\n"}
-    if words is None:
-        _save_without_words(destination, official, files)
-        return False
-    _check_vocabulary(words, official.model)
-    official.model.config.bos_token_id = DOCUMENT_START_ID
-    save_checkpoint(destination, official.model, words, files=files)
-    return True
-
-
-def _provenance(
-    source: Path, destination: Path, official: OfficialModel, tokenizer: Path | str | None
-) -> dict[str, Any]:
-    settings = {
+    choices = {
         name: {"value": setting.value, "origin": setting.origin}
         for name, setting in official.settings.items()
     }
-    return {
-        "name": destination.name,
-        "title": f"Converted from {source.name}, not trained since",
-        "source": source.name,
-        "source_sha256": weights_sha256(official_weight_files(source)),
-        "source_dtype": str(official.stored_dtype).removeprefix("torch."),
-        "conversion": {"settings": settings},
-        "tokenizer": "source" if tokenizer is None else Path(tokenizer).name,
-        "code_revision": code_revision(),
-        "versions": package_versions(),
-    }
-
-
-def _save_without_words(destination: Path, official: OfficialModel, files: dict[str, str]) -> None:
-    """Write config, weights and papers; an older folder is replaced only by a complete one."""
-    model = official.model
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{destination.name}-", dir=destination.parent))
-    try:
-        weights = {
-            name: tensor.to(official.stored_dtype) for name, tensor in model.state_dict().items()
-        }
-        if model.config.tie_word_embeddings:
-            del weights["lm_head.weight"]
-        model.config.dtype = official.stored_dtype
-        model.save_pretrained(partial, state_dict=weights, max_shard_size=MAX_SHARD_SIZE)
-        for name, content in files.items():
-            (partial / name).write_text(content, encoding="utf-8")
-        partial.chmod(0o755)
-        for file in partial.iterdir():
-            file.chmod(0o644)
-        if destination.exists():
-            shutil.rmtree(destination)
-        partial.rename(destination)
-    except OSError as error:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise CheckpointError(f"{destination} could not be written: {error}") from error
+    papers = conversion_provenance(
+        source,
+        destination,
+        official_weight_files(source),
+        {"settings": choices},
+        tokenizer if has_words else "none",
+    )
+    papers["source_dtype"] = str(official.stored_dtype).removeprefix("torch.")
+    if words is not None:
+        check_vocabulary(words, official.model.config.vocab_size)
+        official.model.config.bos_token_id = DOCUMENT_START_ID
+    save_checkpoint(
+        destination,
+        official.model,
+        words,
+        dtype=official.stored_dtype if words is None else None,
+        files={PAPERS: f"{json.dumps(papers, indent=2)}\n"},
+    )
+    return words is not None

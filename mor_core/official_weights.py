@@ -20,8 +20,8 @@ from torch import Tensor
 from mor_core.weightfiles import (
     CheckpointError,
     check_finite,
+    check_index,
     check_weight_file,
-    read_json,
     weight_files,
 )
 
@@ -118,15 +118,7 @@ def official_weight_files(folder: Path) -> list[Path]:
     pickles = sorted(folder.glob("pytorch_model*.bin"))
     if any(folder.glob("model*.safetensors")) or not pickles:
         return weight_files(folder)
-    index = folder / "pytorch_model.bin.index.json"
-    places = read_json(index).get("weight_map") if index.is_file() else {}
-    if not isinstance(places, dict):
-        raise CheckpointError(f"{folder.name}/{index.name} must hold a weight_map of file names")
-    missing = sorted(set(map(str, places.values())) - {file.name for file in pickles})
-    if missing:
-        raise CheckpointError(
-            f"{folder.name} lacks {missing[0]}, which its index names; copy it again"
-        )
+    check_index(folder / "pytorch_model.bin.index.json", pickles)
     return pickles
 
 

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from accelerate.accelerator import Accelerator
 
 from mor_core.hardware import hardware
 from mor_core.recipe import Recipe
 from mor_core.runfiles import RunTotals
+from mor_core.weightfiles import weights_sha256
 
 _PACKAGES = ("torch", "transformers", "accelerate", "tokenizers", "numpy")
 
@@ -62,5 +63,33 @@ def run_provenance(
         "num_processes": accelerator.num_processes,
         "precision": "bf16" if accelerator.mixed_precision == "bf16" else "fp32",
         "compiled": recipe.run.compile,
+        "versions": package_versions(),
+    }
+
+
+def conversion_provenance(
+    source: Path,
+    destination: Path,
+    files: list[Path],
+    conversion: Mapping[str, Any],
+    tokenizer: Path | Literal["none"] | None,
+) -> dict[str, Any]:
+    """Return where converted weights come from, as plain data.
+
+    Args:
+        source: the folder or file that was read.
+        destination: the checkpoint's folder.
+        files: the source's weights.
+        conversion: the choices made.
+        tokenizer: the folder that gave it; `None` for the source.
+    """
+    return {
+        "name": destination.name,
+        "title": f"Converted from {source.name}, not trained since",
+        "source": source.name,
+        "source_sha256": weights_sha256(files),
+        "conversion": dict(conversion),
+        "tokenizer": "source" if tokenizer is None else Path(tokenizer).name,
+        "code_revision": code_revision(),
         "versions": package_versions(),
     }

@@ -69,6 +69,19 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     return tokenizer
 
 
+def check_vocabulary(tokenizer: PreTrainedTokenizerFast, vocab_size: int) -> None:
+    """Refuse a tokenizer whose ids a model does not have.
+
+    Raises:
+        ValueError: it has more tokens than `vocab_size`.
+    """
+    if len(tokenizer) > vocab_size:
+        raise ValueError(
+            f"the tokenizer must have at most vocab_size={vocab_size} tokens, got {len(tokenizer)}; "
+            "give the tokenizer that the model was trained with"
+        )
+
+
 def save_tokenizer(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     """Write tokenizer.json and tokenizer_config.json."""
     tokenizer.save_pretrained(folder)

@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,22 +67,28 @@ def weight_files(folder: Path) -> list[Path]:
             f"{folder.name} has no model.safetensors; weights in other formats are not read, "
             "because a pickle can run code"
         )
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        shards = read_json(index).get("weight_map")
-        if not isinstance(shards, dict) or not all(
-            isinstance(name, str) for name in shards.values()
-        ):
-            raise CheckpointError(
-                f"{folder.name}/{index.name} must hold a weight_map of file names; copy it again"
-            )
-        listed = set(shards.values())
-        missing = sorted(listed - {file.name for file in files})
-        if missing:
-            raise CheckpointError(
-                f"{folder.name} lacks {missing[0]}, which its index names; copy it again"
-            )
+    check_index(folder / "model.safetensors.index.json", files)
     return files
+
+
+def check_index(index: Path, files: Sequence[Path]) -> None:
+    """Refuse a folder that lacks a file which its index names; a folder of one file has no index.
+
+    Raises:
+        CheckpointError: a file is missing, or the index names none.
+    """
+    if not index.is_file():
+        return
+    places = read_json(index).get("weight_map")
+    if not isinstance(places, dict) or not all(isinstance(name, str) for name in places.values()):
+        raise CheckpointError(
+            f"{index.parent.name}/{index.name} must hold a weight_map of file names; copy it again"
+        )
+    missing = sorted(set(places.values()) - {file.name for file in files})
+    if missing:
+        raise CheckpointError(
+            f"{index.parent.name} lacks {missing[0]}, which its index names; copy it again"
+        )
 
 
 def _read_header(file: Path) -> tuple[int, dict[str, Any]]:
