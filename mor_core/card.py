@@ -134,21 +134,20 @@ def _experiments(path: Path) -> list[str]:
     if "int8" in found:
         lines += [
             "",
-            "Eight-bit weights (torchao), on the first documents of the same text; speed is that of decoding, batch 1:",
+            "Eight-bit weights (torchao, weight-only); speed is that of decoding, batch 1:",
             "",
             "| weights | MiB | NLL (nats/token) | depth unchanged | tokens/s (lowest to highest) |",
             "| --- | ---: | ---: | ---: | ---: |",
         ]
-        results = list(found["int8"].items())
-        lines.append(_weight_row("float32", "float", results[0][1], ""))
-        for method, result in results:
-            share = f"{result['unchanged_depth_share']:.2%}"
-            lines.append(_weight_row(f"int8, {method.replace('_', '-')}", "int8", result, share))
-        how = results[0][1]["conditions"]
+        int8 = found["int8"]
+        how, share = int8["conditions"], f"{int8['unchanged_depth_share']:.2%}"
         lines += [
+            _weight_row("float32", "float", int8, ""),
+            _weight_row("int8", "int8", int8, share),
             "",
-            f"{results[0][1]['num_tokens']:,} tokens; {how['threads']} threads, {how['new_tokens']} new tokens, "
-            f"{how['warm_ups']} warm-up, median of {how['repeats']} in turn with the float model.",
+            f"The first {int8['num_documents']} documents, {int8['num_tokens']:,} tokens; {how['threads']} threads, "
+            f"{how['new_tokens']} new tokens, {how['warm_ups']} warm-up, median of {how['repeats']} in turn with the "
+            "float model.",
         ]
     return ["\n".join(lines)]
 

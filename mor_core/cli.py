@@ -236,7 +236,6 @@ def record(checkpoint: Checkpoint = "default", device: Device = "cpu") -> None:
 def quantise(
     text: Annotated[Path, typer.Option(help="UTF-8, with <|endoftext|> between documents.")],
     checkpoint: Checkpoint = "default",
-    method: Annotated[str, typer.Option(help="weight_only or dynamic.")] = "weight_only",
     as_json: Json = False,
 ) -> None:
     """Measure what 8-bit weights change: size, speed, loss, and the depths of tokens."""
@@ -245,9 +244,9 @@ def quantise(
     from mor_core.quantise import quantise as quantised
 
     loaded = open_checkpoint(checkpoint, "cpu", "float32")
-    figures = compare(loaded, quantised(loaded, method), read_documents(text))  # type: ignore[arg-type]
+    figures = compare(loaded, quantised(loaded), read_documents(text))
     if as_json:
-        print_json({"checkpoint": loaded.info.name, "method": method, **figures})
+        print_json({"checkpoint": loaded.info.name, **figures})
         return
     for name in ("weight_bytes", "nll_nats_per_token", "decode_tokens_per_s"):
         values = figures[name]

@@ -9,7 +9,7 @@ import itertools
 import statistics
 import time
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,28 +19,18 @@ from mor_core.evaluation import evaluate
 from mor_core.generation import generate_with_trace
 from mor_core.rules import RoutingRule
 
-Method = Literal["weight_only", "dynamic"]
-METHODS: dict[Method, str] = {
-    "weight_only": "Int8WeightOnlyConfig",
-    "dynamic": "Int8DynamicActivationInt8WeightConfig",
-}
 _PROMPT, _NEW_TOKENS, _WARM_UPS, _REPEATS = "Once upon a time", 64, 1, 5
 
 
-def quantise(loaded: LoadedCheckpoint, method: Method = "weight_only") -> LoadedCheckpoint:
+def quantise(loaded: LoadedCheckpoint) -> LoadedCheckpoint:
     """Return the checkpoint with 8-bit matrices in all linear layers, routers included; the one given stays as it is.
 
-    A head that is tied to the embedding keeps its float weights, which the embedding needs.
-
-    Args:
-        loaded: on the CPU.
-        method: `weight_only` multiplies in float; `dynamic` also rounds activations, token by token.
+    Products are computed in float. A head that is tied to the embedding keeps its float weights, which the embedding
+    needs.
 
     Raises:
-        ValueError: torchao is not installed, the method is unknown, or the model is not on the CPU.
+        ValueError: torchao is not installed, or the model is not on the CPU.
     """
-    if method not in METHODS:
-        raise ValueError(f"method must be {' or '.join(METHODS)}, got {method!r}")
     if loaded.model.device.type != "cpu":
         raise ValueError(
             f"8-bit weights are offered on the CPU, got device {loaded.model.device}; use device cpu"
@@ -58,7 +48,7 @@ def quantise(loaded: LoadedCheckpoint, method: Method = "weight_only") -> Loaded
     def is_quantised(module: nn.Module, _name: str) -> bool:
         return isinstance(module, nn.Linear) and module is not tied
 
-    quantization.quantize_(model, getattr(quantization, METHODS[method])(), is_quantised)
+    quantization.quantize_(model, quantization.Int8WeightOnlyConfig(), is_quantised)
     return dataclasses.replace(loaded, model=model)
 
 

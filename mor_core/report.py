@@ -17,7 +17,7 @@ from mor_core.deeper import with_recursions
 from mor_core.evaluation import evaluate
 from mor_core.generation import collect_trace, generate_with_trace
 from mor_core.presets import PRESETS
-from mor_core.quantise import METHODS, compare, quantise
+from mor_core.quantise import compare, quantise
 from mor_core.rules import RoutingRule
 from mor_core.samples import make_samples
 from mor_core.trace import TRACE_SUFFIX
@@ -86,13 +86,11 @@ def write_experiments(loaded: LoadedCheckpoint, text_path: Path, say: Report) ->
         }
     if importlib.util.find_spec("torchao") and loaded.model.device.type == "cpu":
         some = documents[:QUANTISED_DOCUMENTS]
-        found["int8"] = {}
-        for method in METHODS:
-            say(f"trying 8-bit weights: {method}")
-            found["int8"][method] = {
-                "num_documents": len(some),
-                **compare(loaded, quantise(loaded, method), some),
-            }
+        say("trying 8-bit weights")
+        found["int8"] = {
+            "num_documents": len(some),
+            **compare(loaded, quantise(loaded), some),
+        }
     _write_json(loaded.info.path / "experiments.json", found)
 
 

@@ -15,10 +15,9 @@ from tests.models import token_ids
 torchao = pytest.importorskip("torchao", reason="torchao is an optional extra")
 
 
-@pytest.mark.parametrize("method", ["weight_only", "dynamic"])
-def test_linear_layers_become_a_byte_a_weight_and_the_model_stays(tiny_loaded, method):
+def test_linear_layers_become_a_byte_a_weight_and_the_model_stays(tiny_loaded):
     before = {name: tensor.clone() for name, tensor in tiny_loaded.model.state_dict().items()}
-    small = quantise(tiny_loaded, method)
+    small = quantise(tiny_loaded)
     after = tiny_loaded.model.state_dict()
     assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
     floats = sum(
@@ -50,11 +49,6 @@ def test_comparison_measures_both_on_the_same_text(tiny_loaded):
     assert figures["unchanged_depth_share"] == same / len(depths[0])
     assert figures["num_tokens"] == sum(results[0].num_tokens)
     assert compare(tiny_loaded, tiny_loaded, documents)["unchanged_depth_share"] == 1
-
-
-def test_unknown_method_is_refused(tiny_loaded):
-    with pytest.raises(ValueError, match="weight_only or dynamic, got 'int4'"):
-        quantise(tiny_loaded, "int4")
 
 
 def test_command_prints_what_changed(mor, tmp_path):

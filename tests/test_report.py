@@ -98,10 +98,9 @@ def test_experiments_stand_in_the_card_as_measured(papers, tmp_path):
         in card
     )
     if importlib.util.find_spec("torchao"):
-        for method in ("weight_only", "dynamic"):
-            result = found["int8"][method]
-            row = f"| {result['nll_nats_per_token']['int8']:.4f} | {result['unchanged_depth_share']:.2%} |"
-            assert row in card
+        result = found["int8"]
+        row = f"| {result['nll_nats_per_token']['int8']:.4f} | {result['unchanged_depth_share']:.2%} |"
+        assert row in card
 
 
 def test_runs_of_the_presets_are_recorded(papers):
