@@ -83,24 +83,9 @@ def active_counts(num_tokens: int, shares: Sequence[float]) -> list[int]:
 def _parts(
     config: "MoRConfig", num_tokens: int, counts: Sequence[int], model: str
 ) -> list[dict[str, object]]:
-    from mor_core.accounting import layer_flops, router_flops
-    from mor_core.schedule import layer_schedule
+    from mor_core.accounting import flops_by_part
 
-    parts: dict[str, int] = {}
-    for call in layer_schedule(config):
-        queries = num_tokens if call.recursion_idx is None else counts[call.recursion_idx]
-        shares_keys = config.kv_strategy == "shared" and call.recursion_idx is not None
-        keys = counts[0] if shares_keys else queries
-        name = call.stage if call.recursion_idx is None else f"recursion {call.recursion_idx + 1}"
-        parts[name] = parts.get(name, 0) + layer_flops(
-            config, queries, keys, projects_keys=call.writes_cache
-        )
-    if config.has_router:
-        judged = [num_tokens, *counts[:-1]]
-        parts["router"] = sum(
-            n * router_flops(config, recursion) for recursion, n in enumerate(judged)
-        )
-    parts["head"] = 2 * num_tokens * config.hidden_size * config.vocab_size
+    parts = flops_by_part(config, num_tokens, counts)
     return [{"model": model, "part": part, "flops": flops} for part, flops in parts.items()]
 
 

@@ -40,6 +40,30 @@ def active_flops(
     Raises:
         ValueError: not one count a recursion.
     """
+    parts = flops_by_part(
+        config,
+        num_tokens,
+        active_counts,
+        past_tokens=past_tokens,
+        past_counts=past_counts,
+        num_logits=num_logits,
+    )
+    return sum(parts.values())
+
+
+def flops_by_part(
+    config: MoRConfig,
+    num_tokens: int,
+    active_counts: Sequence[int],
+    *,
+    past_tokens: int = 0,
+    past_counts: Sequence[int] | None = None,
+    num_logits: int | None = None,
+) -> dict[str, int]:
+    """Count as `active_flops` does, apart for `prelude`, `recursion 1`, ..., `coda`, `router` and `head`.
+
+    Parts that a model does not have are left out.
+    """
     recursions = config.num_recursions
     past_counts = [0] * recursions if past_counts is None else past_counts
     for name, counts in (("active_counts", active_counts), ("past_counts", past_counts)):
@@ -47,7 +71,7 @@ def active_flops(
             raise ValueError(
                 f"{name} must have num_recursions={recursions} entries, got {len(counts)}"
             )
-    total = 0
+    parts: dict[str, int] = {}
     for call in layer_schedule(config):
         if call.recursion_idx is None or not config.has_router:
             queries, keys = num_tokens, past_tokens + num_tokens
@@ -55,17 +79,17 @@ def active_flops(
             queries = active_counts[call.recursion_idx]
             written_at = call.recursion_idx if config.kv_strategy == "recursion_wise" else 0
             keys = past_counts[written_at] + active_counts[written_at]
-        total += layer_flops(config, queries, keys, projects_keys=call.computes_keys)
-    if config.router_type == "token_choice":
-        total += num_tokens * 2 * _router_parameters(config)
-    elif config.has_router:
-        judged = [num_tokens, *active_counts[:-1]]
-        total += sum(
-            candidates * router_flops(config, recursion)
-            for recursion, candidates in enumerate(judged)
-        )
+        name = call.stage if call.recursion_idx is None else f"recursion {call.recursion_idx + 1}"
+        flops = layer_flops(config, queries, keys, projects_keys=call.computes_keys)
+        parts[name] = parts.get(name, 0) + flops
+    if config.has_router:
+        # Token-choice judges every token once, expert-choice the candidates of each recursion.
+        once = config.router_type == "token_choice"
+        judged = num_tokens if once else sum([num_tokens, *active_counts[:-1]])
+        parts["router"] = judged * _judgement_flops(config)
     logits = num_tokens if num_logits is None else num_logits
-    return total + 2 * logits * config.hidden_size * config.vocab_size
+    parts["head"] = 2 * logits * config.hidden_size * config.vocab_size
+    return parts
 
 
 def dense_flops(
@@ -109,13 +133,9 @@ def mlp_parameters(config: MoRConfig) -> int:
     return 3 * config.hidden_size * config.intermediate_size
 
 
-def router_flops(config: MoRConfig, recursion_idx: int) -> int:
-    """Count one candidate's judgement by one recursion's expert-choice router.
-
-    An auxiliary router is asked only where there is something to decide: not where the capacity is 1.
-    """
-    decides = config.capacity_schedule[recursion_idx] < 1
-    networks = 2 if config.router_supervision == "aux_router" and decides else 1
+def _judgement_flops(config: MoRConfig) -> int:
+    """Count one token's judgement by one router, and by its auxiliary one if there is one."""
+    networks = 2 if config.router_supervision == "aux_router" else 1
     return 2 * networks * _router_parameters(config)
 
 

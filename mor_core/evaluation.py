@@ -203,7 +203,7 @@ def _add_agreement(output: MoROutput, result: Evaluation) -> None:
     result.agreements = result.agreements or [0] * len(steps)
     result.candidates = result.candidates or [0] * len(steps)
     for index, step in enumerate(steps):
-        agrees: Tensor = (step.logits >= 0) == step.chosen
+        agrees: Tensor = (step.judged >= 0) == step.chosen
         counted = (
             torch.ones_like(agrees) if step.candidates.valid is None else step.candidates.valid
         )

@@ -72,16 +72,19 @@ class Recursions:
             routers[0],
             self.real,
             hidden_states.device,
+            auxiliary=routers[0].aux_network is not None and not self.rule.sees_future,
         )
         candidates = self.real
         for index, router in enumerate(routers):
             states = candidates.gather(hidden_states)  # (b, K, E)
             logits = router(states)  # (b, K)
+            judged = logits if router.aux_network is None else router.aux_logits(states)  # (b, K)
             drawn = self._draw(index, candidates, logits)
-            active, chosen = self._select(index, router, logits, states, drawn, candidates)
-            trace.steps.append(RecursionStep(candidates, logits, chosen))
+            decisive = judged if trace.auxiliary else logits
+            active, chosen = self._select(index, decisive, drawn, candidates)
+            trace.steps.append(RecursionStep(candidates, decisive, judged, chosen))
             if self.supervised and drawn is None:
-                self._supervise(router, logits, chosen, states, candidates)
+                self._supervise(logits, judged, chosen, candidates)
             if active.is_empty:
                 break
             gate = router.gate(logits, self.rule.gate)
@@ -111,9 +114,7 @@ class Recursions:
     def _select(
         self,
         index: int,
-        router: ExpertChoiceRouter,
         logits: Tensor,
-        states: Tensor,
         drawn: Tensor | None,
         candidates: TokenSet,
     ) -> tuple[TokenSet, Tensor]:
@@ -138,13 +139,12 @@ class Recursions:
             positions = candidates.gather(self.position_ids)
             chosen = select_random(positions, index, share, rule.seed) & everyone
         else:
-            if drawn is not None:
+            if factors[index] == 1:
+                chosen = everyone
+            elif drawn is not None:
                 chosen = drawn >= 1 - share
             else:
-                decisive = logits if router.aux_network is None else router.aux_logits(states)
-                chosen = select_causal(decisive, rule.threshold_logit(index))
-            if factors[index] == 1:
-                chosen = torch.ones_like(chosen)
+                chosen = select_causal(logits, rule.threshold_logit(index))
             if rule.name == "forced":
                 chosen = self._forced(index, chosen, candidates)
             chosen = chosen & everyone
@@ -176,14 +176,12 @@ class Recursions:
 
     def _supervise(
         self,
-        router: ExpertChoiceRouter,
         logits: Tensor,
+        judged: Tensor,
         chosen: Tensor,
-        states: Tensor,
         candidates: TokenSet,
     ) -> None:
         """Add this recursion's router losses: averaged over its candidates, summed over recursions."""
-        judged = logits if router.aux_network is None else router.aux_logits(states)
         terms = {
             "aux": auxiliary_loss(judged, chosen, candidates.valid),
             "z": router_z_loss(logits[..., None], candidates.valid),

@@ -18,12 +18,14 @@ class RecursionStep:
 
     Attributes:
         candidates: the tokens that could go on.
-        logits: (b, K) of this recursion for the candidates.
+        decisive: logits (b, K) of the network that decides under the rule: the main router's for top-k, else `judged`.
+        judged: logits (b, K) that the causal rule holds against its threshold: the auxiliary router's if there is one.
         chosen: (b, K) which of them went on.
     """
 
     candidates: TokenSet
-    logits: Tensor
+    decisive: Tensor
+    judged: Tensor
     chosen: Tensor
 
 
@@ -39,6 +41,7 @@ class RecursionTrace:
         device: of the call.
         steps: one a recursion that somebody could enter; none for a model without a router.
         depth_logits: (B, S, R) of a token-choice router, which judges every depth at once; else `None`.
+        auxiliary: whether the decisive logits are the auxiliary routers'.
     """
 
     batch_size: int
@@ -48,6 +51,7 @@ class RecursionTrace:
     device: torch.device
     steps: list[RecursionStep] = field(default_factory=list)
     depth_logits: Tensor | None = None
+    auxiliary: bool = False
 
     def active(self) -> Tensor:
         """Return bool (B, S, R): who took part in which recursion; padding never did."""
@@ -69,14 +73,14 @@ class RecursionTrace:
         return self.active().sum(dim=-1)
 
     def router_logits(self) -> Tensor:
-        """Return float32 (B, S, R), NaN where no router looked at the token."""
+        """Return the decisive logits, float32 (B, S, R), NaN where no router looked at the token."""
         shape = (self.batch_size, self.real.num_positions)
         if self.depth_logits is not None:
             everyone = torch.ones(shape, dtype=torch.bool, device=self.device)
             seen = self.real.dense(everyone, self.batch_size, fill=False)
             return self.depth_logits.detach().masked_fill(~seen[..., None], float("nan"))
         layers = [
-            step.candidates.dense(step.logits.detach(), self.batch_size, fill=float("nan"))
+            step.candidates.dense(step.decisive.detach(), self.batch_size, fill=float("nan"))
             for step in self.steps
         ]
         missing = self.num_recursions - len(layers)
@@ -84,8 +88,13 @@ class RecursionTrace:
         return torch.stack(layers, dim=-1)
 
     def router_scores(self) -> Tensor:
-        """Return the logits after the activation, before alpha; (B, S, R), NaN where not computed."""
+        """Return the logits after the activation, before alpha; (B, S, R), NaN where not computed.
+
+        An auxiliary router's activation is the sigmoid, by which it learns.
+        """
         logits = self.router_logits()
+        if self.auxiliary:
+            return logits.sigmoid()
         return logits if self.router is None else self.router.scores(logits)
 
     def active_counts(self) -> list[list[int]]:
@@ -102,7 +111,7 @@ class RecursionTrace:
             return []
         shares = []
         for step in self.steps:
-            agrees = (step.logits.detach() >= 0) == step.chosen
+            agrees = (step.judged.detach() >= 0) == step.chosen
             if step.candidates.valid is not None:
                 agrees = agrees[step.candidates.valid]
             shares.append(agrees.float().mean().item())

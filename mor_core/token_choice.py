@@ -67,7 +67,7 @@ class TokenChoice:
             elif candidates.valid is not None:
                 chosen = chosen & candidates.valid
             own = candidates.gather(logits[..., index])
-            trace.steps.append(RecursionStep(candidates, own, chosen))
+            trace.steps.append(RecursionStep(candidates, own, own, chosen))
             if active.is_empty:
                 break
             output = block(index, active, active.gather(hidden_states))

@@ -54,7 +54,8 @@ class TokenRecord:
         special: True for tokens such as the document start; they are left out of mean depth.
         phase: the phase in which this position runs through the model.
         recursion_depth: recursions taken (1..R, or 0 below a first capacity of 1); `None` if not yet computed.
-        router_logits: one per recursion, `None` where not computed (an inactive token, or no router there).
+        router_logits: one per recursion, of the router that decides: the auxiliary one where the rule is `aux`; `None`
+            where not computed (an inactive token, or no router there).
         router_scores: the same after the activation, before alpha.
         cached_slots: indices into `header.cache_slots` that hold this position.
         log_probability: of this token under the model's unmodified distribution, in nats; `None` for the first.

@@ -41,7 +41,6 @@ def test_dense_flops_equal_the_counter_on_the_masked_path(fields):
     model = tiny_model(**fields)
     with torch.no_grad():
         counted, _ = counted_flops(lambda: model(token_ids(1, 40), use_cache=False, gathered=False))
-    # Recursion 1 takes everybody and needs no auxiliary router to say so.
     assert counted == dense_flops(model.config, 40)
 
 

@@ -125,8 +125,25 @@ def test_routing_accuracy_counts_agreement_of_threshold_and_selection():
     with torch.no_grad():
         trace = tiny_model()(token_ids(1, 24), routing=RoutingRule.top_k()).recursion_trace
     for step, found in zip(trace.steps, trace.routing_accuracy(), strict=True):
-        agree = (step.logits.sigmoid() >= 0.5) == step.chosen
+        agree = (step.judged.sigmoid() >= 0.5) == step.chosen
         assert found == pytest.approx(agree.double().mean().item())
+
+
+def test_a_trace_holds_the_logits_that_decided():
+    model, ids = tiny_model(router_supervision="aux_router"), token_ids(2, 24)
+    with torch.no_grad():
+        traces = {
+            name: model(ids, routing=RoutingRule.parse(name)).recursion_trace
+            for name in ("aux", "top_k")
+        }
+    active, scores = traces["aux"].active(), traces["aux"].router_scores()
+    seen = ~scores.isnan()
+    assert torch.equal((scores >= 0.5)[..., 1:][seen[..., 1:]], active[..., 1:][seen[..., 1:]])
+    main, by_aux = traces["top_k"].steps[0], traces["aux"].steps[0]
+    torch.testing.assert_close(main.judged, by_aux.decisive)
+    assert (main.decisive - by_aux.decisive).abs().max() > 1e-3
+    agreed = ((main.judged >= 0) == main.chosen).float().mean().item()
+    assert traces["top_k"].routing_accuracy()[0] == pytest.approx(agreed)
 
 
 def test_aux_router_learns_apart_from_the_model():
