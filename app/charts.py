@@ -19,7 +19,7 @@ from app.heatmap import (
     add_absent,
     add_cells,
     add_digits,
-    add_entered,
+    add_dots,
     add_level_legend,
     mark_boundaries,
     mark_pin,
@@ -27,6 +27,17 @@ from app.heatmap import (
 from app.tables import label, slot_table, token_table
 from app.theme import SCORE_HIGH, SCORE_LOW, SCORE_MIDDLE, UNROUTED, depth_colours
 from mor_core.trace import TokenRecord, Trace
+
+_SCORE_BAR = {
+    "orientation": "h",
+    "thickness": 10,
+    "len": 0.3,
+    "x": 1,
+    "xanchor": "right",
+    "y": 1.02,
+    "yanchor": "bottom",
+    "outlinewidth": 0,
+}
 
 
 def depth_heatmap(trace: Trace, window: range, pinned: int | None = None) -> Chart:
@@ -65,8 +76,11 @@ def score_heatmap(trace: Trace, window: range, pinned: int | None = None) -> Cha
     """Draw each recursion's judgement of each token, with the threshold in the middle of the scale.
 
     The value is the sigmoid of the router's logit, which the causal rule compares with its threshold whatever the
-    activation. A diagonal line marks a candidate that was not judged.
+    activation. A diagonal line marks a candidate that was not judged. Token-choice has no threshold: then the values
+    are its scores of the depths.
     """
+    if trace.header.config.get("router_type") == "token_choice":
+        return _choice_heatmap(trace, window, pinned)
     tokens = _within(trace, window)
     recursions = trace.header.num_recursions
     limits = threshold_logits(trace.header)
@@ -94,13 +108,64 @@ def score_heatmap(trace: Trace, window: range, pinned: int | None = None) -> Cha
         colorbar=_score_bar(limits),
     )
     add_absent(figure, tokens, recursions)
-    add_entered(figure, tokens)
+    entered = [
+        (token.position, name) for token in tokens for name in rows[: token.recursion_depth or 0]
+    ]
+    add_dots(figure, entered, "entered")
     mark_boundaries(figure, trace, window, rows)
     mark_pin(figure, window, pinned)
+    return Chart(figure, _score_finding(trace, limits), _score_table(trace, window))
+
+
+def _choice_heatmap(trace: Trace, window: range, pinned: int | None) -> Chart:
+    """Draw a token-choice router's score of each depth, with a dot on the depth taken."""
+    tokens = _within(trace, window)
+    depths = range(1, trace.header.num_recursions + 1)
+    rows = [f"depth {depth}" for depth in depths]
+    scores = np.array(
+        [[token.router_scores[depth - 1] for token in tokens] for depth in depths], dtype=float
+    )  # (R, S), NaN where not computed
+    hover = [
+        [f"{_position(token)}<br>score of depth {depth}: {score:.3f}" for token, score in cells]
+        for depth, cells in zip(
+            depths, (zip(tokens, row, strict=True) for row in scores), strict=True
+        )
+    ]
+    figure = new_figure(rows_height(len(rows), extra=176))
+    add_cells(
+        figure,
+        scores,
+        tokens,
+        rows,
+        hover=hover,
+        colorscale=[(0, SCORE_MIDDLE), (1, SCORE_HIGH)],
+        zmin=0,
+        zmax=1,
+        colorbar=_SCORE_BAR | {"tickvals": [0, 1], "ticktext": ["0", "1"]},
+    )
+    taken = [
+        (token.position, rows[token.recursion_depth - 1])
+        for token in tokens
+        if token.recursion_depth
+    ]
+    add_dots(figure, taken, "depth taken")
+    mark_boundaries(figure, trace, window, rows)
+    mark_pin(figure, window, pinned)
+    judged = [token for token in trace.tokens if not token.special and token.recursion_depth]
+    highest = sum(
+        token.router_scores[(token.recursion_depth or 0) - 1]
+        == max(score for score in token.router_scores if score is not None)
+        for token in judged
+    )
+    finding = f"{highest} of {len(judged)} content tokens take the depth with the highest score."
+    return Chart(figure, finding, _score_table(trace, window))
+
+
+def _score_table(trace: Trace, window: range) -> pd.DataFrame:
     frame = token_table(trace)
     named = ["position", "token", "recursion_depth"]
     named += [name for name in frame.columns if name.startswith("router_")]
-    return Chart(figure, _score_finding(trace, limits), _cut(frame[named], window))
+    return _cut(frame[named], window)
 
 
 def cache_heatmap(trace: Trace, window: range, pinned: int | None = None) -> Chart:
@@ -146,18 +211,7 @@ def cache_heatmap(trace: Trace, window: range, pinned: int | None = None) -> Cha
 def _score_bar(limits: Sequence[float | None]) -> dict[str, object]:
     decided = sorted({round(_sigmoid(limit), 3) for limit in limits if limit is not None})
     middle = "threshold " + " / ".join(f"{score:g}" for score in decided) if decided else "0.5"
-    return {
-        "tickvals": [-1, 0, 1],
-        "ticktext": ["0", middle, "1"],
-        "orientation": "h",
-        "thickness": 10,
-        "len": 0.3,
-        "x": 1,
-        "xanchor": "right",
-        "y": 1.02,
-        "yanchor": "bottom",
-        "outlinewidth": 0,
-    }
+    return _SCORE_BAR | {"tickvals": [-1, 0, 1], "ticktext": ["0", middle, "1"]}
 
 
 def _share_of_range(scores: np.ndarray, middle: float) -> np.ndarray:

@@ -8,6 +8,7 @@ import pandas as pd
 
 from app.chart import Chart, new_figure, rows_height
 from app.costs import FULL, PLAIN, ROUTED
+from app.results import CAUSAL_RULES
 from app.theme import LINE, SERIES, UNROUTED, depth_colours, format_bytes, format_flops, text_on
 
 _DASHES = ("solid", "dash", "dot", "dashdot")
@@ -173,7 +174,7 @@ def quality_points(table: pd.DataFrame) -> Chart:
 
 
 def _quality_finding(table: pd.DataFrame) -> str:
-    causal = table[table["routing"] == "causal"]
+    causal = table[table["routing"].isin(CAUSAL_RULES)]
     if causal.empty:
         return "The causal rule was not evaluated."
     row = causal.iloc[0]

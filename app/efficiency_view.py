@@ -74,7 +74,7 @@ def measured_depths(info: CheckpointInfo, traces: Sequence[Trace]) -> Measured |
         count = sum(evaluated["depth_histogram"])
         text = f"Shares of depth measured on {count:,} tokens of {info.evaluation.get('text', 'the evaluation text')}."
         return Measured(costs.active_shares(evaluated["depth_histogram"]), text)
-    causal = [trace for trace in traces if trace.header.routing.get("name") == "causal"]
+    causal = [trace for trace in traces if trace.header.routing.get("name") in results.CAUSAL_RULES]
     depths = results.traced_depths(causal)
     if not sum(depths):
         return None

@@ -79,11 +79,13 @@ def trace_events(trace: Trace) -> list[Event]:
 def threshold_logits(header: TraceHeader) -> list[float | None]:
     """Return the router logit at which a token enters each recursion, `None` where no threshold decides.
 
-    No threshold decides under other rules than the causal one, and at a first recursion that takes all tokens.
+    No threshold decides under other rules than the causal ones, and at a first recursion that takes all tokens.
     """
     recursions = header.num_recursions
     thresholds = (
-        header.routing.get("thresholds") if header.routing.get("name") == "causal" else None
+        header.routing.get("thresholds")
+        if header.routing.get("name") in ("causal", "aux")
+        else None
     )
     if not thresholds:
         return [None] * recursions

@@ -80,13 +80,8 @@ def add_absent(figure: go.Figure, tokens: Sequence[TokenRecord], recursions: int
     )
 
 
-def add_entered(figure: go.Figure, tokens: Sequence[TokenRecord]) -> None:
-    """Put a dot where a token took the recursion, so that colour is not alone."""
-    places = [
-        (token.position, f"recursion {row + 1}")
-        for token in tokens
-        for row in range(token.recursion_depth or 0)
-    ]
+def add_dots(figure: go.Figure, places: Sequence[tuple[int, str]], name: str) -> None:
+    """Put dots on cells, given as position and name of the row, so that colour is not alone."""
     figure.add_scatter(
         x=[x for x, _ in places],
         y=[y for _, y in places],
@@ -98,7 +93,7 @@ def add_entered(figure: go.Figure, tokens: Sequence[TokenRecord]) -> None:
             "line": {"width": 0.5, "color": "#333333"},
         },
         hoverinfo="skip",
-        name="entered",
+        name=name,
     )
 
 

@@ -13,6 +13,9 @@ import pandas as pd
 
 from mor_core.trace import Trace
 
+CAUSAL_RULES = ("causal", "aux", "argmax", "none")
+"""What traces and evaluations call the rule by which a model's own routers decide at inference."""
+
 EVALUATION_COLUMNS = {
     "routing": "str",
     "gate": "str",
@@ -52,9 +55,9 @@ def evaluation_table(evaluation: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def causal_result(evaluation: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Return the figures under the causal rule, `None` if there are none."""
+    """Return the figures under the model's own causal rule, `None` if there are none."""
     for result in evaluation.get("results", []):
-        if isinstance(result, dict) and result.get("routing", {}).get("name") == "causal":
+        if isinstance(result, dict) and result.get("routing", {}).get("name") in CAUSAL_RULES:
             return result
     return None
 

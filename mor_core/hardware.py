@@ -75,3 +75,14 @@ def start_accelerator(recipe: Recipe) -> Accelerator:
         mixed_precision="bf16" if precision == "bf16" else "no",
         gradient_accumulation_steps=sequences // at_once,
     )
+
+
+def leave_group(accelerator: Accelerator) -> None:
+    """Leave the group of processes; the caller has let its model go.
+
+    A process that exits as a member is aborted by the group's threads (seen with gloo). A model that outlives the group
+    holds it last, by its gradient reducer, and then ends those threads while it has the interpreter lock, which one of
+    them may be waiting for: a process in a few hung so (torch 2.13).
+    """
+    accelerator.free_memory()
+    accelerator.end_training()

@@ -22,7 +22,7 @@ from mor_core.batches import StepBlocks, held_out_batches, prepare_data
 from mor_core.checkpoint import save_checkpoint
 from mor_core.data import tokenizer_sha256
 from mor_core.decoder import DecoderLayer
-from mor_core.hardware import peak_memory_bytes, start_accelerator
+from mor_core.hardware import leave_group, peak_memory_bytes, start_accelerator
 from mor_core.interrupts import stop_signals
 from mor_core.model import MoRForCausalLM
 from mor_core.optim import aux_router_weights, make_optimiser, set_rate
@@ -295,5 +295,6 @@ class _Run:
         self.accelerator.wait_for_everyone()
 
     def close(self) -> None:
-        """Leave the group of processes: its threads abort a process that exits as a member (seen with gloo)."""
-        self.accelerator.end_training()
+        """Let the model go, then the group of processes, in this order."""
+        vars(self).pop("model", None)  # not there if `start` failed
+        leave_group(self.accelerator)

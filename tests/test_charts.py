@@ -65,6 +65,22 @@ def test_score_scale_follows_the_threshold(trace):
     assert values[1, column] < 0, "below this threshold, though above one half"
 
 
+def test_token_choice_shows_the_scores_of_the_depths_and_the_one_taken(trace):
+    trace.header.config["router_type"] = "token_choice"
+    for token in trace.tokens:
+        token.router_scores = [0.2, 0.2, 0.2]
+        token.router_scores[DEPTHS[token.position] - 1] = 0.6
+    trace.tokens[0].special, trace.tokens[1].router_scores = True, [0.6, 0.7, 0.1]
+    chart = charts.score_heatmap(trace, whole(trace))
+    values = cells(chart)
+    for token in trace.tokens:
+        assert values[:, token.position] == pytest.approx(token.router_scores)
+    taken = next(data for data in chart.figure.data if data.name == "depth taken")
+    assert list(taken.y) == [f"depth {depth}" for depth in DEPTHS]
+    others = len(DEPTHS) - 1
+    assert chart.finding.startswith(f"{others - 1} of {others} content tokens")
+
+
 def test_cells_that_were_not_judged_are_struck_through(trace):
     figure = charts.score_heatmap(trace, whole(trace)).figure
     struck = next(data for data in figure.data if data.name == "not judged")

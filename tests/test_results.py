@@ -108,6 +108,14 @@ def test_evaluation_that_is_missing_is_an_empty_table():
     assert results.causal_result({}) is None
 
 
+@pytest.mark.parametrize("name", ["causal", "aux", "argmax", "none"])
+def test_every_kind_of_model_has_its_own_rule(name):
+    evaluation = {"results": [result("top_k"), result(name)]}
+    assert results.causal_result(evaluation)["routing"]["name"] == name
+    table = results.evaluation_table(evaluation)
+    assert "bits per byte" in charts_costs.quality_points(table).finding
+
+
 def test_evaluation_that_lacks_a_figure_is_refused_by_name():
     broken = result("causal")
     del broken["bits_per_byte"]

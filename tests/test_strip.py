@@ -80,6 +80,7 @@ def test_another_trace_has_another_id() -> None:
             [None, math.log(9), -math.log(9)],
         ),
         ({"name": "causal", "thresholds": [0.5]}, [0.8, 0.5, 0.2], [0.0, 0.0, 0.0]),
+        ({"name": "aux", "thresholds": [0.5]}, None, [None, 0.0, 0.0]),
         ({"name": "fixed", "depth": 2}, None, [None, None, None]),
         ({"name": "top_k"}, None, [None, None, None]),
     ],

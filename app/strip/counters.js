@@ -30,14 +30,18 @@ function provenance(run) {
   ].filter((part) => part).join(" · ");
 }
 
+function thresholdText(header) {
+  const scores = [...new Set(header.threshold_logits.filter((z) => z !== null).map((z) => fixed(sigmoid(z), 2)))];
+  return scores.length ? `, threshold ${scores.join(" / ")}` : "";
+}
+
 function ruleText(header) {
   const { routing } = header;
   if (routing.name === "causal") {
-    const scores = [...new Set(header.threshold_logits.filter((z) => z !== null).map((z) => fixed(sigmoid(z), 2)))];
-    return `causal routing${scores.length ? `, threshold ${scores.join(" / ")}` : ""}`;
+    return `causal routing${thresholdText(header)}`;
   }
   if (routing.name === "argmax") return "each token's own choice of depth";
-  if (routing.name === "aux") return `auxiliary router, threshold ${routing.thresholds.map((t) => fixed(t, 2)).join(" / ")}`;
+  if (routing.name === "aux") return `auxiliary router${thresholdText(header)}`;
   if (routing.name === "none") return "no router";
   if (routing.name === "forced") return `forced depths, ${routing.gate} gate`;
   if (routing.name === "fixed") return `fixed depth ${routing.depth}, ${routing.gate} gate`;

@@ -38,10 +38,11 @@ class Heatmaps {
 
   panels(run) {
     const recursions = Array.from({ length: run.numRecursions }, (_, index) => `Recursion ${index + 1}`);
+    const judged = run.header.router_type === "token_choice" ? recursions.map((_, index) => `Depth ${index + 1}`) : recursions;
     const slots = run.header.cache_slots.map((slot) => slot.label);
     const panels = [
       { name: "depth", title: "Recursion depth", rows: recursions, height: 18 },
-      { name: "score", title: "Router score", rows: recursions, height: 18 },
+      { name: "score", title: "Router score", rows: judged, height: 18 },
       { name: "cache", title: "KV cache: tokens kept in each slot", rows: slots, height: slots.length > 14 ? 9 : 13 },
     ];
     let top = 0;
