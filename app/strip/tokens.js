@@ -32,9 +32,10 @@ class TokenList {
   }
 
   update(run) {
+    const arrivesWhole = run.isFinished && !this.nodes.length; // a recording is read from its first token
     const positions = [...run.changed].sort((a, b) => a - b);
     for (const position of positions) this.draw(run, run.tokens[position]);
-    if (positions.length && this.follows && !run.isFinished) this.root.scrollTop = this.root.scrollHeight;
+    if (positions.length && this.follows && !arrivesWhole) this.root.scrollTop = this.root.scrollHeight;
   }
 
   draw(run, token) {
