@@ -50,16 +50,16 @@ def convert(
             "the official code: give those of one kind"
         )
     if for_llama or not (for_official or is_official(source)):
-        _convert_llama(source, destination, tokenizer, recursions, init, router)
-        return
-    has_words = convert_official(
-        source,
-        destination,
-        settings=dict(read_setting(assignment) for assignment in set_field or []),
-        settings_file=settings,
-        paper_defaults=paper_defaults,
-        tokenizer=tokenizer,
-    )
+        has_words = _convert_llama(source, destination, tokenizer, recursions, init, router)
+    else:
+        has_words = convert_official(
+            source,
+            destination,
+            settings=dict(read_setting(assignment) for assignment in set_field or []),
+            settings_file=settings,
+            paper_defaults=paper_defaults,
+            tokenizer=tokenizer,
+        )
     typer.echo(f"wrote {destination}")
     if not has_words:
         typer.echo(
@@ -116,7 +116,7 @@ def _convert_llama(
     recursions: int | None,
     init: Any,
     router: Any,
-) -> None:
+) -> bool:
     from mor_core.convert import convert_llama
 
     for name, value, allowed in (
@@ -125,7 +125,7 @@ def _convert_llama(
     ):
         if value is not None and value not in allowed:
             raise typer.BadParameter(f"{name} must be {', '.join(allowed)}, got {value!r}")
-    convert_llama(
+    return convert_llama(
         source,
         destination,
         recursions=recursions,
@@ -133,7 +133,6 @@ def _convert_llama(
         router=router or "none",
         tokenizer=tokenizer,
     )
-    typer.echo(f"wrote {destination}")
 
 
 def _line(result: Any) -> str:

@@ -21,8 +21,11 @@ def convert_llama(
     init: Init = "stepwise",
     router: Literal["none", "expert_choice"] = "none",
     tokenizer: Path | None = None,
-) -> None:
-    """Write a Llama as a checkpoint: weights in bf16, config, tokenizer, provenance.json.
+) -> bool:
+    """Write a Llama as a checkpoint: weights, config, tokenizer if there is one, provenance.json.
+
+    With a tokenizer the weights are stored in bf16, as all our checkpoints are; without one the folder is no checkpoint
+    that our programs open, and the weights are stored in float32.
 
     Our programs begin every text with token 0, so the written tokenizer and config name it as beginning of text,
     whatever the source does (SmolLM2-Instruct names `<|im_start|>`). The end of text stays the source's.
@@ -35,6 +38,9 @@ def convert_llama(
         router: give the folded model new, untrained routers.
         tokenizer: a folder with a tokenizer.json; default: the source's own.
 
+    Returns:
+        Whether a tokenizer was written.
+
     Raises:
         ValueError: the source cannot be represented, its layers do not divide, or no tokenizer fits.
         CheckpointError: the destination cannot be written.
@@ -45,15 +51,25 @@ def convert_llama(
         )
     words = read_tokenizer(source, tokenizer)
     model = read_llama(source)
-    check_vocabulary(words, model.config.vocab_size)
+    if words is not None:
+        check_vocabulary(words, model.config.vocab_size)
+        model.config.bos_token_id = DOCUMENT_START_ID
     if recursions is not None:
         model = recursive_start(model, num_recursions=recursions, init=init, router=router)
-    model.config.bos_token_id = DOCUMENT_START_ID
     folded = {} if recursions is None else {"recursions": recursions, "init": init}
     files = [source] if source.is_file() else weight_files(source)
     origin = conversion_provenance(
-        source, destination, files, {**folded, "router": router}, tokenizer
+        source,
+        destination,
+        files,
+        {**folded, "router": router},
+        "none" if words is None else tokenizer,
     )
     save_checkpoint(
-        destination, model, words, files={"provenance.json": f"{json.dumps(origin, indent=2)}\n"}
+        destination,
+        model,
+        words,
+        dtype=model.dtype if words is None else None,
+        files={"provenance.json": f"{json.dumps(origin, indent=2)}\n"},
     )
+    return words is not None

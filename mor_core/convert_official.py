@@ -70,8 +70,7 @@ def convert_official(
         ValueError: the source cannot be read or represented, or the tokenizer does not fit.
         CheckpointError: the destination cannot be written.
     """
-    has_words = tokenizer is not None or (source / "tokenizer.json").is_file()
-    words = read_tokenizer(source, tokenizer) if has_words else None
+    words = read_tokenizer(source, tokenizer)
     official = read_official(
         source, settings, settings_file=settings_file, paper_defaults=paper_defaults
     )
@@ -84,7 +83,7 @@ def convert_official(
         destination,
         official_weight_files(source),
         {"settings": choices},
-        tokenizer if has_words else "none",
+        "none" if words is None else tokenizer,
     )
     papers["source_dtype"] = str(official.stored_dtype).removeprefix("torch.")
     if words is not None:

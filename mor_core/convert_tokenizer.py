@@ -13,20 +13,22 @@ _SPLIT_AS_GPT2 = ("default", "gpt-2")
 _SPLIT_DIGITS = "smollm"  # as GPT-2, with every digit alone
 
 
-def read_tokenizer(source: Path, folder: Path | None) -> PreTrainedTokenizerFast:
-    """Read the tokenizer and let token 0 begin a text.
+def read_tokenizer(source: Path, folder: Path | None) -> PreTrainedTokenizerFast | None:
+    """Read the tokenizer and let token 0 begin a text; `None` if the source is a folder without one.
 
     Args:
         source: the model's folder or .gguf file.
         folder: one with a tokenizer.json, which goes before the source's.
 
     Raises:
-        ValueError: there is none, its way of splitting text is not known, or its token 0 is no border of documents.
+        ValueError: `folder` has none, its way of splitting text is not known, or its token 0 is no border of documents.
     """
     if folder is None and source.is_file():
         words = _gguf_tokenizer(source)
     else:
         place = folder or source
+        if folder is None and not (place / "tokenizer.json").is_file():
+            return None
         if not (place / "tokenizer.json").is_file():
             raise ValueError(
                 f"{place} must hold a tokenizer.json, got none; name a folder that does as tokenizer"

@@ -9,6 +9,7 @@ import torch
 from mor_core.checkpoint import describe_checkpoint, load_checkpoint
 from mor_core.convert import convert_llama
 from mor_core.llama import read_llama
+from mor_core.model import MoRForCausalLM
 from mor_core.uptraining import recursive_start
 from tests.models import token_ids
 from tests.test_gguf_files import needs_gguf, write_gguf
@@ -112,9 +113,19 @@ def test_tokenizer_may_come_from_elsewhere(source, tmp_path):
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (source / name).rename(tmp_path / "words" / name)
     with pytest.raises(ValueError, match=r"must hold a tokenizer.json, got none; name a folder"):
-        convert_llama(source, tmp_path / "out")
+        convert_llama(source, tmp_path / "out", tokenizer=tmp_path)
     convert_llama(source, tmp_path / "out", tokenizer=tmp_path / "words")
     assert describe_checkpoint(tmp_path / "out").provenance["tokenizer"] == "words"
+
+
+def test_without_a_tokenizer_the_weights_are_kept_exactly(source, tmp_path):
+    (source / "tokenizer.json").unlink()
+    assert not convert_llama(source, tmp_path / "out")
+    model = MoRForCausalLM.from_pretrained(tmp_path / "out", dtype=torch.float32)
+    ids = token_ids(1, 12)
+    assert torch.equal(logits(model.eval(), ids), logits(read_llama(source), ids))
+    origin = json.loads((tmp_path / "out" / "provenance.json").read_text())
+    assert origin["tokenizer"] == "none"
 
 
 def test_tokenizer_that_does_not_fit_is_refused(source, tmp_path):
