@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from mor_core.accounting import active_flops, dense_flops
 from mor_core.checkpoint import LoadedCheckpoint
@@ -203,9 +202,6 @@ def _add_agreement(output: MoROutput, result: Evaluation) -> None:
     result.agreements = result.agreements or [0] * len(steps)
     result.candidates = result.candidates or [0] * len(steps)
     for index, step in enumerate(steps):
-        agrees: Tensor = (step.judged >= 0) == step.chosen
-        counted = (
-            torch.ones_like(agrees) if step.candidates.valid is None else step.candidates.valid
-        )
-        result.agreements[index] += int((agrees & counted).sum())
-        result.candidates[index] += int(counted.sum())
+        agrees = step.agreements()
+        result.agreements[index] += int(agrees.sum())
+        result.candidates[index] += len(agrees)

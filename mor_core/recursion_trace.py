@@ -28,6 +28,11 @@ class RecursionStep:
     judged: Tensor
     chosen: Tensor
 
+    def agreements(self) -> Tensor:
+        """Return, for each real candidate, whether sigmoid(z) >= 0.5 agrees with the choice made; bool (n,)."""
+        agrees = (self.judged.detach() >= 0) == self.chosen
+        return agrees.flatten() if self.candidates.valid is None else agrees[self.candidates.valid]
+
 
 @dataclass
 class RecursionTrace:
@@ -109,10 +114,4 @@ class RecursionTrace:
         """
         if self.depth_logits is not None:
             return []
-        shares = []
-        for step in self.steps:
-            agrees = (step.judged.detach() >= 0) == step.chosen
-            if step.candidates.valid is not None:
-                agrees = agrees[step.candidates.valid]
-            shares.append(agrees.float().mean().item())
-        return shares
+        return [step.agreements().float().mean().item() for step in self.steps]
