@@ -13,13 +13,15 @@ st.set_page_config(
     page_title="MoR Explorer", page_icon=str(ROOT / "app" / "icon.svg"), layout="wide"
 )
 
+from app import header  # noqa: E402  the folder is known only now
+
 PAGES = ROOT / "pages"
-st.navigation(
+page = st.navigation(
     [
-        st.Page(PAGES / "live.py", title="Live", icon=":material/play_circle:", default=True),
-        st.Page(PAGES / "explore.py", title="Explore", icon=":material/search:"),
-        st.Page(PAGES / "efficiency.py", title="Efficiency", icon=":material/speed:"),
-        st.Page(PAGES / "about.py", title="About", icon=":material/info:"),
+        st.Page(PAGES / f"{name}.py", title=title, icon=icon, default=name == "live")
+        for name, title, icon in header.pages()
     ],
     position="top",
-).run()
+)
+header.draw()
+page.run()

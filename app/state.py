@@ -1,14 +1,17 @@
 """What a viewer's session remembers: the only file that touches `st.session_state`."""
 
+from collections.abc import Container
 from dataclasses import dataclass
 from typing import cast
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from app.jobs import Job
 
 PROMPT = "live_prompt"
 PRESET = "live_preset"
+LANGUAGE = "lang"
 
 
 @dataclass
@@ -89,3 +92,23 @@ def analysis_job() -> Job | None:
 def set_analysis_job(job: Job | None) -> None:
     """Remember a new reading of a text."""
     st.session_state["analysis_job"] = job
+
+
+def language() -> str:
+    """Return the viewer's language, `en` or `zh`; English outside a session."""
+    if get_script_run_ctx(suppress_warning=True) is None:
+        return "en"
+    return str(st.session_state.get(LANGUAGE) or "en")
+
+
+def take_language(known: Container[str]) -> None:
+    """Begin a session in the language that its link names; an unknown one is left aside."""
+    if LANGUAGE not in st.session_state:
+        named = st.query_params.get(LANGUAGE, "en")
+        st.session_state[LANGUAGE] = named if named in known else "en"
+
+
+def set_language(name: str) -> None:
+    """Change the viewer's language, in the session and in the link."""
+    st.session_state[LANGUAGE] = name
+    st.query_params[LANGUAGE] = name
