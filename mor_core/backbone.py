@@ -18,7 +18,7 @@ from mor_core.config import MoRConfig
 from mor_core.decoder import DecoderLayer, RecursionParts
 from mor_core.experts import ExpertLog
 from mor_core.layers import RMSNorm, rotary_embedding
-from mor_core.recursion import Recursions
+from mor_core.recursion import Observer, Recursions
 from mor_core.recursion_trace import RecursionTrace
 from mor_core.routing import ExpertChoiceRouter, TokenChoiceRouter, make_routers
 from mor_core.rules import RoutingRule, default_rule
@@ -85,8 +85,12 @@ class MoRModel(MoRPreTrainedModel):
         routing: RoutingRule | None = None,
         gathered: bool = True,
         supervised: bool = False,
+        observe: Observer | None = None,
     ) -> BackboneOutput:
-        """Run the stack. Arguments as in `MoRForCausalLM.forward`; `supervised` adds the routers' losses."""
+        """Run the stack. Arguments as in `MoRForCausalLM.forward`; `supervised` adds the routers' losses.
+
+        `observe` is shown the states (B, S, E) after every recursion that somebody entered.
+        """
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("give exactly one of input_ids and inputs_embeds")
         hidden_states = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
@@ -112,7 +116,7 @@ class MoRModel(MoRPreTrainedModel):
         log = ExpertLog(real.valid, drops=self.training)
         call = _Call(self, slots, position_ids, log)
         hidden_states = call.run("prelude", None, real, hidden_states)
-        how = _How(rule, real, position_ids, gathered, supervised, self.training)
+        how = _How(rule, real, position_ids, gathered, supervised, self.training, observe)
         hidden_states, trace, losses = self._recur(call, hidden_states, how)
         hidden_states = self.norm(call.run("coda", None, real, hidden_states))
         if cache is not None:
@@ -143,12 +147,19 @@ class MoRModel(MoRPreTrainedModel):
                 how.position_ids,
                 gathered=how.gathered,
                 supervised=how.supervised,
+                observe=how.observe,
             )
             routers = cast(list[ExpertChoiceRouter], list(self.routers))
             return *recursions.run(hidden_states, routers, block), recursions.losses
         if self.config.router_type == "token_choice":
             choice = TokenChoice(
-                self.config, how.rule, how.real, how.position_ids, how.gathered, how.training
+                self.config,
+                how.rule,
+                how.real,
+                how.position_ids,
+                how.gathered,
+                how.training,
+                how.observe,
             )
             router = cast(TokenChoiceRouter, self.routers[0])
             hidden_states, trace = choice.run(hidden_states, router, block)
@@ -156,7 +167,13 @@ class MoRModel(MoRPreTrainedModel):
         trace = RecursionTrace(
             len(hidden_states), self.config.num_recursions, None, how.real, hidden_states.device
         )
-        return call.run("shared", None, how.real, hidden_states), trace, {}
+        if self.config.sharing == "sequence":  # a layer runs R times before the next one begins
+            return call.run("shared", None, how.real, hidden_states), trace, {}
+        for index in range(self.config.num_recursions):
+            hidden_states = block(index, how.real, hidden_states)
+            if how.observe is not None:
+                how.observe(hidden_states)
+        return hidden_states, trace, {}
 
 
 @dataclass(frozen=True)
@@ -169,6 +186,7 @@ class _How:
     gathered: bool
     supervised: bool
     training: bool
+    observe: Observer | None
 
 
 class _Call:

@@ -28,6 +28,8 @@ from mor_core.tokens import TokenSet
 
 BlockFunction = Callable[[int, TokenSet, Tensor], Tensor]
 """(recursion_idx, tokens, their states (b, K, E)) -> the block's output (b, K, E)."""
+Observer = Callable[[Tensor], None]
+"""Is shown all states (B, S, E) after a recursion."""
 
 
 class Recursions:
@@ -42,6 +44,7 @@ class Recursions:
         *,
         gathered: bool,
         supervised: bool,
+        observe: Observer | None = None,
     ) -> None:
         """Prepare a call.
 
@@ -52,6 +55,7 @@ class Recursions:
             position_ids: (B, S).
             gathered: leave inactive tokens out (else compute and drop them).
             supervised: also compute the losses that train the routers.
+            observe: is shown the states after every recursion that somebody entered.
         """
         self.config = config
         self.rule = rule
@@ -59,6 +63,7 @@ class Recursions:
         self.position_ids = position_ids
         self.gathered = gathered
         self.supervised = supervised
+        self.observe = observe
         self.losses: dict[str, Tensor] = {}
 
     def run(
@@ -97,6 +102,8 @@ class Recursions:
             if self.config.router_gating == "weighted":
                 update = gate[..., None].to(update.dtype) * update
             hidden_states = active.add(hidden_states, update)
+            if self.observe is not None:
+                self.observe(hidden_states)
             candidates = active
         return hidden_states, trace
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mor_core.config import MoRConfig
 from mor_core.losses import balancing_loss, router_z_loss
-from mor_core.recursion import BlockFunction, forced_depths
+from mor_core.recursion import BlockFunction, Observer, forced_depths
 from mor_core.recursion_trace import RecursionStep, RecursionTrace
 from mor_core.routing import TokenChoiceRouter, select_random
 from mor_core.rules import RoutingRule
@@ -32,6 +32,7 @@ class TokenChoice:
         position_ids: (B, S).
         gathered: leave inactive tokens out (else compute and drop them).
         training: a control then draws anew in each call, else by a hash of the positions.
+        observe: is shown the states after every recursion that somebody entered.
     """
 
     config: MoRConfig
@@ -40,6 +41,7 @@ class TokenChoice:
     position_ids: Tensor
     gathered: bool
     training: bool
+    observe: Observer | None = None
 
     def run(
         self, hidden_states: Tensor, router: TokenChoiceRouter, block: BlockFunction
@@ -77,6 +79,8 @@ class TokenChoice:
             going_on = scaled if config.router_gated_steps == "every" else output
             new = torch.where(is_last, active.gather(first_states) + scaled, going_on)
             hidden_states = active.put(hidden_states, new)
+            if self.observe is not None:
+                self.observe(hidden_states)
             candidates = active
         return hidden_states, trace
 
