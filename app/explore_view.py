@@ -4,7 +4,7 @@ import streamlit as st
 
 from app import charts, charts_depth, frame, notices, tables, wording
 from app.events import threshold_logits
-from app.tokenclass import CLASSES
+from mor_core.tokenclass import CLASSES
 from mor_core.trace import Trace
 
 DISTRIBUTION, HEATMAPS, TABLE = "Where the depth went", "Heatmaps", "Table"

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from app.theme import visible_text
-from app.tokenclass import token_classes
+from mor_core.tokenclass import token_classes
 from mor_core.trace import Phase, StepRecord, TokenRecord, Trace
 
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "|", "%")

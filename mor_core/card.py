@@ -1,10 +1,11 @@
 """The model card: every number in it is read from the files beside it."""
 
 import json
-import math
 import statistics
 from pathlib import Path
 from typing import Any
+
+from mor_core.card_quality import quality_sections
 
 
 def model_card(folder: Path) -> str:
@@ -19,7 +20,7 @@ def model_card(folder: Path) -> str:
         _shape(config),
         _origin(provenance, _read_log(folder / "train_log.jsonl")),
         *_coefficient(config),
-        _quality(evaluation),
+        *quality_sections(evaluation),
         *_experiments(folder / "experiments.json"),
         _sample_section(samples),
         _limits(),
@@ -82,38 +83,6 @@ def _coefficient(config: dict[str, Any]) -> list[str]:
         "summed over recursions and divided by accumulation steps like every other term. The official code does not "
         "divide it: with up to 16 accumulation steps its 0.001 acted as up to 0.016."
     ]
-
-
-def _quality(evaluation: dict[str, Any]) -> str:
-    lines = [
-        "## How well it does",
-        "",
-        f"On `{evaluation['text']}`: every document after one document start, every token scored once, windows of "
-        f"{evaluation['context']} tokens that move by half. Depth counts content tokens; FLOPs are those of routing, "
-        "a position, head included (multiply-add = 2).",
-        "",
-        "| routing | gate | NLL (nats/token) | bits per byte | perplexity | mean depth | active MFLOPs |",
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
-    ]
-    for result in evaluation["results"]:
-        routing = result["routing"]
-        name = routing["name"] + (f" {routing['depth']}" if "depth" in routing else "")
-        lines.append(
-            f"| {name} | {routing['gate']} | {result['nll_nats_per_token']:.4f} | {result['bits_per_byte']:.4f} | "
-            f"{math.exp(result['nll_nats_per_token']):.2f} | {result['mean_recursion_depth']:.3f} | "
-            f"{result['active_flops_per_token'] / 1e6:.2f} |"
-        )
-    causal = evaluation["results"][0]
-    total = sum(causal["depth_histogram"])
-    shares = ", ".join(
-        f"{count / total:.1%} at depth {depth}"
-        for depth, count in enumerate(causal["depth_histogram"], start=1)
-    )
-    lines += ["", f"Under the causal rule: {shares}."]
-    lines.append(
-        "`top_k` sees later tokens, as in training: it is a control, not a way to generate."
-    )
-    return "\n".join(lines)
 
 
 def _experiments(path: Path) -> list[str]:

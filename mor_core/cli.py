@@ -213,10 +213,11 @@ def report(
 ) -> None:
     """Give a finished checkpoint its evaluation, samples, recorded runs, credits and model card."""
     from mor_core import report as papers
+    from mor_core.assessment import write_evaluation
     from mor_core.card import model_card
 
     loaded = open_checkpoint(checkpoint, device, "float32")
-    papers.write_evaluation(loaded, text, _say)
+    write_evaluation(loaded, text, _say)
     papers.write_experiments(loaded, text, _say)
     papers.write_samples(loaded, training_text, _say)
     papers.record_presets(loaded, _say)

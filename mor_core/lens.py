@@ -1,4 +1,4 @@
-"""What the model would predict if a token stopped after an earlier recursion: an early exit, for which nothing was trained.
+"""What the model would predict if a token stopped after an earlier recursion: an early exit, which was never trained.
 
 The lens at r applies the real coda, final norm and head to a token's state after recursion r, while every other
 position keeps the coda keys and values that it really has. A token that left before r has the state it left with, so
@@ -69,7 +69,9 @@ def early_exit_logits(
     output = model.model(input_ids, use_cache=False, routing=rule, observe=states.append)
     recursions = model.config.num_recursions
     if not states:  # nobody entered any recursion, which a first capacity below 1 allows
-        raise ValueError("no token of this text entered a recursion, so there is no early exit to show")
+        raise ValueError(
+            "no token of this text entered a recursion, so there is no early exit to show"
+        )
     states += [states[-1]] * (recursions - len(states))
     positions = torch.arange(input_ids.shape[1], device=input_ids.device)[None]
     rotary = rotary_embedding(positions, model.config, states[0].dtype)

@@ -1,16 +1,15 @@
-"""Gives a finished checkpoint its papers: evaluation, experiments, samples, recorded runs and credits.
+"""Gives a finished checkpoint its other papers: experiments, samples, recorded runs and credits.
 
-The model card, which is written of them, is in `card.py`.
+The evaluation is in `assessment.py`, the model card, which is written of them all, in `card.py`.
 """
 
 import importlib.util
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from mor_core.assessment import Report
 from mor_core.checkpoint import LoadedCheckpoint
-from mor_core.config import MoRConfig
 from mor_core.corpus import read_documents
 from mor_core.data import file_sha256
 from mor_core.deeper import with_recursions
@@ -28,42 +27,6 @@ RECORDED_TEMPERATURE = 0.7
 RECORDED_SEED = 0
 QUANTISED_DOCUMENTS = 100
 CREDIT_FILES = ("ATTRIBUTION.tsv", "SOURCES.tsv")
-Report = Callable[[str], None]
-
-
-def evaluation_rules(config: MoRConfig) -> list[RoutingRule]:
-    """Return the rules that every published evaluation of a model holds: those that it can follow."""
-    fixed = [
-        RoutingRule.fixed(depth, gate)
-        for gate in ("learned", "open")
-        for depth in range(1, config.num_recursions + 1)
-    ]
-    random = [RoutingRule.random(gate="learned"), RoutingRule.random(gate="open")]
-    rules = [RoutingRule.causal(), RoutingRule.top_k(), *fixed, *random]
-    return [rule for rule in rules if rule.fits(config)]
-
-
-def write_evaluation(loaded: LoadedCheckpoint, text_path: Path, say: Report) -> None:
-    """Evaluate on a text under every rule; writes evaluation.json."""
-    config = loaded.model.config
-    documents = read_documents(text_path)
-    results = []
-    for rule in evaluation_rules(config):
-        say(f"evaluating: {rule.name} {rule.depth or ''} {rule.gate} gate")
-        evaluation = evaluate(loaded, documents, rule)
-        results.append(evaluation.as_dict() | {"document_nll_nats": evaluation.nll_nats})
-    _write_json(
-        loaded.info.path / "evaluation.json",
-        {
-            "text": text_path.name,
-            "text_sha256": file_sha256(text_path),
-            "checkpoint_sha256": loaded.info.sha256,
-            "context": config.max_position_embeddings,
-            "dtype": str(loaded.model.dtype).removeprefix("torch."),
-            "device": loaded.model.device.type,
-            "results": results,
-        },
-    )
 
 
 def write_experiments(loaded: LoadedCheckpoint, text_path: Path, say: Report) -> None:

@@ -5,8 +5,9 @@ import re
 
 import pytest
 
+from mor_core.assessment import evaluation_rules
 from mor_core.checkpoint import list_checkpoints
-from mor_core.report import CREDIT_FILES, evaluation_rules
+from mor_core.report import CREDIT_FILES
 from mor_core.samples import NUM_SAMPLES
 from mor_core.trace import TRACE_SUFFIX
 from mor_core.tracefile import load_trace

@@ -26,7 +26,8 @@ def test_a_token_that_left_early_predicts_the_same_ever_after():
     exits, trace = early_exit_logits(model, ids, RoutingRule.causal())
     for recursion in (1, 2):
         left = trace.depth() <= recursion
-        assert left.any() and not left.all()
+        assert left.any()
+        assert not left.all()
         torch.testing.assert_close(exits[recursion - 1][left], exits[-1][left], atol=1e-5, rtol=0)
         assert not torch.allclose(exits[recursion - 1][~left], exits[-1][~left], atol=1e-3)
 
@@ -45,7 +46,9 @@ def test_an_exit_is_a_run_whose_newest_token_alone_stops_early(name):
             model(ids[:, :position], past_key_values=cache)
             capped = RoutingRule.forced([None] * position + [depth - 1])
             alone = model(ids[:, position : position + 1], past_key_values=cache, routing=capped)
-        torch.testing.assert_close(exits[depth - 2][0, position], alone.logits[0, 0], atol=1e-5, rtol=0)
+        torch.testing.assert_close(
+            exits[depth - 2][0, position], alone.logits[0, 0], atol=1e-5, rtol=0
+        )
         checked += 1
     assert checked > 3
 

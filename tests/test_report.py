@@ -8,6 +8,7 @@ import shutil
 import pytest
 
 from mor_core import RoutingRule, report, samples
+from mor_core.assessment import write_evaluation
 from mor_core.card import model_card
 from mor_core.checkpoint import load_checkpoint
 from mor_core.deeper import with_recursions
@@ -55,7 +56,7 @@ def papers(tiny_checkpoint, tmp_path, monkeypatch):
     monkeypatch.setattr(samples, "PRESETS", short)
     loaded = load_checkpoint(folder)
     said = []
-    report.write_evaluation(loaded, text, said.append)
+    write_evaluation(loaded, text, said.append)
     report.write_samples(loaded, text, said.append)
     report.record_presets(loaded, said.append)
     report.copy_credits(folder, tmp_path)
@@ -64,12 +65,27 @@ def papers(tiny_checkpoint, tmp_path, monkeypatch):
 
 def test_every_rule_is_evaluated_and_stands_in_the_card(papers):
     evaluation = json.loads((papers / "evaluation.json").read_text())
-    rows = re.findall(r"^\| (\w+(?: \d)?) \| (\w+) \| ([\d.]+) \|", model_card(papers), re.M)
+    rows = re.findall(r"^\| (\w+(?: \d)?) \| (\w+) \| ([\d.]+) \(", model_card(papers), re.M)
     assert len(evaluation["results"]) == len(rows) == 10
     for result, (name, gate, nll) in zip(evaluation["results"], rows, strict=True):
         assert name.split()[0] == result["routing"]["name"]
         assert gate == result["routing"]["gate"]
         assert float(nll) == pytest.approx(result["nll_nats_per_token"], abs=5e-5)
+
+
+def test_intervals_depths_and_tasks_stand_in_the_card(papers):
+    evaluation, card = json.loads((papers / "evaluation.json").read_text()), model_card(papers)
+    for result in evaluation["results"]:
+        low, high = result["bits_per_byte_interval"]
+        assert f"{result['bits_per_byte']:.4f} ({low:.4f} to {high:.4f})" in card
+    for name, group in evaluation["depths"]["by_class"].items():
+        assert f"| {name} | {group['num_tokens']:,} | {group['mean_depth']:.3f} |" in card
+    agreement = evaluation["router"]["topk_threshold_agreement"]
+    assert (
+        f"as top-k does for {agreement[0]:.1%}, {agreement[1]:.1%}, {agreement[2]:.1%} of" in card
+    )
+    for task in evaluation["tasks"].values():
+        assert not task["num_items"] or f"| {task['num_items']} | {task['accuracy']:.1%} (" in card
 
 
 def test_the_card_names_origin_and_speed(papers):

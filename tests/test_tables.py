@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from app import tables
-from app.tokenclass import token_classes
 from mor_core.generation import analyse_text, collect_trace, generate_with_trace
+from mor_core.tokenclass import token_classes
 from mor_core.trace import TokenRecord
 from tests.scripted import DEPTHS, ENTRY_BYTES, LOGITS, SLOTS, scripted_token, scripted_trace
 
@@ -139,8 +139,8 @@ def test_classes_follow_the_spelling():
     ]
     assert token_classes(tokens_of(*texts))[1:] == [
         "determiner",
-        "part of a word",
-        "part of a word",
+        "first part of a word",
+        "later part of a word",
         "conjunction",
         "pronoun",
         "other word",
@@ -164,8 +164,11 @@ def test_part_of_a_character_and_contractions():
     ]
 
 
-def test_word_of_a_list_that_goes_on_is_a_part():
-    assert token_classes(tokens_of(" the", "re"))[1:] == ["part of a word", "part of a word"]
+def test_word_of_a_list_that_goes_on_is_a_part_of_another():
+    assert token_classes(tokens_of(" the", "re"))[1:] == [
+        "first part of a word",
+        "later part of a word",
+    ]
 
 
 def test_table_of_a_real_run(tiny_loaded):

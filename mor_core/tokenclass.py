@@ -6,14 +6,14 @@ the classes are good for seeing a pattern and not for grammar.
 
 import re
 from collections.abc import Sequence
-
-from mor_core.trace import TokenRecord
+from typing import Protocol
 
 SPECIAL = "special token"
 LINE_BREAK = "line break or space"
 PUNCTUATION = "punctuation"
 NUMBER = "number"
-PART = "part of a word"
+WORD_START = "first part of a word"
+WORD_REST = "later part of a word"
 BYTES = "part of a character"
 NAME = "capitalised word"
 OTHER = "other word"
@@ -34,18 +34,30 @@ CLASSES = (
     *_CLOSED,
     OTHER,
     NAME,
-    PART,
+    WORD_START,
+    WORD_REST,
     NUMBER,
     PUNCTUATION,
     LINE_BREAK,
     BYTES,
     SPECIAL,
 )
+FUNCTION_WORDS = tuple(_CLOSED)
 _SENTENCE_END = re.compile(r"[.!?\n:][\"']?\s*$")
 
 
-def token_classes(tokens: Sequence[TokenRecord]) -> list[str]:
-    """Return one of `CLASSES` for each token of a run."""
+class Spelled(Protocol):
+    """What is asked of a token: its text alone, and whether it is a special one."""
+
+    @property
+    def text(self) -> str: ...
+
+    @property
+    def special(self) -> bool: ...
+
+
+def token_classes(tokens: Sequence[Spelled]) -> list[str]:
+    """Return one of `CLASSES` for each token of a text, in its order."""
     begins = [_begins_word(tokens, place) for place in range(len(tokens))]
     classes = []
     before = ""
@@ -54,13 +66,13 @@ def token_classes(tokens: Sequence[TokenRecord]) -> list[str]:
             place + 1 < len(tokens) and _is_letter_part(tokens[place + 1]) and not begins[place + 1]
         )
         starts_sentence = not before.strip() or bool(_SENTENCE_END.search(before))
-        classes.append(_class_of(token, whole=begins[place] and not is_cut, first=starts_sentence))
+        classes.append(_class_of(token, begins[place], is_cut, starts_sentence))
         before = "" if token.special else (before + token.text)[-8:]
     return classes
 
 
-def _class_of(token: TokenRecord, *, whole: bool, first: bool) -> str:
-    word = token.text.strip()
+def _class_of(token: Spelled, begins: bool, is_cut: bool, first: bool) -> str:
+    word, whole = token.text.strip(), begins and not is_cut
     if token.special:
         return SPECIAL
     if "\ufffd" in token.text:
@@ -74,16 +86,16 @@ def _class_of(token: TokenRecord, *, whole: bool, first: bool) -> str:
     if word.lower() in _CLASS_OF and (whole or word.startswith("'")):
         return _CLASS_OF[word.lower()]
     if not whole:
-        return PART
+        return WORD_START if begins else WORD_REST
     return NAME if word[0].isupper() and not first else OTHER
 
 
-def _is_letter_part(token: TokenRecord) -> bool:
+def _is_letter_part(token: Spelled) -> bool:
     """Whether the token goes on with letters where the one before ended."""
     return not token.special and token.text[:1].isalnum()
 
 
-def _begins_word(tokens: Sequence[TokenRecord], place: int) -> bool:
+def _begins_word(tokens: Sequence[Spelled], place: int) -> bool:
     token = tokens[place]
     if place == 0 or not _is_letter_part(token):
         return True
