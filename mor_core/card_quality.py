@@ -73,8 +73,8 @@ def _router_section(evaluation: dict[str, Any]) -> list[str]:
         "",
         f"The token's identity alone explains {_percent(explained['epsilon_squared'])} of the variance of depth "
         f"(epsilon squared over {explained['num_types']:,} types). Rank correlation of depth with the surprise of the "
-        f"next token: {_number(depths['by_next_surprisal']['rank_correlation'])}. Router depth equals prediction depth (the first "
-        f"recursion whose early exit says what the last one says; early exits are untrained) for "
+        f"next token: {_number(depths['by_next_surprisal']['rank_correlation'])}. Router depth equals prediction "
+        f"depth (the first recursion whose early exit says what the last one says; early exits are untrained) for "
         f"{prediction['equal_share']:.1%} of tokens, rank correlation {_number(prediction['rank_correlation'])}.",
         "",
         f"Entropy of the router in nats: {', '.join(map(_number, router['entropy']))}. Places of the window that never "

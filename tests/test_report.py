@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from mor_core import RoutingRule, report, samples
+from mor_core import RoutingRule, assessment, report, samples
 from mor_core.assessment import write_evaluation
 from mor_core.card import model_card
 from mor_core.checkpoint import load_checkpoint
@@ -50,6 +50,7 @@ def papers(tiny_checkpoint, tmp_path, monkeypatch):
     monkeypatch.setattr(samples, "NUM_SAMPLES", 3)
     monkeypatch.setattr(samples, "NEW_TOKENS", 8)
     monkeypatch.setattr(report, "RECORDED_TOKENS", 4)
+    monkeypatch.setattr(assessment, "SWEEP_LOGITS", (0.0,))
     # The presets are longer than the small model's context of 64 byte-sized tokens.
     short = tuple(type(p)(p.title, p.prompt[:20], p.note) for p in PRESETS[:2])
     monkeypatch.setattr(report, "PRESETS", short)
