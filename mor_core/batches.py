@@ -22,6 +22,7 @@ from mor_core.data import (
 )
 from mor_core.plan import Plan
 from mor_core.recipe import Recipe
+from mor_core.recipe_sections import DataSection
 
 
 @dataclass(frozen=True)
@@ -41,11 +42,8 @@ def prepare_data(recipe: Recipe, cache_folder: Path, data_dir: Path | None) -> P
     """
     data, config = recipe.data, recipe.config()
     if data.hugging_face:
-        limit, name, column = data.max_documents or None, data.hugging_face, data.text_column
-        train_path = fetch_hugging_face(name, data.train_split, column, limit, cache_folder)
-        valid_path = None
-        if data.valid_split:
-            valid_path = fetch_hugging_face(name, data.valid_split, column, limit, cache_folder)
+        train_path = _fetched(data, data.train_split, cache_folder)
+        valid_path = _fetched(data, data.valid_split, cache_folder) if data.valid_split else None
     else:
         train_path = find_corpus(data.train, data_dir)
         valid_path = find_corpus(data.valid, data_dir) if data.valid else None
@@ -55,6 +53,13 @@ def prepare_data(recipe: Recipe, cache_folder: Path, data_dir: Path | None) -> P
         tokenizer=tokenizer,
         train=tokenise_corpus(train_path, tokenizer, cache_folder),
         valid=None if valid_path is None else tokenise_corpus(valid_path, tokenizer, cache_folder),
+    )
+
+
+def _fetched(data: DataSection, split: str, cache_folder: Path) -> Path:
+    limit = data.max_documents or None
+    return fetch_hugging_face(
+        data.hugging_face, split, data.text_column, limit, cache_folder, subset=data.subset
     )
 
 

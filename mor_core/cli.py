@@ -3,15 +3,14 @@
 torch is imported inside the commands that need it: help and errors of usage come at once.
 """
 
-import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from mor_core import cli_convert
+from mor_core import cli_convert, cli_train
 from mor_core.cli_options import (
     Checkpoint,
     Device,
@@ -141,38 +140,6 @@ def generate(  # noqa: PLR0913 - one argument an option
         print_json({"text": text.decode(errors="replace"), **trace_to_dict(recorded)})
 
 
-@app.command()
-def train(
-    recipe: Annotated[Path, typer.Argument(help="A TOML file, such as those in recipes/.")],
-    resume: Annotated[bool, typer.Option(help="Go on from the saved state.")] = False,
-    data_dir: Annotated[
-        Path | None, typer.Option(help="Folder of the text files; default MOR_DATA.")
-    ] = None,
-    output: Annotated[Path | None, typer.Option(help="The checkpoint's folder.")] = None,
-    set_field: Annotated[
-        list[str] | None, typer.Option("--set", help="Replace a field: budget.tokens=100000")
-    ] = None,
-) -> None:
-    """Train a checkpoint by a recipe."""
-    from mor_core.training import train as train_recipe
-
-    overrides: dict[str, Any] = {}
-    for assignment in set_field or []:
-        name, separator, value = assignment.partition("=")
-        if not separator:
-            raise typer.BadParameter(f"--set needs section.field=value, got {assignment!r}")
-        try:
-            overrides[name] = json.loads(value)
-        except ValueError:
-            overrides[name] = value
-    folder = train_recipe(
-        recipe, resume=resume, data_dir=data_dir, output=output, overrides=overrides
-    )
-    typer.echo(
-        f"wrote {folder}; add evaluation, samples and card with: mor report --checkpoint {folder}"
-    )
-
-
 @app.command("eval")
 def evaluate(
     text: Annotated[Path, typer.Option(help="UTF-8, with <|endoftext|> between documents.")],
@@ -200,37 +167,6 @@ def evaluate(
     else:
         for name, value in figures.items():
             typer.echo(f"{name}: {value}")
-
-
-@app.command()
-def report(
-    text: Annotated[Path, typer.Option(help="The held-out text to evaluate on.")],
-    training_text: Annotated[
-        Path, typer.Option(help="To look for verbatim overlaps of samples in.")
-    ],
-    checkpoint: Checkpoint = "default",
-    device: Device = "cpu",
-) -> None:
-    """Give a finished checkpoint its evaluation, samples, recorded runs, credits and model card."""
-    from mor_core import report as papers
-    from mor_core.assessment import write_evaluation
-    from mor_core.card import model_card
-
-    loaded = open_checkpoint(checkpoint, device, "float32")
-    write_evaluation(loaded, text, _say)
-    papers.write_experiments(loaded, text, _say)
-    papers.write_samples(loaded, training_text, _say)
-    papers.record_presets(loaded, _say)
-    papers.copy_credits(loaded.info.path, training_text.parent)
-    (loaded.info.path / "README.md").write_text(model_card(loaded.info.path), encoding="utf-8")
-
-
-@app.command()
-def record(checkpoint: Checkpoint = "default", device: Device = "cpu") -> None:
-    """Record one run of every preset prompt into the checkpoint's traces/."""
-    from mor_core.report import record_presets
-
-    record_presets(open_checkpoint(checkpoint, device, "float32"), _say)
 
 
 @app.command()
@@ -278,12 +214,11 @@ def run_app(
     os.execv(sys.executable, command)
 
 
+app.command()(cli_train.train)
+app.command()(cli_train.report)
+app.command()(cli_train.record)
 app.command()(cli_convert.convert)
 app.command()(cli_convert.conformance)
-
-
-def _say(line: str) -> None:
-    typer.echo(line, err=True)
 
 
 if __name__ == "__main__":

@@ -82,3 +82,8 @@ def read_rule(routing: str, gate: str, threshold: str, seed: int) -> "RoutingRul
 def print_json(data: Any) -> None:
     """Print one JSON object."""
     typer.echo(json.dumps(data, ensure_ascii=False))
+
+
+def say(line: str) -> None:
+    """Report progress, apart from the output."""
+    typer.echo(line, err=True)

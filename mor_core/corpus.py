@@ -5,6 +5,7 @@ such a file first, so that everything behind this module knows one form. Knows n
 """
 
 import importlib
+import itertools
 import os
 import re
 import tempfile
@@ -52,44 +53,71 @@ def find_corpus(name: str, folder: Path | None) -> Path:
 
 
 def read_documents(path: Path) -> list[str]:
-    """Return the documents of a text file without the empty lines at their ends; empty ones are left out.
+    """Return the documents of a text file; see `stream_documents`."""
+    return list(stream_documents(path))
+
+
+def stream_documents(path: Path) -> Iterator[str]:
+    """Yield the documents of a text file without the empty lines at their ends; empty ones are left out.
+
+    Holds one document at a time, so a file may be larger than memory.
 
     Raises:
         CorpusError: the file is not UTF-8 or holds no document.
     """
+    found = False
+    lines: list[str] = []
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open(encoding="utf-8") as file:
+            for line in itertools.chain(file, [DOCUMENT_START]):
+                if line.rstrip("\n") != DOCUMENT_START:
+                    lines.append(line)
+                    continue
+                document = "".join(lines).strip("\n")
+                lines = []
+                if document:
+                    found = True
+                    yield document
     except UnicodeDecodeError as error:
         raise CorpusError(
-            f"{path} must be UTF-8 text, got byte {error.start} that is not; convert it"
+            f"{path} must be UTF-8 text, got a byte that is not ({error.reason}); convert it"
         ) from error
-    documents = [
-        part.strip("\n")
-        for part in re.split(f"^{re.escape(DOCUMENT_START)}$", text, flags=re.MULTILINE)
-    ]
-    documents = [document for document in documents if document]
-    if not documents:
+    if not found:
         raise CorpusError(f"{path} holds no text. {_HOW_TO}")
-    return documents
 
 
 def fetch_hugging_face(
-    name: str, split: str, column: str, max_documents: int | None, folder: Path
+    name: str,
+    split: str,
+    column: str,
+    max_documents: int | None,
+    folder: Path,
+    *,
+    subset: str = "",
 ) -> Path:
     """Stream a data set into a text file of ours, once, and return its path.
+
+    Args:
+        name: as the Hub knows it.
+        split: of the data set.
+        column: that holds the text.
+        max_documents: rows to take; `None` for all.
+        folder: where the file goes.
+        subset: the data set's configuration, if it has several.
 
     Raises:
         CorpusError: the `datasets` package is missing, or the data set has no such column.
     """
     limit = "all" if max_documents is None else str(max_documents)
-    path = folder / f"{name.replace('/', '--')}-{split}-{limit}.txt"
+    full_name = f"{name}--{subset}" if subset else name
+    path = folder / f"{full_name.replace('/', '--')}-{split}-{limit}.txt"
     if path.is_file():
         return path
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile("w", dir=folder, delete=False, encoding="utf-8") as file:
         partial = Path(file.name)
         try:
-            for document in _stream(name, split, column, max_documents):
+            for document in _stream(name, subset, split, column, max_documents):
                 file.write(f"{document}\n{DOCUMENT_START}\n")
         except BaseException:
             partial.unlink()
@@ -98,14 +126,16 @@ def fetch_hugging_face(
     return path
 
 
-def _stream(name: str, split: str, column: str, max_documents: int | None) -> Iterator[str]:
+def _stream(
+    name: str, subset: str, split: str, column: str, max_documents: int | None
+) -> Iterator[str]:
     try:
         datasets = importlib.import_module("datasets")
     except ModuleNotFoundError as error:
         raise CorpusError(
             f"the data set {name} needs the package datasets; install it with: pip install datasets"
         ) from error
-    rows = datasets.load_dataset(name, split=split, streaming=True)
+    rows = datasets.load_dataset(name, subset or None, split=split, streaming=True)
     for index, row in enumerate(rows):
         if index == max_documents:
             return

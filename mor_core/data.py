@@ -9,21 +9,23 @@ Source: arXiv 2507.10524, Appendix B (packing).
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerFast
 
-from mor_core.corpus import read_documents, reading_grade
+from mor_core.corpus import reading_grade, stream_documents
 from mor_core.tokenizer import encode_texts, load_tokenizer, save_tokenizer, train_tokenizer
 
 _TOKEN_TYPE = np.uint16  # the largest vocabulary is 65,536
 _LARGEST_VOCABULARY = 2**16
 _HASHED_AT_ONCE = 2**20
+_TOKENIZER_DOCUMENTS = 1_000_000  # the first ones; more change little and take hours
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,8 @@ def cached_tokenizer(
     """Return the tokenizer of this text, trained once and kept beside the tokens."""
     folder = cache_folder / f"tokenizer-{file_sha256(text_path)[:16]}-{vocab_size}-{context_length}"
     if not folder.is_dir():
-        tokenizer = train_tokenizer(read_documents(text_path), vocab_size, context_length)
+        documents = islice(stream_documents(text_path), _TOKENIZER_DOCUMENTS)
+        tokenizer = train_tokenizer(documents, vocab_size, context_length)
         _write_folder(folder, lambda partial: save_tokenizer(tokenizer, partial))
     return load_tokenizer(folder)
 
@@ -86,13 +89,12 @@ def tokenise_corpus(
     if len(tokenizer) > _LARGEST_VOCABULARY:
         raise ValueError(f"vocab_size must be at most {_LARGEST_VOCABULARY}, got {len(tokenizer)}")
     text_hash = file_sha256(text_path)
-    folder = cache_folder / f"tokens-{text_hash[:16]}-{tokenizer_sha256(tokenizer)[:16]}"
+    folder = cache_folder / f"corpus-{text_hash[:16]}-{tokenizer_sha256(tokenizer)[:16]}"
     if not folder.is_dir():
-        documents = read_documents(text_path)
-        _write_folder(folder, lambda partial: _write_tokens(documents, tokenizer, partial))
+        _write_folder(folder, lambda partial: _write_tokens(text_path, tokenizer, partial))
     facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
     return TokenisedCorpus(
-        tokens=np.load(folder / "tokens.npy", mmap_mode="r"),
+        tokens=np.memmap(folder / "tokens.bin", dtype=_TOKEN_TYPE, mode="r"),
         starts=np.load(folder / "starts.npy"),
         grades=np.load(folder / "grades.npy"),
         num_text_bytes=facts["num_text_bytes"],
@@ -100,21 +102,26 @@ def tokenise_corpus(
     )
 
 
-def _write_tokens(documents: list[str], tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
-    start = np.array([tokenizer.bos_token_id], dtype=_TOKEN_TYPE)
-    pieces: list[NDArray[np.uint16]] = []
-    for ids in encode_texts(tokenizer, documents):
-        pieces += [start, np.array(ids, dtype=_TOKEN_TYPE)]
-    lengths = [
-        len(before) + len(ids) for before, ids in zip(pieces[::2], pieces[1::2], strict=True)
-    ]
-    np.save(folder / "tokens.npy", np.concatenate(pieces))
-    np.save(folder / "starts.npy", np.concatenate(([0], np.cumsum(lengths))).astype(np.int64))
-    np.save(
-        folder / "grades.npy",
-        np.array([reading_grade(text) for text in documents], dtype=np.float32),
-    )
-    facts = {"num_text_bytes": sum(len(text.encode()) for text in documents)}
+def _write_tokens(text_path: Path, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    """Tokenise document by document: neither the text nor its tokens need to fit in memory."""
+    grades: list[float] = []
+    num_bytes = 0
+
+    def noted() -> Iterator[str]:
+        nonlocal num_bytes
+        for document in stream_documents(text_path):
+            grades.append(reading_grade(document))
+            num_bytes += len(document.encode())
+            yield document
+
+    starts = [0]
+    with (folder / "tokens.bin").open("wb") as file:
+        for ids in encode_texts(tokenizer, noted()):
+            np.array([tokenizer.bos_token_id, *ids], dtype=_TOKEN_TYPE).tofile(file)
+            starts.append(starts[-1] + 1 + len(ids))
+    np.save(folder / "starts.npy", np.array(starts, dtype=np.int64))
+    np.save(folder / "grades.npy", np.array(grades, dtype=np.float32))
+    facts = {"num_text_bytes": num_bytes}
     (folder / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
 
 

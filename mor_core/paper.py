@@ -19,6 +19,20 @@ TOKENS_PER_STEP = 1024 * 2048
 """The paper's batch: 1024 sequences of 2048 tokens."""
 BUDGET_FLOPS = 16.5e18
 """The budget of the paper's main table, in forward FLOPs."""
+BUDGETS = (2e18, 5e18, BUDGET_FLOPS)
+"""All budgets at which the paper compares models, in forward FLOPs (section 3.1)."""
+PUBLISHED_STEPS = {
+    # size, recursions, router, cache: steps in the official configurations for the largest budget
+    ("360M", 1, "none", "recursion_wise"): 9438,
+    ("360M", 2, "none", "recursion_wise"): 9438,
+    ("360M", 3, "none", "recursion_wise"): 9438,
+    ("360M", 4, "none", "recursion_wise"): 8883,
+    ("360M", 2, "expert_choice", "recursion_wise"): 12619,
+    ("360M", 3, "expert_choice", "recursion_wise"): 14161,
+    ("360M", 4, "expert_choice", "recursion_wise"): 14216,
+    ("360M", 3, "expert_choice", "shared"): 14672,
+    ("360M", 3, "token_choice", "recursion_wise"): 14161,
+}
 
 _CONTEXT = 2048
 _SHAPES: dict[str, tuple[int, int, int, int, int]] = {

@@ -23,6 +23,7 @@ class DataSection:
         train: text file in the data folder, `<|endoftext|>` on a line of its own between documents.
         valid: the same, held out; empty for no validation.
         hugging_face: a data set to stream instead of the two files, such as `roneneldan/TinyStories`.
+        subset: its configuration, if it has several.
         text_column: its column.
         train_split: its split to train on.
         valid_split: its split to validate on; empty for no validation.
@@ -34,6 +35,7 @@ class DataSection:
     train: str = ""
     valid: str = ""
     hugging_face: str = ""
+    subset: str = ""
     text_column: str = "text"
     train_split: str = "train"
     valid_split: str = "validation"

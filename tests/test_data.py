@@ -186,18 +186,29 @@ def test_hugging_face_data_set_becomes_a_corpus_once(tmp_path, monkeypatch):
     ]
     asked = []
 
-    def load_dataset(name, *, split, streaming):
-        asked.append((name, split, streaming))
+    def load_dataset(name, subset, *, split, streaming):
+        asked.append((name, subset, split, streaming))
         return iter(rows)
 
     monkeypatch.setitem(sys.modules, "datasets", types.SimpleNamespace(load_dataset=load_dataset))
     path = fetch_hugging_face("some/stories", "train", "text", 3, tmp_path)
     assert read_documents(path) == ["One.", "Two  two."]
     assert fetch_hugging_face("some/stories", "train", "text", 3, tmp_path) == path
-    assert asked == [("some/stories", "train", True)]
+    assert asked == [("some/stories", None, "train", True)]
     with pytest.raises(CorpusError, match="text_column must be one of"):
         fetch_hugging_face("some/stories", "test", "story", None, tmp_path)
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_subsets_of_a_data_set_are_kept_apart(tmp_path, monkeypatch):
+    def load_dataset(name, subset, *, split, streaming):
+        return iter([{"text": f"{subset}."}])
+
+    monkeypatch.setitem(sys.modules, "datasets", types.SimpleNamespace(load_dataset=load_dataset))
+    paths = [
+        fetch_hugging_face("a/b", "train", "text", 1, tmp_path, subset=name) for name in ("x", "y")
+    ]
+    assert [read_documents(path) for path in paths] == [["x."], ["y."]]
 
 
 def test_missing_datasets_package_says_what_to_install(tmp_path, monkeypatch):
