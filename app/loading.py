@@ -9,10 +9,11 @@ import logging
 import os
 from collections.abc import Hashable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
+from app.family_results import FAMILY_FILE, read_family
 from mor_core import checkpoint
 from mor_core.checkpoint import DTYPE_NAMES, CheckpointInfo, LoadedCheckpoint, checkpoint_root
 from mor_core.trace import TRACE_SUFFIX, Trace
@@ -35,6 +36,16 @@ def list_checkpoints() -> list[CheckpointInfo]:
 def checkpoint_problems() -> list[str]:
     """Say what is wrong with each folder that looks like a checkpoint and is left out of the list."""
     return _found()[1]
+
+
+def family() -> dict[str, Any]:
+    """Return the family's file beside the checkpoints, nothing if there is none.
+
+    Raises:
+        ResultError: the file is damaged.
+    """
+    path = checkpoint_root() / FAMILY_FILE
+    return _read_family(str(path), path.stat().st_mtime_ns) if path.is_file() else {}
 
 
 def load_model(path: str, weights_sha256: str, device: str, dtype: str) -> LoadedCheckpoint:
@@ -149,6 +160,14 @@ def _read_folder(
 def _found() -> tuple[list[CheckpointInfo], list[str]]:
     root = checkpoint_root()
     return _read_folder(str(root), _newest_change(root))
+
+
+@st.cache_resource(max_entries=1, show_spinner=False)
+def _read_family(
+    path: str,
+    changed_ns: int,  # noqa: ARG001  part of the cache's key
+) -> dict[str, Any]:
+    return read_family(Path(path).parent)
 
 
 @st.cache_resource(max_entries=MAX_TRACES, show_spinner=False)

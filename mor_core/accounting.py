@@ -111,6 +111,27 @@ def training_flops(config: MoRConfig, num_tokens: int, active_counts: Sequence[i
     return TRAINING_FACTOR * active_flops(config, num_tokens, active_counts)
 
 
+def executed_flops(
+    config: MoRConfig, num_tokens: int, active_counts: Sequence[Sequence[int]]
+) -> int:
+    """Count what a training batch executes on the gathered path: rows are filled up to the longest of each recursion.
+
+    Equal to the sum of `training_flops` under top-k, where all rows have the same counts; more under rules that give
+    rows different ones. A row with no token left in a recursion is not computed there.
+
+    Args:
+        config: of the model.
+        num_tokens: of each row.
+        active_counts: per row, one number a recursion.
+    """
+    longest = [max(counts) for counts in zip(*active_counts, strict=True)]
+    total = 0
+    for counts in active_counts:
+        filled = [most if count else 0 for count, most in zip(counts, longest, strict=True)]
+        total += training_flops(config, num_tokens, filled)
+    return total
+
+
 def dropped_flops(config: MoRConfig, num_dropped: int) -> int:
     """Count what `training_flops` has too much where Switch experts left out (token, layer call) pairs."""
     return TRAINING_FACTOR * num_dropped * 2 * mlp_parameters(config)

@@ -20,7 +20,7 @@ from mor_core.rules import RoutingRule
 from mor_core.tokenizer import DOCUMENT_START_ID, encode_text
 
 CONTEXT_SENTENCES = 5
-ITEMS_PER_DOCUMENT = 4
+CHOICES_PER_DOCUMENT = 4  # each costs four readings
 NUM_CHOICES = 4
 _POSITIONS_AT_ONCE = 4096
 _SENTENCE = re.compile(r"[^.!?]+[.!?]+[\"')]*\s*")
@@ -45,7 +45,7 @@ class Item:
 def last_word_items(documents: Sequence[str]) -> list[Item]:
     """Return passages whose last word has at least four letters and stands in the passage before."""
     items = []
-    for number, passage in _passages(documents):
+    for number, passage in _passages(documents, None):
         text = "".join(passage).rstrip()
         words = list(_WORD.finditer(text))
         last = words[-1] if words else None
@@ -60,7 +60,7 @@ def last_word_items(documents: Sequence[str]) -> list[Item]:
 
 def continuation_items(documents: Sequence[str]) -> list[Item]:
     """Return passages without their last sentence, that sentence, and three of other documents, nearest in length."""
-    passages = list(_passages(documents))
+    passages = _passages(documents, CHOICES_PER_DOCUMENT)
     pool = [(number, passage[-1].rstrip()) for number, passage in passages]
     items = []
     for place, (number, passage) in enumerate(passages):
@@ -115,14 +115,14 @@ def _interval(sums: Iterable[list[int]]) -> list[float]:
     return ratio_interval(rights, totals)
 
 
-def _passages(documents: Sequence[str]) -> list[tuple[int, list[str]]]:
-    """Cut each document into passages of six sentences, and take the first few."""
+def _passages(documents: Sequence[str], most: int | None) -> list[tuple[int, list[str]]]:
+    """Cut each document into passages of six sentences, and take all, or at most so many of each document."""
     size = CONTEXT_SENTENCES + 1
     found = []
     for number, text in enumerate(documents):
         sentences = _SENTENCE.findall(text)
         starts = range(0, len(sentences) - size + 1, size)
-        found += [(number, sentences[at : at + size]) for at in starts[:ITEMS_PER_DOCUMENT]]
+        found += [(number, sentences[at : at + size]) for at in starts[:most]]
     return found
 
 

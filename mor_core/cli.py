@@ -217,6 +217,7 @@ def run_app(
 app.command()(cli_train.train)
 app.command()(cli_train.report)
 app.command()(cli_train.record)
+app.command()(cli_train.family)
 app.command()(cli_convert.convert)
 app.command()(cli_convert.conformance)
 

@@ -82,3 +82,11 @@ def record(checkpoint: Checkpoint = "default", device: Device = "cpu") -> None:
     from mor_core.report import record_presets
 
     record_presets(open_checkpoint(checkpoint, device, "float32"), say)
+
+
+def family() -> None:
+    """Put all evaluated checkpoints side by side into checkpoints/family.json."""
+    from mor_core.checkpoint import checkpoint_root
+    from mor_core.family import write_family
+
+    typer.echo(f"wrote {write_family(checkpoint_root())}")

@@ -10,7 +10,7 @@ import torch
 from accelerate.accelerator import Accelerator
 from torch import Tensor
 
-from mor_core.accounting import dropped_flops, training_flops
+from mor_core.accounting import dropped_flops, executed_flops, training_flops
 from mor_core.config import MoRConfig
 from mor_core.model import MoROutput
 
@@ -26,6 +26,7 @@ class StepMeter:
         self._accuracy = torch.zeros(config.num_recursions, dtype=torch.float64, device=device)
         self._counts = torch.zeros(config.num_recursions, dtype=torch.float64, device=device)
         self._flops = 0
+        self._executed = 0
         self._tokens = 0
 
     def add(self, output: MoROutput, batch: Tensor) -> None:
@@ -39,11 +40,15 @@ class StepMeter:
             self._losses[name] = self._losses[name] + share if name in self._losses else share
         for index, accuracy in enumerate(trace.routing_accuracy()):
             self._accuracy[index] += accuracy / self.accumulation
-        for counts, rows in Counter(map(tuple, trace.active_counts())).items():
+        active_counts = trace.active_counts()
+        self._executed += executed_flops(self.config, batch.shape[1], active_counts)
+        for counts, rows in Counter(map(tuple, active_counts)).items():
             self._counts += rows * torch.tensor(counts, dtype=torch.float64, device=self.device)
             self._flops += rows * training_flops(self.config, batch.shape[1], counts)
         if output.expert_log is not None:
-            self._flops -= dropped_flops(self.config, output.expert_log.num_dropped())
+            dropped = dropped_flops(self.config, output.expert_log.num_dropped())
+            self._flops -= dropped
+            self._executed -= dropped
         self._tokens += batch.numel()
 
     def summary(self, accelerator: Accelerator) -> dict[str, Any]:
@@ -51,8 +56,10 @@ class StepMeter:
         names = list(self._losses)
         losses = accelerator.reduce(torch.stack([self._losses[name] for name in names]), "mean")
         accuracy = accelerator.reduce(self._accuracy, "mean")
-        sums = torch.tensor([self._flops, self._tokens], dtype=torch.float64, device=self.device)
-        flops, tokens = accelerator.reduce(sums, "sum").tolist()
+        sums = torch.tensor(
+            [self._flops, self._executed, self._tokens], dtype=torch.float64, device=self.device
+        )
+        flops, executed, tokens = accelerator.reduce(sums, "sum").tolist()
         counts = accelerator.reduce(self._counts, "sum")
         has_threshold = self.config.router_type == "expert_choice"
         deeper = torch.cat((counts[1:], counts.new_zeros(1)))
@@ -62,5 +69,6 @@ class StepMeter:
             # depth 1, 2, ... R; what is missing to 1 entered no recursion
             "depth_shares": ((counts - deeper) / tokens).tolist(),
             "step_flops": int(flops),
+            "step_executed_flops": int(executed),
             "step_tokens": int(tokens),
         }

@@ -231,13 +231,10 @@ class _Run:
         line = {
             "step": totals.step,
             "tokens": totals.num_tokens,
-            "loss": summary["loss"],
             "learning_rate": rate,
             "grad_norm": norm,
             "training_flops": totals.training_flops,
-            "step_flops": summary["step_flops"],
-            "routing_accuracy": summary["routing_accuracy"],
-            "depth_shares": summary["depth_shares"],
+            **{name: value for name, value in summary.items() if name != "step_tokens"},
             "tokens_per_s": summary["step_tokens"] / seconds,
             "peak_memory_bytes": totals.peak_memory_bytes,
         }

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from app import efficiency_view as view
-from app import frame, loading, notices, wording
+from app import family_view, frame, loading, notices, wording
 
 checkpoints = loading.list_checkpoints()
 if not checkpoints:
@@ -20,3 +20,4 @@ else:
 view.speed_panel(traces, int(info.config.get("num_recursions", 1)))
 view.quality_panel(info)
 view.training_panel(info)
+family_view.draw()

@@ -7,8 +7,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mor_core import MoRConfig, MoRForCausalLM, RoutingRule
 from mor_core.accounting import (
+    TRAINING_FACTOR,
     active_flops,
     dense_flops,
+    executed_flops,
     kv_bytes_per_entry,
     parameter_count,
     training_flops,
@@ -34,6 +36,19 @@ def test_active_flops_equal_the_counter_on_the_gathered_path(fields):
         counted, out = counted_flops(lambda: model(ids, use_cache=False))
     counts = out.recursion_trace.active_counts()[0]
     assert counted == active_flops(model.config, 40, counts)
+
+
+@pytest.mark.parametrize("name", ["token choice", "default", "vanilla"])
+def test_executed_flops_equal_the_counter_on_a_batch_of_uneven_rows(name):
+    model, ids = tiny_model(**FAMILY[name]), token_ids(3, 40)
+    with torch.no_grad():
+        counted, out = counted_flops(lambda: model(ids, use_cache=False))
+    counts = out.recursion_trace.active_counts()
+    assert TRAINING_FACTOR * counted == executed_flops(model.config, 40, counts)
+    needed = sum(training_flops(model.config, 40, row) for row in counts)
+    uneven = len({tuple(row) for row in counts}) > 1
+    assert uneven == (name != "vanilla")
+    assert (TRAINING_FACTOR * counted > needed) == uneven
 
 
 @pytest.mark.parametrize("fields", FAMILY.values(), ids=FAMILY)

@@ -1,0 +1,137 @@
+"""Charts of the family: quality against one cost at a time, and what the threshold trades.
+
+Pure: tables of `app.family_results` in, charts out.
+"""
+
+import pandas as pd
+
+from app.chart import Chart, hover_text, new_figure
+from app.theme import LINE, SERIES, format_bytes, format_flops
+from app.words import say
+
+COSTS = {
+    "training_flops": format_flops,
+    "tokens": lambda count: f"{count / 1e6:.1f}M",
+    "parameters": lambda count: f"{count / 1e6:.2f}M",
+    "active_flops_per_token": format_flops,
+    "kv_bytes_per_token": format_bytes,
+    "training_tokens_per_s": lambda rate: f"{rate:,.0f}",
+}
+_MARKERS = ("circle", "square", "diamond", "triangle-up", "cross", "star", "hexagon", "pentagon")
+HIGHER_IS_BETTER = ("training_tokens_per_s",)
+
+
+def pareto(table: pd.DataFrame, cost: str, gap: float | None) -> Chart:
+    """Draw bits per byte with intervals against one cost; a line joins what nothing beats in both."""
+    figure = new_figure(420)
+    best = frontier(table, cost)
+    line = table[table["name"].isin(best)].sort_values(cost)
+    figure.add_scatter(
+        x=line[cost],
+        y=line["bits_per_byte"],
+        mode="lines",
+        line={"color": LINE, "dash": "dot", "width": 2},
+        name=say("efficiency.frontier"),
+        hoverinfo="skip",
+    )
+    for index, row in enumerate(table.to_dict("records")):
+        figure.add_scatter(
+            x=[row[cost]],
+            y=[row["bits_per_byte"]],
+            error_y={
+                "type": "data",
+                "symmetric": False,
+                "array": [row["bits_per_byte_high"] - row["bits_per_byte"]],
+                "arrayminus": [row["bits_per_byte"] - row["bits_per_byte_low"]],
+                "thickness": 1.5,
+            },
+            mode="markers+text",
+            text=[hover_text(row["name"])],
+            textposition="top right",
+            name=hover_text(row["name"]),
+            showlegend=False,
+            marker={
+                "size": 12,
+                "symbol": _MARKERS[index % len(_MARKERS)],
+                "color": SERIES[index % len(SERIES)],
+            },
+            hovertemplate=(
+                f"{hover_text(row['title'])}<br>{row['bits_per_byte']:.4f} "
+                f"({row['bits_per_byte_low']:.4f} - {row['bits_per_byte_high']:.4f})<br>"
+                f"{COSTS[cost](row[cost])}<extra></extra>"
+            ),
+            cliponaxis=False,
+        )
+    figure.update_xaxes(title_text=say(f"efficiency.cost_{cost}"), rangemode="tozero")
+    figure.update_yaxes(title_text=say("efficiency.axis_bits_per_byte"))
+    columns = ["name", cost, "bits_per_byte", "bits_per_byte_low", "bits_per_byte_high"]
+    return Chart(figure, _finding(table, cost, best, gap), table[columns])
+
+
+def frontier(table: pd.DataFrame, cost: str) -> list[str]:
+    """Return the members that no other beats in both quality and cost."""
+    sign = -1 if cost in HIGHER_IS_BETTER else 1
+    found = []
+    for _, row in table.iterrows():
+        no_worse = (sign * table[cost] <= sign * row[cost]) & (
+            table["bits_per_byte"] <= row["bits_per_byte"]
+        )
+        better = (sign * table[cost] < sign * row[cost]) | (
+            table["bits_per_byte"] < row["bits_per_byte"]
+        )
+        if not (no_worse & better).any():
+            found.append(str(row["name"]))
+    return found
+
+
+def sweep(table: pd.DataFrame) -> Chart:
+    """Draw the loss against active FLOPs, one point a threshold."""
+    figure = new_figure(380)
+    figure.add_scatter(
+        x=table["active_flops_per_token"] / 1e6,
+        y=table["nll"],
+        error_y={
+            "type": "data",
+            "symmetric": False,
+            "array": table["nll_high"] - table["nll"],
+            "arrayminus": table["nll"] - table["nll_low"],
+            "color": LINE,
+            "thickness": 1,
+        },
+        mode="lines+markers+text",
+        text=[f"{logit:+g}" for logit in table["threshold_logit"]],
+        textposition="top center",
+        line={"color": SERIES[0]},
+        marker={"size": 9},
+        customdata=table[["threshold_logit", "mean_depth"]].to_numpy(),
+        hovertemplate=say("efficiency.sweep_hover") + "<extra></extra>",
+        showlegend=False,
+    )
+    figure.update_xaxes(title_text=say("efficiency.axis_active_mflops"))
+    figure.update_yaxes(title_text=say("efficiency.axis_nll"))
+    best = table.loc[table["nll"].idxmin()]
+    own = table[table["threshold_logit"] == 0].iloc[0]
+    finding = say(
+        "efficiency.sweep_finding",
+        best=f"{best['threshold_logit']:+g}",
+        nll=f"{best['nll']:.4f}",
+        own=f"{own['nll']:.4f}",
+        cheaper=f"{1 - own['active_flops_per_token'] / table['active_flops_per_token'].max():.0%}",
+        documents=int(own["num_documents"]),
+    )
+    return Chart(figure, finding, table)
+
+
+def _finding(table: pd.DataFrame, cost: str, best: list[str], gap: float | None) -> str:
+    """Say which members nothing beats, and how far apart seeds lie: no order is claimed within that gap."""
+    lowest = table.loc[table["bits_per_byte"].idxmin()]
+    text = say(
+        "efficiency.pareto_finding",
+        name=lowest["name"],
+        bits=f"{lowest['bits_per_byte']:.4f}",
+        cost=COSTS[cost](lowest[cost]),
+        frontier=", ".join(best),
+    )
+    if gap is None:
+        return f"{text} {say('efficiency.no_seeds')}"
+    return f"{text} {say('efficiency.seed_gap', gap=f'{gap:.4f}')}"

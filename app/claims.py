@@ -1,0 +1,144 @@
+"""What is commonly said of MoR, what its paper says, and what the bundled family measured: the words are in `words/`.
+
+Pure. A claim that nothing here measures yet says so.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from app.theme import format_bytes, format_flops
+from app.words import say
+
+CLAIMS = ("better", "parameters", "cache", "router", "speed")
+EQUAL_COMPUTE = 0.02  # two runs are at equal FLOPs if these differ by less than this share
+
+Member = Mapping[str, Any]
+
+
+def claims_table(family: Mapping[str, Any]) -> pd.DataFrame:
+    """Return one row a claim."""
+    plain, routed = _pair(family["members"])
+    measured = {
+        "better": _better(plain, routed),
+        "parameters": _parameters(plain, routed),
+        "cache": _cache(routed),
+        "router": _router(routed),
+    }
+    return pd.DataFrame(
+        [
+            {
+                say("efficiency.claims_column_said"): say(f"efficiency.claim_{claim}_said"),
+                say("efficiency.claims_column_paper"): say(f"efficiency.claim_{claim}_paper"),
+                say("efficiency.claims_column_ours"): measured.get(claim)
+                or say("efficiency.claim_unmeasured"),
+            }
+            for claim in CLAIMS
+        ]
+    )
+
+
+def _pair(members: list[Member]) -> tuple[Member | None, Member | None]:
+    """Return the plain Transformer and the trained router at equal training FLOPs; else the first router there is."""
+    routers = [
+        member
+        for member in members
+        if member["model"]["router_type"] != "none" and member["model"]["router_control"] == "none"
+    ]
+    plains = [
+        member
+        for member in members
+        if member["model"]["router_type"] == "none"
+        and member["model"]["num_recursions"] == 1
+        and member["model"]["num_experts"] == 1
+    ]
+    for plain in plains:
+        equal = [member for member in routers if _at_equal_compute(member, plain)]
+        if equal:
+            return plain, min(equal, key=lambda member: float(_own(member)["bits_per_byte"]))
+    return None, routers[0] if routers else None
+
+
+def _at_equal_compute(first: Member, second: Member) -> bool:
+    flops = [member["training"]["active_flops"] for member in (first, second)]
+    return bool(abs(flops[0] / flops[1] - 1) < EQUAL_COMPUTE)
+
+
+def _own(member: Member) -> Mapping[str, Any]:
+    """Return a member's figures under its own rule."""
+    found: Mapping[str, Any] = member["results"][0]
+    return found
+
+
+def _better(plain: Member | None, routed: Member | None) -> str:
+    if plain is None or routed is None:
+        return ""
+    ours, theirs = _own(routed), _own(plain)
+    low, high = ours["bits_per_byte_interval"]
+    plain_low, plain_high = theirs["bits_per_byte_interval"]
+    return say(
+        "efficiency.claim_better_ours",
+        ours=routed["name"],
+        plain=plain["name"],
+        bits=f"{ours['bits_per_byte']:.4f}",
+        low=f"{low:.4f}",
+        high=f"{high:.4f}",
+        plain_bits=f"{theirs['bits_per_byte']:.4f}",
+        plain_low=f"{plain_low:.4f}",
+        plain_high=f"{plain_high:.4f}",
+        flops=format_flops(routed["training"]["active_flops"]),
+        plain_flops=format_flops(plain["training"]["active_flops"]),
+    )
+
+
+def _parameters(plain: Member | None, routed: Member | None) -> str:
+    if plain is None or routed is None:
+        return ""
+    small, large = (member["model"]["parameters_without_embeddings"] for member in (routed, plain))
+    return say(
+        "efficiency.claim_parameters_ours",
+        ours=routed["name"],
+        plain=plain["name"],
+        share=f"{small / large:.0%}",
+        small=f"{small / 1e6:.2f}",
+        large=f"{large / 1e6:.2f}",
+    )
+
+
+def _cache(routed: Member | None) -> str:
+    if routed is None:
+        return ""
+    sizes = routed["kv_bytes_per_token"]["bfloat16"]
+    return say(
+        "efficiency.claim_cache_ours",
+        ours=routed["name"],
+        bytes=format_bytes(sizes["own"]),
+        plain_bytes=format_bytes(sizes["plain_transformer"]),
+        saved=f"{1 - sizes['own'] / sizes['plain_transformer']:.0%}",
+    )
+
+
+def _router(routed: Member | None) -> str:
+    if routed is None or "depths" not in routed:
+        return ""
+    random = [
+        result
+        for result in routed["results"][1:]
+        if result["routing"]["name"] == "random" and result["routing"]["gate"] == "learned"
+    ]
+    surprise = routed["depths"]["by_next_surprisal"]["rank_correlation"]
+    identity = routed["depths"]["explained_by_token"]["epsilon_squared"]
+    if not random or surprise is None or identity is None:
+        return ""
+    more = random[0]["more_nats_than_own_rule"]
+    low, high = more["interval"]
+    return say(
+        "efficiency.claim_router_ours",
+        ours=routed["name"],
+        gap=f"{more['nll_nats_per_token']:.4f}",
+        low=f"{low:.4f}",
+        high=f"{high:.4f}",
+        surprise=f"{surprise:.3f}",
+        identity=f"{identity:.0%}",
+    )

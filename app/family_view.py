@@ -1,0 +1,97 @@
+"""The Efficiency page's panels on the family: quality against each cost, routers, thresholds, the paper, claims."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import streamlit as st
+
+from app import charts_family, claims, family_results, frame, loading, notices
+from app.results import ResultError
+from app.words import say
+
+Family = Mapping[str, Any]
+
+
+def draw() -> None:
+    """Draw everything that compares checkpoints, or say how to get it."""
+    try:
+        family = loading.family()
+    except ResultError as error:
+        notices.show_error(str(error))
+        return
+    frame.heading(say("efficiency.family_heading"), "bits per byte", "active FLOPs", "KV cache")
+    if not family:
+        notices.show_info(say("efficiency.no_family"))
+        return
+    _quality_against_cost(family)
+    _rules(family)
+    _sweep(family)
+    _paper()
+    _claims(family)
+
+
+def _quality_against_cost(family: Family) -> None:
+    cost = st.segmented_control(
+        say("efficiency.cost"),
+        list(charts_family.COSTS),
+        format_func=lambda name: say(f"efficiency.cost_{name}"),
+        default="training_flops",
+        required=True,
+        key="cost",
+        bind="query-params",
+    )
+    table = family_results.members_table(family)
+    chart = charts_family.pareto(table, cost or "training_flops", family_results.seed_gap(family))
+    text = family["members"][0]["text"]
+    frame.show_chart(chart, key="pareto", caption=say("efficiency.family_caption", text=text))
+    frame.show_table(table, key="family")
+
+
+def _rules(family: Family) -> None:
+    routed = [member["name"] for member in family["members"] if len(member["results"]) > 1]
+    if not routed:
+        return
+    frame.heading(say("efficiency.rules_heading"), "router", "gate", "top-k rule")
+    name = _chosen_member(routed, "rules_of")
+    table = family_results.rules_table(family, name)
+    random = table[(table["routing"] == "random") & (table["gate"] == "learned")].iloc[0]
+    finding = say(
+        "efficiency.random_finding",
+        name=name,
+        gap=f"{random['more_nats']:.4f}",
+        low=f"{random['more_nats_low']:.4f}",
+        high=f"{random['more_nats_high']:.4f}",
+    )
+    st.markdown(f"**{notices.as_text(finding)}**")
+    frame.show_table(table, key="rules")
+    st.caption(say("efficiency.rules_caption"))
+
+
+def _sweep(family: Family) -> None:
+    swept = list(family_results.with_sweep(family))
+    if not swept:
+        return
+    frame.heading(say("efficiency.sweep_heading"), "router score", "causal rule")
+    name = _chosen_member(swept, "sweep_of")
+    chart = charts_family.sweep(family_results.sweep_table(family, name))
+    frame.show_chart(chart, key="sweep", caption=say("efficiency.sweep_caption"))
+
+
+def _paper() -> None:
+    frame.heading(say("efficiency.paper_heading"))
+    frame.show_table(family_results.paper_table(), key="paper")
+    st.caption(say("efficiency.paper_caption"))
+    frame.show_table(family_results.paper_throughput_table(), key="paper_throughput")
+    st.caption(say("efficiency.paper_throughput_caption"))
+
+
+def _claims(family: Family) -> None:
+    frame.heading(say("efficiency.claims_heading"))
+    st.table(claims.claims_table(family).map(notices.as_text), border="horizontal", hide_index=True)
+
+
+def _chosen_member(names: list[str], key: str) -> str:
+    if len(names) == 1:
+        return names[0]
+    name = st.selectbox("Checkpoint", names, key=key, bind="query-params", width=400)
+    return str(name)
