@@ -68,3 +68,11 @@ def mor(monkeypatch, capsys, tiny_checkpoint):
         return status, captured.out, captured.err
 
     return run
+
+
+@pytest.fixture(scope="session")
+def family_root(tiny_tokenizer, tmp_path_factory):
+    """A folder with two evaluated checkpoints and their family.json; not to be changed."""
+    from tests.tiny_family import write_tiny_family
+
+    return write_tiny_family(tmp_path_factory.mktemp("family"), tiny_tokenizer)

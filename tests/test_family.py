@@ -6,46 +6,13 @@ import shutil
 import pytest
 
 from mor_core.accounting import kv_bytes, parameter_count
-from mor_core.assessment import write_evaluation
-from mor_core.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from mor_core.checkpoint import CheckpointError, load_checkpoint
 from mor_core.family import FAMILY_FILE, write_family
-from tests.conftest import STORY
-from tests.models import tiny_model
-from tests.test_report import PROVENANCE
-
-RECIPE = (
-    '[model]\nnum_recursions = 3\n\n[run]\nname = "{name}"\ntitle = "Model {seed}"\nseed = {seed}\n'
-)
 
 
 @pytest.fixture(scope="module")
-def family(tiny_tokenizer, tmp_path_factory):
-    """Two models that differ in the seed alone, and their file."""
-    root = tmp_path_factory.mktemp("family")
-    text = root / "valid.txt"
-    text.write_text(f"{STORY}\n<|endoftext|>\n{STORY[60:]}\n")
-    for seed, name in enumerate(("first", "second")):
-        folder = root / "checkpoints" / name
-        save_checkpoint(folder, tiny_model(seed=seed, vocab_size=300), tiny_tokenizer)
-        (folder / "recipe.toml").write_text(RECIPE.format(name=name, seed=seed))
-        (folder / "provenance.json").write_text(json.dumps({**PROVENANCE, "seed": seed}))
-        lines = [
-            {
-                "step": step,
-                "tokens": 512 * step,
-                "training_flops": 61728 * step,
-                "step_executed_flops": 61730,
-                "tokens_per_s": 100.0 * step,
-                "peak_memory_bytes": 7,
-                "elapsed_s": 30.0 * step,
-            }
-            for step in (1, 2)
-        ]
-        (folder / "train_log.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
-        write_evaluation(load_checkpoint(folder), text, lambda line: None)
-    path = write_family(root / "checkpoints")
-    assert path.name == FAMILY_FILE
-    return root / "checkpoints", json.loads(path.read_text())
+def family(family_root):
+    return family_root, json.loads((family_root / FAMILY_FILE).read_text())
 
 
 def test_members_repeat_their_papers(family):

@@ -1,0 +1,150 @@
+"""What the Efficiency page says of the family is what the family's file holds."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from app import charts_family, claims, family_results
+from app.results import ResultError
+from app.words import LANGUAGES
+
+ENTRY = str(Path(__file__).resolve().parents[1] / "app" / "main.py")
+
+
+@pytest.fixture(scope="module")
+def found(family_root):
+    return family_results.read_family(family_root)
+
+
+def opened(root, monkeypatch, language="en"):
+    monkeypatch.setenv("MOR_CHECKPOINTS", str(root))
+    monkeypatch.setenv("MOR_DEVICE", "cpu")
+    page = AppTest.from_file(ENTRY, default_timeout=60)
+    page.query_params["lang"] = language
+    page = page.switch_page("../pages/efficiency.py").run()
+    assert not page.exception
+    return page
+
+
+def with_plain_member(found):
+    """The same family, its second member told as the plain Transformer of equal compute."""
+    family = json.loads(json.dumps(found))
+    family["members"][1]["model"] |= {
+        "router_type": "none",
+        "num_recursions": 1,
+        "parameters_without_embeddings": 2
+        * family["members"][0]["model"]["parameters_without_embeddings"],
+    }
+    return family
+
+
+def test_the_page_shows_the_files_numbers(family_root, found, monkeypatch):
+    page = opened(family_root, monkeypatch)
+    shown = next(
+        frame.value
+        for frame in page.dataframe
+        if "bits_per_byte_low" in frame.value and "seed" in frame.value
+    )
+    for (_, row), member in zip(shown.iterrows(), found["members"], strict=True):
+        own = member["results"][0]
+        assert row["bits_per_byte"] == own["bits_per_byte"]
+        assert [row["bits_per_byte_low"], row["bits_per_byte_high"]] == own[
+            "bits_per_byte_interval"
+        ]
+        assert row["training_flops"] == member["training"]["active_flops"]
+        assert row["kv_bytes_per_token"] == member["kv_bytes_per_token"]["bfloat16"]["own"]
+        assert row["last_word_accuracy"] == member["tasks"]["last_word"]["accuracy"] or (
+            member["tasks"]["last_word"]["accuracy"] is None
+        )
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_page_speaks_both_languages(family_root, monkeypatch, language):
+    page = opened(family_root, monkeypatch, language)
+    headings = " ".join(heading.value for heading in page.subheader)
+    expected = {"en": "The family side by side", "zh": "模型家族并排比较"}
+    assert expected[language] in headings
+
+
+def test_without_a_file_the_page_says_how_to_get_one(family_root, tmp_path, monkeypatch):
+    root = shutil.copytree(family_root, tmp_path / "copy")
+    (root / "family.json").unlink()
+    page = opened(root, monkeypatch)
+    assert any("mor family" in info.value for info in page.info)
+
+
+def test_a_damaged_file_is_named(family_root, tmp_path, monkeypatch):
+    root = shutil.copytree(family_root, tmp_path / "copy")
+    (root / "family.json").write_text('{"members": [{}]}')
+    with pytest.raises(ResultError, match=r"family\.json is damaged.*mor family"):
+        family_results.read_family(root)
+    page = opened(root, monkeypatch)
+    assert any("family" in error.value for error in page.error)
+
+
+def test_the_frontier_holds_what_nothing_beats_in_both():
+    table = pd.DataFrame(
+        {
+            "name": ["cheap", "good", "beaten", "even"],
+            "parameters": [1, 5, 6, 5],
+            "training_tokens_per_s": [10, 5, 4, 5],
+            "bits_per_byte": [2.0, 1.0, 1.5, 1.0],
+        }
+    )
+    assert charts_family.frontier(table, "parameters") == ["cheap", "good", "even"]
+    assert charts_family.frontier(table, "training_tokens_per_s") == ["cheap", "good", "even"]
+
+
+@pytest.mark.parametrize("cost", charts_family.COSTS)
+def test_every_cost_is_drawn_with_its_interval(found, cost):
+    table = family_results.members_table(found)
+    chart = charts_family.pareto(table, cost, family_results.seed_gap(found))
+    points = [trace for trace in chart.figure.data if trace.mode == "markers+text"]
+    assert [point.x[0] for point in points] == table[cost].tolist()
+    for point, low, high in zip(
+        points, table["bits_per_byte_low"], table["bits_per_byte_high"], strict=True
+    ):
+        assert point.y[0] + point.error_y.array[0] == pytest.approx(high)
+        assert point.y[0] - point.error_y.arrayminus[0] == pytest.approx(low)
+    assert f"{found['seeds'][0]['gap']:.4f}" in chart.finding
+
+
+def test_a_sweep_names_its_best_threshold(found):
+    table = family_results.sweep_table(found, "first")
+    chart = charts_family.sweep(table)
+    best = min(found["members"][0]["threshold_sweep"], key=lambda point: point["nll"])
+    assert f"{best['threshold_logit']:+g} predicts best ({best['nll']:.4f}" in chart.finding
+
+
+def test_claims_without_a_plain_model_are_not_answered(found):
+    table = claims.claims_table(found)
+    answers = dict(zip(claims.CLAIMS, table["what we measured"], strict=True))
+    assert answers["better"] == answers["speed"] == "Not measured here yet."
+    random = next(r for r in found["members"][0]["results"] if r["routing"]["name"] == "random")
+    assert (
+        f"random depths cost {random['more_nats_than_own_rule']['nll_nats_per_token']:.4f}"
+        in answers["router"]
+    )
+
+
+def test_claims_are_answered_with_the_files_numbers(found):
+    family = with_plain_member(found)
+    table = claims.claims_table(family)
+    answers = dict(zip(claims.CLAIMS, table["what we measured"], strict=True))
+    own = [member["results"][0] for member in family["members"]]
+    assert f"first {own[0]['bits_per_byte']:.4f}" in answers["better"]
+    assert f"second {own[1]['bits_per_byte']:.4f}" in answers["better"]
+    assert "50% of the parameters" in answers["parameters"]
+    sizes = found["members"][0]["kv_bytes_per_token"]["bfloat16"]
+    assert f"{1 - sizes['own'] / sizes['plain_transformer']:.0%} less" in answers["cache"]
+
+
+def test_other_compute_is_no_equal_compute(found):
+    family = with_plain_member(found)
+    family["members"][1]["training"]["active_flops"] *= 1.1
+    table = claims.claims_table(family)
+    assert table["what we measured"][0] == "Not measured here yet."

@@ -1,0 +1,42 @@
+"""Two small evaluated models that differ in the seed alone, with the family's file beside them."""
+
+import json
+from pathlib import Path
+
+from mor_core.assessment import write_evaluation
+from mor_core.checkpoint import load_checkpoint, save_checkpoint
+from mor_core.family import write_family
+from tests.conftest import STORY
+from tests.models import tiny_model
+from tests.test_report import PROVENANCE
+
+RECIPE = (
+    '[model]\nnum_recursions = 3\n\n[run]\nname = "{name}"\ntitle = "Model {seed}"\nseed = {seed}\n'
+)
+
+
+def write_tiny_family(root: Path, tokenizer) -> Path:
+    """Write the folder of checkpoints and return it."""
+    text = root / "valid.txt"
+    text.write_text(f"{STORY}\n<|endoftext|>\n{STORY[60:]}\n")
+    for seed, name in enumerate(("first", "second")):
+        folder = root / "checkpoints" / name
+        save_checkpoint(folder, tiny_model(seed=seed, vocab_size=300), tokenizer)
+        (folder / "recipe.toml").write_text(RECIPE.format(name=name, seed=seed))
+        (folder / "provenance.json").write_text(json.dumps({**PROVENANCE, "seed": seed}))
+        lines = [
+            {
+                "step": step,
+                "tokens": 512 * step,
+                "training_flops": 61728 * step,
+                "step_executed_flops": 61730,
+                "tokens_per_s": 100.0 * step,
+                "peak_memory_bytes": 7,
+                "elapsed_s": 30.0 * step,
+            }
+            for step in (1, 2)
+        ]
+        (folder / "train_log.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+        write_evaluation(load_checkpoint(folder), text, lambda line: None)
+    write_family(root / "checkpoints")
+    return root / "checkpoints"
