@@ -18,6 +18,7 @@ COSTS = {
     "training_tokens_per_s": lambda rate: f"{rate:,.0f}",
 }
 _MARKERS = ("circle", "square", "diamond", "triangle-up", "cross", "star", "hexagon", "pentagon")
+VALIDATION = "validation_nll_causal_nats_per_token"
 HIGHER_IS_BETTER = ("training_tokens_per_s",)
 
 
@@ -66,6 +67,37 @@ def pareto(table: pd.DataFrame, cost: str, gap: float | None) -> Chart:
     figure.update_yaxes(title_text=say("efficiency.axis_bits_per_byte"))
     columns = ["name", cost, "bits_per_byte", "bits_per_byte_low", "bits_per_byte_high"]
     return Chart(figure, _finding(table, cost, best, gap), table[columns])
+
+
+def curves(logs: dict[str, pd.DataFrame]) -> Chart:
+    """Draw the validation loss of every run against the training FLOPs spent so far.
+
+    Args:
+        logs: tables of `app.results.training_table` by the checkpoint's name.
+    """
+    figure = new_figure(400)
+    rows = []
+    for index, (name, log) in enumerate(logs.items()):
+        if VALIDATION not in log:
+            continue
+        points = log[["step", "tokens", "training_flops", VALIDATION]].dropna()
+        figure.add_scatter(
+            x=points["training_flops"],
+            y=points[VALIDATION],
+            mode="lines+markers",
+            name=hover_text(name),
+            line={"color": SERIES[index % len(SERIES)], "width": 2},
+            marker={"symbol": _MARKERS[index % len(_MARKERS)], "size": 7},
+            customdata=points["tokens"] / 1e6,
+            hovertemplate=f"{hover_text(name)}<br>%{{y:.4f}}, %{{x:.3g}} FLOP, "
+            "%{customdata:.1f}M<extra></extra>",
+        )
+        rows.append(points.assign(name=name))
+    figure.update_xaxes(title_text=say("efficiency.cost_training_flops"))
+    figure.update_yaxes(title_text=say("efficiency.axis_validation"))
+    table = pd.concat(rows, ignore_index=True) if rows else pd.DataFrame()
+    last = [f"{group['name'].iloc[0]} {group[VALIDATION].iloc[-1]:.4f}" for group in rows]
+    return Chart(figure, say("efficiency.curves_finding", last=", ".join(last)), table)
 
 
 def frontier(table: pd.DataFrame, cost: str) -> list[str]:

@@ -24,6 +24,7 @@ def draw() -> None:
         notices.show_info(say("efficiency.no_family"))
         return
     _quality_against_cost(family)
+    _curves(family)
     _rules(family)
     _sweep(family)
     _paper()
@@ -45,6 +46,19 @@ def _quality_against_cost(family: Family) -> None:
     text = family["members"][0]["text"]
     frame.show_chart(chart, key="pareto", caption=say("efficiency.family_caption", text=text))
     frame.show_table(table, key="family")
+
+
+def _curves(family: Family) -> None:
+    frame.heading(say("efficiency.curves_heading"))
+    logs = {}
+    for member in family["members"]:
+        try:
+            logs[member["name"]] = loading.training_log(member["name"])
+        except (ResultError, OSError) as error:
+            notices.show_error(f"{member['name']}: {error}")
+    frame.show_chart(
+        charts_family.curves(logs), key="curves", caption=say("efficiency.curves_caption")
+    )
 
 
 def _rules(family: Family) -> None:

@@ -11,9 +11,11 @@ from collections.abc import Hashable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 import streamlit as st
 
 from app.family_results import FAMILY_FILE, read_family
+from app.results import training_table
 from mor_core import checkpoint
 from mor_core.checkpoint import DTYPE_NAMES, CheckpointInfo, LoadedCheckpoint, checkpoint_root
 from mor_core.trace import TRACE_SUFFIX, Trace
@@ -46,6 +48,17 @@ def family() -> dict[str, Any]:
     """
     path = checkpoint_root() / FAMILY_FILE
     return _read_family(str(path), path.stat().st_mtime_ns) if path.is_file() else {}
+
+
+def training_log(name: str) -> pd.DataFrame:
+    """Return a checkpoint's training log as `results.training_table` does, read once for all viewers.
+
+    Raises:
+        ResultError: the file holds something else.
+        OSError: the file cannot be read.
+    """
+    path = checkpoint_root() / name / "train_log.jsonl"
+    return _read_log(str(path), path.stat().st_mtime_ns)
 
 
 def load_model(path: str, weights_sha256: str, device: str, dtype: str) -> LoadedCheckpoint:
@@ -160,6 +173,14 @@ def _read_folder(
 def _found() -> tuple[list[CheckpointInfo], list[str]]:
     root = checkpoint_root()
     return _read_folder(str(root), _newest_change(root))
+
+
+@st.cache_data(max_entries=MAX_TRACES, show_spinner=False)
+def _read_log(
+    path: str,
+    changed_ns: int,  # noqa: ARG001  part of the cache's key
+) -> pd.DataFrame:
+    return training_table(Path(path))
 
 
 @st.cache_resource(max_entries=1, show_spinner=False)

@@ -113,6 +113,23 @@ def test_every_cost_is_drawn_with_its_interval(found, cost):
     assert f"{found['seeds'][0]['gap']:.4f}" in chart.finding
 
 
+def test_curves_end_with_the_logs_last_validation():
+    column = charts_family.VALIDATION
+    log = pd.DataFrame(
+        {
+            "step": [1, 2, 3],
+            "tokens": [5, 10, 15],
+            "training_flops": [1.0, 2.0, 3.0],
+            column: [4.0, None, 3.25],
+        }
+    )
+    chart = charts_family.curves({"first": log, "bare": log.drop(columns=column)})
+    assert [trace.name for trace in chart.figure.data] == ["first"]
+    assert chart.figure.data[0].y.tolist() == [4.0, 3.25]
+    assert "first 3.2500" in chart.finding
+    assert chart.table["tokens"].tolist() == [5, 15]
+
+
 def test_a_sweep_names_its_best_threshold(found):
     table = family_results.sweep_table(found, "first")
     chart = charts_family.sweep(table)
