@@ -9,6 +9,7 @@ import streamlit as st
 
 from app import frame, notices, results
 from app.theme import format_bytes, format_flops
+from app.words import say
 from mor_core.checkpoint import CheckpointInfo
 from mor_core.trace import TRACE_SCHEMA, TRACE_VERSION
 
@@ -22,6 +23,7 @@ PACKAGES = (
     "pandas",
     "numpy",
 )
+CORPUS_FILE = "CORPUS.md"
 CREDIT_FILES = {"ATTRIBUTION.tsv": "Credited authors (CC BY)", "SOURCES.tsv": "All sources"}
 
 
@@ -85,7 +87,13 @@ def _plain(value: object) -> str:
 
 
 def credits_section(info: CheckpointInfo) -> None:
-    """Show the credits that a checkpoint carries."""
+    """Show what a checkpoint carries of its corpus: a description, and credits."""
+    description = info.path / CORPUS_FILE
+    if description.is_file():
+        with st.expander(f"{notices.as_text(info.name)}: {say('about.corpus')}"):
+            # As plain text: Markdown of a stranger's folder could load pictures from other hosts.
+            text = description.read_text(encoding="utf-8", errors="replace")
+            st.code(text, language=None, wrap_lines=True)
     for name, title in CREDIT_FILES.items():
         try:
             table = results.credits_table(info.path / name)

@@ -26,7 +26,12 @@ RECORDED_TOKENS = 120
 RECORDED_TEMPERATURE = 0.7
 RECORDED_SEED = 0
 QUANTISED_DOCUMENTS = 100
-CREDIT_FILES = ("ATTRIBUTION.tsv", "SOURCES.tsv")
+CREDIT_FILES = {
+    # beside the training text: what it is called in the checkpoint
+    "ATTRIBUTION.tsv": "ATTRIBUTION.tsv",
+    "SOURCES.tsv": "SOURCES.tsv",
+    "README.md": "CORPUS.md",
+}
 
 
 def write_experiments(loaded: LoadedCheckpoint, text_path: Path, say: Report) -> None:
@@ -87,11 +92,11 @@ def record_presets(loaded: LoadedCheckpoint, say: Report) -> list[Path]:
 
 
 def copy_credits(folder: Path, data_folder: Path) -> None:
-    """Carry the corpus's credits into the checkpoint, as CC BY asks."""
-    for name in CREDIT_FILES:
+    """Carry the corpus's credits and description into the checkpoint, as CC BY asks."""
+    for name, new_name in CREDIT_FILES.items():
         source = data_folder / name
         if source.is_file():
-            (folder / name).write_bytes(source.read_bytes())
+            (folder / new_name).write_bytes(source.read_bytes())
 
 
 def _write_json(path: Path, data: dict[str, Any]) -> None:

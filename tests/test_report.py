@@ -47,6 +47,7 @@ def papers(tiny_checkpoint, tmp_path, monkeypatch):
     text = tmp_path / "train.txt"
     text.write_text(f"{STORY}\n<|endoftext|>\n")
     (tmp_path / "ATTRIBUTION.tsv").write_text("title\tauthor\n")
+    (tmp_path / "README.md").write_text("Stories.\n")
     monkeypatch.setattr(samples, "NUM_SAMPLES", 3)
     monkeypatch.setattr(samples, "NEW_TOKENS", 8)
     monkeypatch.setattr(report, "RECORDED_TOKENS", 4)
@@ -130,6 +131,7 @@ def test_samples_name_their_seed_and_overlap(papers):
     made = json.loads((papers / "samples.json").read_text())["samples"]
     assert [sample["seed"] for sample in made] == [0, 1, 2]
     assert (papers / "ATTRIBUTION.tsv").read_text() == "title\tauthor\n"
+    assert (papers / "CORPUS.md").read_text() == "Stories.\n"
 
 
 @pytest.mark.parametrize(
