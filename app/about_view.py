@@ -9,7 +9,7 @@ import streamlit as st
 
 from app import frame, notices, results
 from app.theme import format_bytes, format_flops
-from app.words import say
+from app.words import entries, say
 from mor_core.checkpoint import CheckpointInfo
 from mor_core.trace import TRACE_SCHEMA, TRACE_VERSION
 
@@ -106,6 +106,7 @@ def credits_section(info: CheckpointInfo) -> None:
             frame.show_table(table, key=f"credits_{info.name}_{name}", height=400)
 
 
-def definitions(terms: Mapping[str, str]) -> str:
-    """Write words and what they mean as a Markdown list."""
-    return "\n".join(f"- **{term[0].upper()}{term[1:]}**: {text}" for term, text in terms.items())
+def listed(kind: str) -> str:
+    """Write the numbered entries of a kind, such as `limit`, as a Markdown list."""
+    keys = [key for key in entries() if key.startswith(f"about.{kind}_")]
+    return "\n".join(f"- {say(key)}" for key in keys if key.rpartition("_")[2].isdigit())

@@ -10,6 +10,7 @@ from app.chart import Chart, new_figure, rows_height
 from app.costs import FULL, PLAIN, ROUTED
 from app.results import CAUSAL_RULES
 from app.theme import LINE, SERIES, UNROUTED, depth_colours, format_bytes, format_flops, text_on
+from app.words import say
 
 _DASHES = ("solid", "dash", "dot", "dashdot")
 _MARKERS = ("circle", "square", "diamond", "triangle-up", "x")
@@ -31,9 +32,9 @@ def flops_bars(table: pd.DataFrame, num_recursions: int, num_tokens: int) -> Cha
         shown = [value is not None and value / totals.max() >= smallest for value in values]
         figure.add_bar(
             orientation="h",
-            y=models,
+            y=[_name(model) for model in models],
             x=[None if value is None else value / 1e6 for value in values],
-            name=part,
+            name=_part(part),
             marker={"color": colour, "line": {"width": 1, "color": "rgba(255,255,255,0.6)"}},
             text=[_short(part) if fits else "" for fits in shown],
             textposition="inside",
@@ -41,11 +42,11 @@ def flops_bars(table: pd.DataFrame, num_recursions: int, num_tokens: int) -> Cha
             textangle=0,
             textfont={"color": text_on(colour)},
             customdata=[format_flops(value) if value is not None else "" for value in values],
-            hovertemplate=f"%{{y}}<br>{part}: %{{customdata}} a token<extra></extra>",
+            hovertemplate=say("efficiency.flops_hover", part=_part(part)) + "<extra></extra>",
         )
     figure.add_scatter(
         x=[totals[model] / 1e6 for model in models],
-        y=models,
+        y=[_name(model) for model in models],
         mode="text",
         text=[f" <b>{format_flops(totals[model])}</b>" for model in models],
         textposition="middle right",
@@ -53,13 +54,18 @@ def flops_bars(table: pd.DataFrame, num_recursions: int, num_tokens: int) -> Cha
         showlegend=False,
         cliponaxis=False,
     )
-    figure.update_xaxes(range=[0, totals.max() / 1e6 * 1.14], title_text="MFLOP a token")
+    figure.update_xaxes(
+        range=[0, totals.max() / 1e6 * 1.14], title_text=say("efficiency.flops_axis")
+    )
     figure.update_yaxes(autorange="reversed", type="category")
     share = totals[ROUTED] / totals[FULL]
-    finding = (
-        f"Over a text of {num_tokens:,} tokens routing needs {format_flops(totals[ROUTED])} a token, {share:.0%} "
-        f"of full depth ({format_flops(totals[FULL])}); a plain Transformer of the same unrolled depth "
-        f"needs {format_flops(totals[PLAIN])}."
+    finding = say(
+        "efficiency.flops_finding",
+        tokens=f"{num_tokens:,}",
+        routed=format_flops(totals[ROUTED]),
+        share=f"{share:.0%}",
+        full=format_flops(totals[FULL]),
+        plain=format_flops(totals[PLAIN]),
     )
     wide = table.pivot_table(index="part", columns="model", values="flops", sort=False)[models]
     wide.columns = [f"{name.replace(' ', '_')}_flops" for name in models]
@@ -78,25 +84,28 @@ def kv_lines(table: pd.DataFrame) -> Chart:
             x=rows["num_tokens"],
             y=rows["kv_bytes"] / 2**20,
             mode="lines+text",
-            name=name,
+            name=_name(name),
             line={"color": colour, "width": 3, "dash": _DASHES[index % len(_DASHES)]},
-            text=[*[""] * (len(rows) - 1), f" {name}"],
+            text=[*[""] * (len(rows) - 1), f" {_name(name)}"],
             textposition="middle right",
             cliponaxis=False,
             customdata=[format_bytes(size) for size in rows["kv_bytes"]],
-            hovertemplate=f"{name}<br>%{{x}} tokens: %{{customdata}}<extra></extra>",
+            hovertemplate=say("efficiency.kv_hover", name=_name(name)) + "<extra></extra>",
         )
     figure.update_layout(showlegend=False, margin={"l": 8, "r": 130, "t": 8, "b": 8})
-    figure.update_xaxes(title_text="tokens in the cache", range=[0, last])
+    figure.update_xaxes(title_text=say("efficiency.kv_axis"), range=[0, last])
     figure.update_yaxes(title_text="MiB", rangemode="tozero")
     at_end = table[table["num_tokens"] == last].set_index("strategy")["kv_bytes"]
     parts = [
-        f"{name} {format_bytes(at_end[name])} ({at_end[name] / at_end[PLAIN]:.0%})"
+        f"{_name(name)} {format_bytes(at_end[name])} ({at_end[name] / at_end[PLAIN]:.0%})"
         for name in names
         if name != PLAIN
     ]
-    finding = (
-        f"At {last:,} tokens: {', '.join(parts)}; plain Transformer {format_bytes(at_end[PLAIN])}."
+    finding = say(
+        "efficiency.kv_finding",
+        tokens=f"{last:,}",
+        parts=", ".join(parts),
+        plain=format_bytes(at_end[PLAIN]),
     )
     wide = table.pivot(index="num_tokens", columns="strategy", values="kv_bytes")[names]
     wide.columns = [f"{name.replace(' ', '_').replace('-', '_')}_kv_bytes" for name in names]
@@ -109,7 +118,7 @@ def latency_by_depth(table: pd.DataFrame, num_recursions: int) -> Chart:
     summary = _latency_summary(table)
     for _, row in summary.iterrows():
         colour = depth_colours(num_recursions)[int(row["recursion_depth"]) - 1]
-        name = f"depth {row['recursion_depth']:.0f}"
+        name = say("efficiency.speed_depth", depth=f"{row['recursion_depth']:.0f}")
         figure.add_box(
             orientation="h",
             y=[name],
@@ -125,21 +134,22 @@ def latency_by_depth(table: pd.DataFrame, num_recursions: int) -> Chart:
         )
     figure.update_layout(showlegend=False)
     figure.update_xaxes(
-        title_text="milliseconds a decoded token (box: quartiles, whiskers: 5th to 95th percentile)",
+        title_text=say("efficiency.speed_axis"),
         rangemode="tozero",
     )
     figure.update_yaxes(autorange="reversed", type="category")
     if len(summary) < 2:
-        return Chart(
-            figure,
-            "The recorded runs decoded tokens at one depth only: nothing to compare.",
-            summary,
-        )
+        return Chart(figure, say("efficiency.speed_one_depth"), summary)
     first, last = summary.iloc[0], summary.iloc[-1]
-    finding = (
-        f"Median call at depth {first.recursion_depth:.0f}: {first.median_ms:.1f} ms "
-        f"(n {first.num_calls:.0f}), at depth {last.recursion_depth:.0f}: {last.median_ms:.1f} ms "
-        f"(n {last.num_calls:.0f}); ratio {last.median_ms / first.median_ms:.2f}."
+    finding = say(
+        "efficiency.speed_finding",
+        first=f"{first.recursion_depth:.0f}",
+        first_ms=f"{first.median_ms:.1f}",
+        first_n=f"{first.num_calls:.0f}",
+        last=f"{last.recursion_depth:.0f}",
+        last_ms=f"{last.median_ms:.1f}",
+        last_n=f"{last.num_calls:.0f}",
+        ratio=f"{last.median_ms / first.median_ms:.2f}",
     )
     return Chart(figure, finding, summary)
 
@@ -154,7 +164,7 @@ def quality_points(table: pd.DataFrame) -> Chart:
             x=rows["active_flops_per_token"] / 1e6,
             y=rows["bits_per_byte"],
             mode="markers+text",
-            name=f"{gate} gate",
+            name=say("efficiency.quality_gate", gate=gate),
             marker={
                 "size": 12,
                 "color": SERIES[index % len(SERIES)],
@@ -165,34 +175,33 @@ def quality_points(table: pd.DataFrame) -> Chart:
             textposition=place,
             cliponaxis=False,
             customdata=rows[["nll_nats_per_token", "mean_recursion_depth"]],
-            hovertemplate="%{text}<br>%{y:.3f} bits per byte, %{customdata[0]:.3f} nats a token<br>"
-            "%{x:.2f} MFLOP a token, mean depth %{customdata[1]:.2f}<extra></extra>",
+            hovertemplate=say("efficiency.quality_hover") + "<extra></extra>",
         )
-    figure.update_xaxes(title_text="active MFLOP a token")
-    figure.update_yaxes(title_text="bits per byte (lower is better; the axis does not begin at 0)")
+    figure.update_xaxes(title_text=say("efficiency.axis_active_mflops"))
+    figure.update_yaxes(title_text=say("efficiency.quality_axis"))
     return Chart(figure, _quality_finding(table), table)
 
 
 def _quality_finding(table: pd.DataFrame) -> str:
     causal = table[table["routing"].isin(CAUSAL_RULES)]
     if causal.empty:
-        return "The causal rule was not evaluated."
+        return say("efficiency.quality_no_causal")
     row = causal.iloc[0]
-    finding = (
-        f"Under the causal rule: {row.bits_per_byte:.3f} bits per byte, {row.nll_nats_per_token:.3f} nats a token, "
-        f"perplexity {row.perplexity:.1f}, at mean depth {row.mean_recursion_depth:.2f} and "
-        f"{row.active_flops_per_token / row.full_depth_flops_per_token:.0%} of full-depth FLOPs."
+    finding = say(
+        "efficiency.quality_finding",
+        bits=f"{row.bits_per_byte:.3f}",
+        nll=f"{row.nll_nats_per_token:.3f}",
+        perplexity=f"{row.perplexity:.1f}",
+        depth=f"{row.mean_recursion_depth:.2f}",
+        share=f"{row.active_flops_per_token / row.full_depth_flops_per_token:.0%}",
     )
     once = table[(table["routing"] == "fixed:1") & (table["gate"] == "learned")]
     if once.empty:
         return finding
     more = once.iloc[0].bits_per_byte - row.bits_per_byte
     saved = 1 - once.iloc[0].active_flops_per_token / row.active_flops_per_token
-    word = "more" if more >= 0 else "fewer"
-    return (
-        f"{finding} One recursion for every token: {abs(more):.3f} bits per byte {word}, "
-        f"with {saved:.0%} fewer FLOPs."
-    )
+    key = "efficiency.quality_once_more" if more >= 0 else "efficiency.quality_once_fewer"
+    return f"{finding} {say(key, bits=f'{abs(more):.3f}', saved=f'{saved:.0%}')}"
 
 
 def training_curve(table: pd.DataFrame, columns: dict[str, str], unit: str) -> Chart:
@@ -217,16 +226,16 @@ def training_curve(table: pd.DataFrame, columns: dict[str, str], unit: str) -> C
             line={"color": SERIES[index % len(SERIES)], "width": 3 if sparse else 1.5},
             marker={"symbol": _MARKERS[index % len(_MARKERS)], "size": 8},
             customdata=rows["step"],
-            hovertemplate=f"{name}: %{{y:.4g}}<br>step %{{customdata}}, %{{x:.2f}}M tokens<extra></extra>",
+            hovertemplate=say("efficiency.training_hover", name=name) + "<extra></extra>",
         )
         if len(rows):
             parts.append(f"{name} {rows[column].iloc[-1]:.4g}")
-    figure.update_xaxes(title_text="million tokens read")
+    figure.update_xaxes(title_text=say("efficiency.training_axis"))
     figure.update_yaxes(title_text=unit)
     figure.update_layout(showlegend=True)
-    finding = (
-        f"At the end: {', '.join(parts)} ({unit})." if parts else "The log holds none of these."
-    )
+    finding = say("efficiency.training_nothing")
+    if parts:
+        finding = say("efficiency.training_finding", parts=", ".join(parts), unit=unit)
     return Chart(figure, finding, table[["step", "tokens", *shown]])
 
 
@@ -261,3 +270,16 @@ def _part_colours(num_recursions: int) -> dict[str, str]:
         "router": SERIES[1],
         "head": "#a7adb7",
     }
+
+
+def _name(key: str) -> str:
+    """Write a model or a strategy of `app.costs` in the viewer's language."""
+    return say(f"efficiency.name_{key.replace(' ', '_')}")
+
+
+def _part(key: str) -> str:
+    """Write a part of a model in the viewer's language."""
+    kind, _, number = key.partition(" ")
+    if kind == "recursion":
+        return say("efficiency.part_recursion", number=number)
+    return say(f"efficiency.part_{key.replace(' ', '_')}")

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from app import charts_costs, costs, frame, loading, notices, results, wording
+from app import charts_costs, costs, frame, loading, notices, results
 from app.results import ResultError
+from app.words import say
 from mor_core.checkpoint import CheckpointError, CheckpointInfo
 from mor_core.trace import Trace
 from mor_core.tracefile import TraceError
@@ -20,21 +21,16 @@ if TYPE_CHECKING:
 
 DTYPES = {"bfloat16": 2, "float32": 4}
 CURVES = {
-    "Loss": (
-        {
-            "loss_lm": "training",
-            "validation_nll_causal_nats_per_token": "validation, causal rule",
-            "validation_nll_top_k_nats_per_token": "validation, top-k rule",
-        },
-        "nats a token",
-    ),
-    "Router agreement": (
-        {f"routing_accuracy_{index}": f"recursion {index}" for index in range(1, 6)},
-        "share of candidates where score 0.5 and top-k agree",
-    ),
-    "Speed": ({"tokens_per_s": "training"}, "tokens a second"),
-    "Learning rate": ({"learning_rate": "learning rate"}, "learning rate"),
-    "Memory": ({"peak_memory_mib": "peak of the process"}, "MiB"),
+    # curve: its columns and what each is called in the legend
+    "loss": {
+        "loss_lm": "line_training",
+        "validation_nll_causal_nats_per_token": "line_validation_causal",
+        "validation_nll_top_k_nats_per_token": "line_validation_top_k",
+    },
+    "agreement": {f"routing_accuracy_{number}": "line_recursion" for number in range(1, 6)},
+    "speed": {"tokens_per_s": "line_training"},
+    "rate": {"learning_rate": "line_rate"},
+    "memory": {"peak_memory_mib": "line_peak"},
 }
 
 
@@ -66,19 +62,18 @@ def measured_depths(info: CheckpointInfo, traces: Sequence[Trace]) -> Measured |
     """Return depths under the causal rule: of the evaluation, else of recorded runs with the trained threshold."""
     if info.config.get("router_type") == "none":
         recursions = int(info.config.get("num_recursions", 1))
-        return Measured(
-            [1.0] * recursions, "This model has no router: every token takes every recursion."
-        )
+        return Measured([1.0] * recursions, say("efficiency.depths_no_router"))
     evaluated = results.causal_result(info.evaluation)
     if evaluated is not None:
         count = sum(evaluated["depth_histogram"])
-        text = f"Shares of depth measured on {count:,} tokens of {info.evaluation.get('text', 'the evaluation text')}."
+        name = info.evaluation.get("text", "evaluation.json")
+        text = say("efficiency.depths_evaluated", count=f"{count:,}", text=name)
         return Measured(costs.active_shares(evaluated["depth_histogram"]), text)
     causal = [trace for trace in traces if trace.header.routing.get("name") in results.CAUSAL_RULES]
     depths = results.traced_depths(causal)
     if not sum(depths):
         return None
-    text = f"Shares of depth measured in {len(causal)} recorded runs ({sum(depths):,} tokens); no evaluation yet."
+    text = say("efficiency.depths_recorded", runs=len(causal), count=f"{sum(depths):,}")
     return Measured(costs.active_shares(depths), text)
 
 
@@ -95,74 +90,91 @@ def counted_panels(info: CheckpointInfo, depths: Measured) -> None:
 
 def flops_panel(config: "MoRConfig", depths: Measured) -> None:
     """Draw panel 1."""
-    frame.heading("1. Counted FLOPs", "active FLOPs", "full depth", "plain Transformer")
+    frame.heading(
+        say("efficiency.flops_heading"), "active FLOPs", "full depth", "plain Transformer"
+    )
     longest = config.max_position_embeddings
-    tokens = st.slider("Length of the text (tokens)", 1, longest, longest, key="efficiency_length")
+    length = say("efficiency.flops_length")
+    tokens = st.slider(length, 1, longest, longest, key="efficiency_length")
     table = costs.flops_table(config, tokens, depths.shares)
     chart = charts_costs.flops_bars(table, config.num_recursions, tokens)
     frame.show_chart(chart, key="flops", caption=depths.source)
-    with st.expander("How it is counted", icon=":material/function:"):
-        st.markdown(wording.FLOPS_FORMULA)
+    with st.expander(say("efficiency.flops_how"), icon=":material/function:"):
+        st.markdown(say("efficiency.flops_formula"))
 
 
 def kv_panel(config: "MoRConfig", depths: Measured) -> None:
     """Draw panel 2."""
-    frame.heading("2. KV memory", "KV cache", "plain Transformer")
+    frame.heading(say("efficiency.kv_heading"), "KV cache", "plain Transformer")
     dtype = st.segmented_control(
-        "Numbers", list(DTYPES), default="bfloat16", required=True, key="efficiency_dtype"
+        say("efficiency.kv_dtype"),
+        list(DTYPES),
+        default="bfloat16",
+        required=True,
+        key="efficiency_dtype",
     )
     longest = config.max_position_embeddings
     lengths = sorted({round(longest * step / 16) for step in range(17)})
     table = costs.kv_table(config, lengths, depths.shares, DTYPES[dtype or "bfloat16"])
-    frame.show_chart(charts_costs.kv_lines(table), key="kv", caption=wording.KV_FORMULA)
+    frame.show_chart(charts_costs.kv_lines(table), key="kv", caption=say("efficiency.kv_formula"))
 
 
 def speed_panel(traces: Sequence[Trace], num_recursions: int) -> None:
     """Draw panel 3."""
-    frame.heading("3. Measured speed", "prefill", "decode")
+    frame.heading(say("efficiency.speed_heading"), "prefill", "decode")
     table = results.decode_table(traces)
     if table.empty:
-        notices.show_info(wording.NO_SPEED)
+        notices.show_info(say("efficiency.no_speed"))
         return
     places = sorted(set(table["device"] + ", " + table["dtype"]))
-    st.caption(f"{wording.SPEED_NOTE} Measured on: {notices.as_text('; '.join(places))}.")
+    measured = say("efficiency.speed_measured_on", places=notices.as_text("; ".join(places)))
+    st.caption(f"{say('efficiency.speed_note')} {measured}")
     frame.show_chart(charts_costs.latency_by_depth(table, num_recursions), key="latency")
     frame.show_table(results.speed_table(traces), key="speed")
 
 
 def quality_panel(info: CheckpointInfo) -> None:
     """Draw what the predictions are worth under each routing rule."""
-    frame.heading("Quality", "bits per byte", "perplexity", "gate")
+    frame.heading(say("efficiency.quality_heading"), "bits per byte", "perplexity", "gate")
     try:
         table = results.evaluation_table(info.evaluation)
     except ResultError as error:
         notices.show_error(f"{info.name}: {error}")
         return
     if table.empty:
-        notices.show_info(wording.NO_EVALUATION.format(name=info.name))
+        notices.show_info(say("efficiency.no_evaluation", name=info.name))
         return
     if info.evaluation.get("checkpoint_sha256", info.sha256) != info.sha256:
-        notices.show_warning(wording.STALE_EVALUATION.format(name=info.name))
+        notices.show_warning(say("efficiency.stale_evaluation", name=info.name))
     frame.show_chart(
-        charts_costs.quality_points(table), key="quality", caption=wording.QUALITY_NOTE
+        charts_costs.quality_points(table), key="quality", caption=say("efficiency.quality_note")
     )
 
 
 def training_panel(info: CheckpointInfo) -> None:
     """Draw the training log."""
-    frame.heading("Training")
+    frame.heading(say("efficiency.training_heading"))
     try:
         table = results.training_table(info.path / "train_log.jsonl")
     except (ResultError, OSError) as error:
         notices.show_error(f"{info.name}: {error}")
         return
     if table.empty:
-        notices.show_info(wording.NO_TRAINING_LOG)
+        notices.show_info(say("efficiency.no_training_log"))
         return
     if "peak_memory_bytes" in table:
         table["peak_memory_mib"] = table["peak_memory_bytes"] / 2**20
     curve = st.segmented_control(
-        "Curve", list(CURVES), default="Loss", required=True, key="efficiency_curve"
+        say("efficiency.training_curve"),
+        list(CURVES),
+        format_func=lambda name: say(f"efficiency.curve_{name}"),
+        default="loss",
+        required=True,
+        key="efficiency_curve",
     )
-    columns, unit = CURVES[curve or "Loss"]
+    columns = {
+        column: say(f"efficiency.{name}", number=place)
+        for place, (column, name) in enumerate(CURVES[curve or "loss"].items(), start=1)
+    }
+    unit = say(f"efficiency.unit_{curve or 'loss'}")
     frame.show_chart(charts_costs.training_curve(table, columns, unit), key="training")

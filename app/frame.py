@@ -8,7 +8,7 @@ import streamlit as st
 from app import notices
 from app.chart import Chart
 from app.tables import to_csv
-from app.wording import GLOSSARY
+from app.words import term
 from mor_core.checkpoint import CheckpointInfo
 
 _CONFIG = {"displaylogo": False, "modeBarButtonsToRemove": ["lasso2d", "select2d", "autoScale2d"]}
@@ -41,7 +41,7 @@ def show_table(table: pd.DataFrame, *, key: str, height: int | None = None) -> N
 
 def heading(text: str, *terms: str) -> None:
     """Write a section's heading; the terms of the glossary stand behind its question mark."""
-    explained = "\n\n".join(f"**{term.capitalize()}**: {GLOSSARY[term]}" for term in terms)
+    explained = "\n\n".join(map(term, terms))
     st.subheader(text, help=explained or None)
 
 

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from app import state
-from app.words import LANGUAGES, say
+from app.words import LANGUAGES, follow, say
 
 ICONS = {
     "live": ":material/play_circle:",
@@ -19,6 +19,7 @@ _STYLE = """<style>
 
 def pages() -> list[tuple[str, str, str]]:
     """Return the script's name, the title and the icon of each page, in the viewer's language."""
+    follow(state.language)
     state.take_language(LANGUAGES)
     return [(name, say(f"frame.page_{name}"), icon) for name, icon in ICONS.items()]
 

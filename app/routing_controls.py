@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import streamlit as st
 
-from app import wording
+from app.words import say
 
 if TYPE_CHECKING:
     from mor_core.rules import RoutingRule
 
+ROUTINGS = ("causal", "top_k", "fixed", "random", "forced")
 THRESHOLD_LOGITS = (-8.0, 8.0)
 MAX_SEED = 2**31 - 1
 
@@ -51,16 +52,16 @@ def choose_routing(config: Mapping[str, Any], prefix: str) -> RoutingChoice:
     """Draw the rule's widgets, their keys beginning with `prefix`, and return what they say."""
     kind = config.get("router_type", "none")
     if kind == "none":
-        st.caption(wording.NO_ROUTER)
+        st.caption(say("routing.no_router"))
         return RoutingChoice()
-    names = [name for name in wording.ROUTINGS if name != "top_k" or kind == "expert_choice"]
+    names = [name for name in ROUTINGS if name != "top_k" or kind == "expert_choice"]
     columns = st.columns([2, 2, 2, 2], vertical_alignment="bottom")
     name = columns[0].selectbox(
-        "Routing",
+        say("routing.routing"),
         names,
         format_func=lambda name: _title(name, config),
         key=f"{prefix}_routing",
-        help=wording.ROUTING_HELP,
+        help=say("routing.routing_help"),
         persist_state="session",
     )
     recursions = int(config.get("num_recursions", 1))
@@ -69,20 +70,31 @@ def choose_routing(config: Mapping[str, Any], prefix: str) -> RoutingChoice:
         choice["threshold_logits"] = _thresholds(config, recursions, columns[1:], prefix)
     if name == "fixed":
         choice["depth"] = int(
-            columns[1].number_input("Depth", 1, recursions, recursions, key=f"{prefix}_depth")
+            columns[1].number_input(
+                say("routing.depth"), 1, recursions, recursions, key=f"{prefix}_depth"
+            )
         )
     if name == "random":
         choice["seed"] = int(
-            columns[1].number_input("Routing seed", 0, MAX_SEED, 0, key=f"{prefix}_routing_seed")
+            columns[1].number_input(
+                say("routing.seed"), 0, MAX_SEED, 0, key=f"{prefix}_routing_seed"
+            )
         )
     if name == "forced":
         text = columns[1].text_input(
-            "Depths by position", "3 1 -", key=f"{prefix}_depths", help=wording.FORCED_HELP
+            say("routing.depths"),
+            "3 1 -",
+            key=f"{prefix}_depths",
+            help=say("routing.forced_help"),
         )
         choice["depths"], choice["problem"] = read_depths(text, recursions)
     if name in ("fixed", "random", "forced"):
         gate = columns[2].selectbox(
-            "Gate", ["learned", "open"], key=f"{prefix}_gate", help=wording.GLOSSARY["gate"]
+            say("routing.gate"),
+            ["learned", "open"],
+            format_func=lambda gate: say(f"routing.gate_{gate}"),
+            key=f"{prefix}_gate",
+            help=say("glossary.gate"),
         )
         choice["gate"] = cast(Literal["learned", "open"], gate)
     return RoutingChoice(**choice)
@@ -91,12 +103,14 @@ def choose_routing(config: Mapping[str, Any], prefix: str) -> RoutingChoice:
 def read_depths(text: str, recursions: int) -> tuple[tuple[int | None, ...], str]:
     """Read depths with spaces or commas between, `-` for a free token; return them, or what is wrong."""
     parts = re.split(r"[\s,]+", text.strip())
-    rule = f"Depths are numbers from 1 to {recursions}, or - for a token that decides itself"
     for place, part in enumerate(parts):
         if part != "-" and not (
             part.isascii() and part.isdigit() and 1 <= int(part[:4]) <= recursions
         ):
-            return (), f"{rule}; got {part[:20]!r} at position {place}."
+            value = repr(part[:20])
+            return (), say(
+                "routing.forced_problem", recursions=recursions, value=value, place=place
+            )
     return tuple(None if part == "-" else int(part) for part in parts), ""
 
 
@@ -110,12 +124,12 @@ def _thresholds(
     deciding = range(1 if takes_all else 0, recursions)
     for place, index in enumerate(deciding):
         logits[index] = columns[place % len(columns)].slider(
-            f"Recursion {index + 1} (logit)",
+            say("routing.threshold", number=index + 1),
             *THRESHOLD_LOGITS,
             0.0,
             0.5,
             key=f"{prefix}_threshold_{index + 1}",
-            help=wording.THRESHOLD_HELP,
+            help=say("routing.threshold_help"),
             persist_state="session",
         )
     return tuple(logits)
@@ -124,7 +138,7 @@ def _thresholds(
 def _title(name: str, config: Mapping[str, Any]) -> str:
     """Name a rule by what it does on this model."""
     if name == "causal" and config.get("router_type") == "token_choice":
-        return wording.OWN_DEPTH
+        return say("routing.own_depth")
     if name == "causal" and config.get("router_supervision") == "aux_router":
-        return wording.AUX_ROUTER
-    return wording.ROUTINGS[name]
+        return say("routing.aux_router")
+    return say(f"routing.rule_{name}")

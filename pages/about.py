@@ -4,37 +4,38 @@ import streamlit as st
 
 from app import about_view as view
 from app import loading, notices, wording
+from app.words import say, term, terms
 
 checkpoints = loading.list_checkpoints()
 
-st.subheader("What this does not show")
-st.markdown("\n".join(f"- {limit}" for limit in wording.LIMITS))
+st.subheader(say("about.limits_heading"))
+st.markdown(view.listed("limit"))
 
 left, right = st.columns(2, gap="large")
 with left:
-    st.subheader("How each number is computed")
-    st.markdown(view.definitions(wording.NUMBERS))
+    st.subheader(say("about.numbers_heading"))
+    st.markdown(view.listed("number"))
 with right:
-    st.subheader("Words")
-    st.markdown(view.definitions(wording.GLOSSARY))
+    st.subheader(say("about.words_heading"))
+    st.markdown("\n".join(f"- {term(name)}" for name in terms()))
 
-st.subheader("Checkpoints")
+st.subheader(say("about.checkpoints_heading"))
 for info in checkpoints:
     with st.expander(notices.as_text(info.name), expanded=info is checkpoints[0]):
         st.table(view.checkpoint_table(info).set_index("fact"), border="horizontal")
 if not checkpoints:
     notices.show_info(wording.NO_CHECKPOINTS)
 for problem in loading.checkpoint_problems():
-    notices.show_warning(f"Left out: {problem}")
+    notices.show_warning(say("about.left_out", problem=problem))
 
-st.subheader("Licences and credits")
-st.markdown(wording.LICENCES)
+st.subheader(say("about.licences_heading"))
+st.markdown(say("about.licences"))
 for info in checkpoints:
     view.credits_section(info)
 
-st.subheader("Source")
-st.markdown(wording.SOURCE)
+st.subheader(say("about.source_heading"))
+st.markdown(say("about.source"))
 st.code(wording.CITATION, language="bibtex")
 
-st.subheader("Versions")
+st.subheader(say("about.versions_heading"))
 st.dataframe(view.versions_table(), hide_index=True, key="about_versions", width="content")

@@ -4,6 +4,7 @@ import streamlit as st
 
 from app import efficiency_view as view
 from app import family_view, frame, loading, notices, wording
+from app.words import say
 
 checkpoints = loading.list_checkpoints()
 if not checkpoints:
@@ -14,7 +15,7 @@ frame.provenance(info)
 traces = view.recorded(info)
 depths = view.measured_depths(info, traces)
 if depths is None:
-    notices.show_info(wording.NO_DEPTHS.format(name=info.name))
+    notices.show_info(say("efficiency.no_depths", name=info.name))
 else:
     view.counted_panels(info, depths)
 view.speed_panel(traces, int(info.config.get("num_recursions", 1)))

@@ -13,9 +13,10 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from app import runs, wording
+from app import runs
 from app.routing_controls import RoutingChoice
 from app.runs import AnalysisRequest
+from app.words import say
 from mor_core.accounting import active_flops
 from mor_core.checkpoint import describe_checkpoint
 from mor_core.config import MoRConfig
@@ -327,10 +328,10 @@ def test_efficiency_says_what_is_missing(checkpoints: Path) -> None:
     shutil.rmtree(checkpoints / "tiny" / "traces")
     page = opened("efficiency")
     text = shown(page)
-    for message in (wording.NO_DEPTHS, wording.NO_EVALUATION):
+    for message in (say("efficiency.no_depths"), say("efficiency.no_evaluation")):
         assert message.format(name="tiny") in text
-    assert wording.NO_SPEED in text
-    assert wording.NO_TRAINING_LOG in text
+    assert say("efficiency.no_speed") in text
+    assert say("efficiency.no_training_log") in text
 
 
 def test_damaged_results_are_named(checkpoints: Path) -> None:

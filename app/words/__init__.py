@@ -5,12 +5,25 @@
 
 import functools
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
-
-from app import state
 
 LANGUAGES = {"en": "English", "zh": "中文"}
 _FOLDER = Path(__file__).parent
+
+
+class _Asked:
+    """Whom to ask for the viewer's language; before anybody is named it is English.
+
+    Charts use words and are to know nothing of Streamlit, so the session is asked through this.
+    """
+
+    language: Callable[[], str] = staticmethod(lambda: "en")
+
+
+def follow(language: Callable[[], str]) -> None:
+    """Ask this function for the viewer's language from now on."""
+    _Asked.language = staticmethod(language)
 
 
 def say(key: str, /, **values: object) -> str:
@@ -23,18 +36,24 @@ def say(key: str, /, **values: object) -> str:
     Raises:
         KeyError: no such entry.
     """
-    text = entries()[key][state.language()]
+    text = entries()[key][_Asked.language()]
     return text.format(**values) if values else text
 
 
-def section(prefix: str) -> dict[str, str]:
-    """Return the texts whose keys begin with `prefix` and a dot, by the rest of their keys, in the files' order."""
-    language = state.language()
-    return {
-        key.removeprefix(f"{prefix}."): texts[language]
-        for key, texts in entries().items()
-        if key.startswith(f"{prefix}.")
-    }
+def term(name: str) -> str:
+    """Return a term of the glossary and what it means, as Markdown.
+
+    Raises:
+        KeyError: no such term.
+    """
+    key = name.replace(" ", "_")
+    return f"**{say(f'glossary.{key}_title')}**: {say(f'glossary.{key}')}"
+
+
+def terms() -> list[str]:
+    """Return the names of all terms, in the glossary's order."""
+    keys = [key.removeprefix("glossary.") for key in entries() if key.startswith("glossary.")]
+    return [key.replace("_", " ") for key in keys if not key.endswith("_title")]
 
 
 @functools.cache
