@@ -23,6 +23,15 @@ PACKAGES = (
     "pandas",
     "numpy",
 )
+CITATION = """@inproceedings{bae2025mixture,
+  title         = {Mixture-of-Recursions: Learning Dynamic Recursive Depths for Adaptive
+                   Token-Level Computation},
+  author        = {Bae, Sangmin and Kim, Yujin and Bayat, Reza and others},
+  booktitle     = {Advances in Neural Information Processing Systems},
+  year          = {2025},
+  eprint        = {2507.10524},
+  archivePrefix = {arXiv}
+}"""
 CORPUS_FILE = "CORPUS.md"
 CREDIT_FILES = {"ATTRIBUTION.tsv": "Credited authors (CC BY)", "SOURCES.tsv": "All sources"}
 

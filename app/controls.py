@@ -8,18 +8,13 @@ import streamlit as st
 
 from app import loading, notices, state
 from app.routing_controls import RoutingChoice, choose_routing
+from app.words import say
 from mor_core.checkpoint import CheckpointInfo
 from mor_core.presets import PRESETS
 
 MAX_PROMPT_CHARACTERS = (
     20_000  # far above any context of the bundled models; tokens are counted by the model
 )
-HELP = {
-    "tokens": 'The context is a hard limit: a run that reaches it ends with "context full".',
-    "temperature": "0 always takes the most probable token.",
-    "top_k": "Draw from the k most probable tokens; 0 draws from all.",
-    "seed": "The same seed and settings give the same text.",
-}
 
 
 @dataclass(frozen=True)
@@ -53,11 +48,10 @@ def request_problem(request: GenerationRequest) -> str:
 def prompt_problem(prompt: str) -> str:
     """Say what is wrong with a prompt, nothing if it can be tried."""
     if not prompt.strip():
-        return "The prompt must not be empty: type a few words, or choose one of the presets."
+        return say("live.prompt_empty")
     if len(prompt) > MAX_PROMPT_CHARACTERS:
-        return (
-            f"The prompt must have at most {MAX_PROMPT_CHARACTERS:,} characters, got {len(prompt):,}: "
-            "shorten it, or read long text on the Explore page."
+        return say(
+            "live.prompt_long", limit=f"{MAX_PROMPT_CHARACTERS:,}", length=f"{len(prompt):,}"
         )
     return ""
 
@@ -67,7 +61,7 @@ def prompt_field() -> str:
     if state.prompt() is None:
         state.set_prompt(PRESETS[0].prompt)
     st.pills(
-        "Presets",
+        say("live.presets"),
         [preset.title for preset in PRESETS],
         key=state.PRESET,
         on_change=_take_preset,
@@ -75,10 +69,10 @@ def prompt_field() -> str:
         label_visibility="collapsed",
     )
     return st.text_area(
-        "Prompt",
+        say("live.prompt"),
         key=state.PROMPT,
         height=70,
-        placeholder="Begin a story.",
+        placeholder=say("live.placeholder"),
         persist_state="session",
         label_visibility="collapsed",
     )
@@ -87,21 +81,21 @@ def prompt_field() -> str:
 def settings(checkpoints: Sequence[CheckpointInfo], prompt: str) -> GenerationRequest:
     """Draw checkpoint and sampling controls, and return the request that they and the prompt make."""
     names = [info.name for info in checkpoints]
-    with st.expander("Checkpoint and sampling", icon=":material/tune:"):
+    with st.expander(say("live.settings"), icon=":material/tune:"):
         columns = st.columns([2.2, 1.1, 1.1, 1.1, 1.1], vertical_alignment="bottom")
         name = columns[0].selectbox(
-            "Checkpoint", names, key="live_checkpoint", persist_state="session"
+            say("frame.checkpoint"), names, key="live_checkpoint", persist_state="session"
         )
-        tokens = columns[1].number_input("New tokens", 1, 2048, 160, 16, **_help("tokens"))
+        tokens = columns[1].number_input(say("live.tokens"), 1, 2048, 160, 16, **_help("tokens"))
         temperature = columns[2].number_input(
-            "Temperature", 0.0, 2.0, 0.7, 0.1, **_help("temperature")
+            say("live.temperature"), 0.0, 2.0, 0.7, 0.1, **_help("temperature")
         )
-        top_k = columns[3].number_input("Top-k", 0, 4096, 50, 10, **_help("top_k"))
-        seed = columns[4].number_input("Seed", 0, 2**31 - 1, 1, **_help("seed"))
+        top_k = columns[3].number_input(say("live.top_k"), 0, 4096, 50, 10, **_help("top_k"))
+        seed = columns[4].number_input(say("live.seed"), 0, 2**31 - 1, 1, **_help("seed"))
         info = checkpoints[names.index(name)]
         routing = choose_routing(info.config, "live")
         for problem in loading.checkpoint_problems():
-            notices.show_warning(f"Left out: {problem}")
+            notices.show_warning(say("frame.left_out", problem=problem))
     return GenerationRequest(
         checkpoint=info,
         prompt=prompt,
@@ -114,7 +108,7 @@ def settings(checkpoints: Sequence[CheckpointInfo], prompt: str) -> GenerationRe
 
 
 def _help(name: str) -> dict[str, Any]:
-    return {"key": f"live_{name}", "help": HELP[name], "persist_state": "session"}
+    return {"key": f"live_{name}", "help": say(f"live.{name}_help"), "persist_state": "session"}
 
 
 def _take_preset() -> None:

@@ -5,15 +5,21 @@ from pathlib import Path
 
 import streamlit as st
 
-from app import frame, loading, notices, runs, state, wording
+from app import frame, loading, notices, runs, state
 from app.routing_controls import choose_routing
 from app.runs import AnalysisRequest
 from app.strip import Badge
+from app.words import say
 from mor_core.checkpoint import CheckpointInfo
 from mor_core.trace import Trace
 from mor_core.tracefile import TraceError, load_trace
 
-RECORDED, OWN_TEXT, FILE = "Recorded runs", "Own text", "Trace file"
+RECORDED, OWN_TEXT, FILE = SOURCES = "recorded", "own", "file"
+EXAMPLE = (
+    "The old clock in the hall struck nine, and still nobody came. Anna put down her book. "
+    '"Perhaps they have lost their way," she said, and went to the window. Outside the snow was '
+    "falling, softly and slowly, on the garden, on the gate and on the long white road."
+)
 MAX_UPLOAD_MIB = 20
 POLL_S = 0.3
 
@@ -21,8 +27,9 @@ POLL_S = 0.3
 def choose(checkpoints: Sequence[CheckpointInfo]) -> tuple[Trace | None, Badge]:
     """Draw the choice of a run and return it, with the badge that says whether it was computed just now."""
     source = st.segmented_control(
-        "Source",
-        [RECORDED, OWN_TEXT, FILE],
+        say("explore.source"),
+        list(SOURCES),
+        format_func=lambda name: say(f"explore.source_{name}"),
         default=RECORDED,
         required=True,
         key="explore_source",
@@ -39,14 +46,14 @@ def choose(checkpoints: Sequence[CheckpointInfo]) -> tuple[Trace | None, Badge]:
 def _recorded(checkpoints: Sequence[CheckpointInfo]) -> Trace | None:
     found = [info for info in checkpoints if loading.recorded_traces(info.path)]
     if not found:
-        notices.show_info(wording.NO_TRACES if checkpoints else wording.NO_CHECKPOINTS)
+        notices.show_info(say("explore.no_traces") if checkpoints else say("frame.no_checkpoints"))
         return None
     info = frame.choose_checkpoint(found, key="explore_checkpoint")
     opened = _openable(loading.recorded_traces(info.path))
     if not opened:
         return None
     chosen = st.pills(
-        "Run",
+        say("explore.run"),
         list(range(len(opened))),
         format_func=lambda index: notices.as_text(opened[index][0]),
         default=0,
@@ -75,14 +82,14 @@ def _openable(paths: Sequence[Path]) -> list[tuple[str, Trace]]:
 
 def _uploaded() -> Trace | None:
     file = st.file_uploader(
-        "Trace file",
+        say("explore.source_file"),
         type=["gz"],
         key="explore_file",
         max_upload_size=MAX_UPLOAD_MIB,
-        help=wording.TRACE_FILE_NOTE,
+        help=say("explore.file_note"),
     )
     if file is None:
-        notices.show_info(wording.TRACE_FILE_NOTE)
+        notices.show_info(say("explore.file_note"))
         return None
     try:
         trace = load_trace(file.getvalue())
@@ -90,22 +97,22 @@ def _uploaded() -> Trace | None:
         notices.show_error(f"{file.name}: {error}")
         return None
     if not trace.tokens:
-        notices.show_error(f"{file.name} holds no token; record the run again.")
+        notices.show_error(say("explore.no_token", name=file.name))
         return None
     return trace
 
 
 def _own_text(checkpoints: Sequence[CheckpointInfo]) -> Trace | None:
     if not checkpoints:
-        notices.show_info(wording.NO_CHECKPOINTS)
+        notices.show_info(say("frame.no_checkpoints"))
         return None
     text = st.text_area(
-        "Text",
-        wording.ANALYSE_EXAMPLE,
+        say("explore.text"),
+        EXAMPLE,
         height=110,
         key="explore_text",
         persist_state="session",
-        help=wording.ANALYSE_NOTE,
+        help=say("explore.analyse_note"),
         label_visibility="collapsed",
     )
     request = _settings(checkpoints, text)
@@ -113,11 +120,17 @@ def _own_text(checkpoints: Sequence[CheckpointInfo]) -> Trace | None:
     is_running = job is not None and not job.is_finished
     left, right, _ = st.columns([1, 1, 6])
     if left.button(
-        "Analyse", type="primary", key="explore_analyse", width="stretch", disabled=is_running
+        say("explore.analyse"),
+        type="primary",
+        key="explore_analyse",
+        width="stretch",
+        disabled=is_running,
     ):
         _start(request)
     if (
-        right.button("Stop", key="explore_stop", width="stretch", disabled=not is_running)
+        right.button(
+            say("explore.stop"), key="explore_stop", width="stretch", disabled=not is_running
+        )
         and job is not None
     ):
         job.cancel()
@@ -135,7 +148,11 @@ def _own_text(checkpoints: Sequence[CheckpointInfo]) -> Trace | None:
 def _settings(checkpoints: Sequence[CheckpointInfo], text: str) -> AnalysisRequest:
     names = [info.name for info in checkpoints]
     name = st.selectbox(
-        "Checkpoint", names, key="explore_own_checkpoint", persist_state="session", width=400
+        say("frame.checkpoint"),
+        names,
+        key="explore_own_checkpoint",
+        persist_state="session",
+        width=400,
     )
     info = checkpoints[names.index(name)]
     return AnalysisRequest(info, text, choose_routing(info.config, "explore"))

@@ -2,12 +2,13 @@
 
 import streamlit as st
 
-from app import charts, charts_depth, frame, notices, tables, wording
+from app import charts, charts_depth, frame, notices, tables
 from app.events import threshold_logits
+from app.words import say
 from mor_core.tokenclass import CLASSES
 from mor_core.trace import Trace
 
-DISTRIBUTION, HEATMAPS, TABLE = "Where the depth went", "Heatmaps", "Table"
+DISTRIBUTION, HEATMAPS, TABLE = VIEWS = "distribution", "heatmaps", "table"
 WINDOW = 192  # columns of a heatmap: more would be narrower than five pixels
 RANGES = 12  # aim for about this many columns of positions
 
@@ -21,8 +22,9 @@ def draw(trace: Trace, pinned: int | None) -> None:
     """
     with st.container(horizontal=True, horizontal_alignment="distribute"):
         view = st.segmented_control(
-            "View",
-            [DISTRIBUTION, HEATMAPS, TABLE],
+            say("explore.view"),
+            list(VIEWS),
+            format_func=lambda name: say(f"explore.view_{name}"),
             default=DISTRIBUTION,
             required=True,
             key="explore_view",
@@ -40,7 +42,9 @@ def draw(trace: Trace, pinned: int | None) -> None:
 
 def _distribution(trace: Trace) -> None:
     recursions = trace.header.num_recursions
-    frame.heading("Depth of the tokens", "recursion depth", "content token", "prefill", "decode")
+    frame.heading(
+        say("explore.depth_heading"), "recursion depth", "content token", "prefill", "decode"
+    )
     table = tables.shares_by_phase(trace)
     finding = charts_depth.phase_finding(table, recursions)
     if table.empty:
@@ -48,15 +52,17 @@ def _distribution(trace: Trace) -> None:
         return
     frame.show_chart(charts_depth.share_bars(table, recursions, finding), key="depth_by_phase")
 
-    frame.heading("By class of token")
-    of_next = st.toggle("Group by the next token", key="explore_of_next", help=wording.OF_NEXT)
+    frame.heading(say("explore.class_heading"))
+    of_next = st.toggle(
+        say("explore.of_next"), key="explore_of_next", help=say("explore.of_next_help")
+    )
     table = tables.shares_by_class(trace, of_next=of_next)
     finding = charts_depth.class_finding(table)
     chart = charts_depth.share_bars(table, recursions, finding)
-    caption = f"{wording.DEPTH_IS_NOT_DIFFICULTY} {wording.TOKEN_CLASSES}"
+    caption = f"{say('explore.not_difficulty')} {say('explore.token_classes')}"
     frame.show_chart(chart, key="depth_by_class", caption=caption)
 
-    frame.heading("By position")
+    frame.heading(say("explore.position_heading"))
     table = tables.shares_by_position(trace, _range_width(len(trace.tokens)))
     finding = charts_depth.position_finding(table)
     frame.show_chart(
@@ -66,15 +72,15 @@ def _distribution(trace: Trace) -> None:
 
 def _heatmaps(trace: Trace, pinned: int | None) -> None:
     window = _window(len(trace.tokens), pinned)
-    frame.heading("Recursion depth", "recursion depth", "recursion")
+    frame.heading(say("explore.recursion_depth"), "recursion depth", "recursion")
     frame.show_chart(charts.depth_heatmap(trace, window, pinned), key="depth_heatmap")
-    frame.heading("Router score", "router", "router score", "causal rule")
+    frame.heading(say("explore.router_score"), "router", "router score", "causal rule")
     frame.show_chart(
         charts.score_heatmap(trace, window, pinned),
         key="score_heatmap",
-        caption=wording.SCORE_SCALE,
+        caption=say("explore.score_scale"),
     )
-    frame.heading("KV cache", "KV cache")
+    frame.heading(say("explore.kv_cache"), "KV cache")
     frame.show_chart(charts.cache_heatmap(trace, window, pinned), key="cache_heatmap")
 
 
@@ -82,24 +88,30 @@ def _table(trace: Trace, pinned: int | None) -> None:
     if pinned is not None and pinned < len(trace.tokens):
         token = trace.tokens[pinned]
         frame.heading(
-            f"Pinned: {notices.as_text(tables.label(token))} at position {pinned}",
+            say("explore.pinned", token=notices.as_text(tables.label(token)), position=pinned),
             "router score",
             "KV cache",
         )
         frame.show_table(
             tables.pinned_table(trace, pinned, threshold_logits(trace.header)), key="pinned_token"
         )
-    frame.heading("All tokens", "recursion depth", "router score")
+    frame.heading(say("explore.all_tokens"), "recursion depth", "router score")
     table = tables.token_table(trace)
     left, middle, right = st.columns(3)
     present = set(table["token_class"])
     depths = left.multiselect(
-        "Depth", list(range(1, trace.header.num_recursions + 1)), key="explore_depths"
+        say("explore.filter_depth"),
+        list(range(1, trace.header.num_recursions + 1)),
+        key="explore_depths",
     )
     classes = middle.multiselect(
-        "Class", [name for name in CLASSES if name in present], key="explore_classes"
+        say("explore.filter_class"),
+        [name for name in CLASSES if name in present],
+        key="explore_classes",
     )
-    phases = right.multiselect("Phase", sorted(set(table["phase"])), key="explore_phases")
+    phases = right.multiselect(
+        say("explore.filter_phase"), sorted(set(table["phase"])), key="explore_phases"
+    )
     for column, wanted in (
         ("recursion_depth", depths),
         ("token_class", classes),
@@ -107,7 +119,7 @@ def _table(trace: Trace, pinned: int | None) -> None:
     ):
         if wanted:
             table = table[table[column].isin(wanted)]
-    st.caption(f"{len(table):,} of {len(trace.tokens):,} tokens. Empty: not computed.")
+    st.caption(say("explore.filtered", shown=f"{len(table):,}", total=f"{len(trace.tokens):,}"))
     frame.show_table(table, key="tokens", height=460)
 
 
@@ -118,7 +130,7 @@ def _window(num_tokens: int, pinned: int | None) -> range:
     starts = list(range(0, num_tokens, WINDOW))
     around_pin = starts[pinned // WINDOW] if pinned is not None and pinned < num_tokens else 0
     start = st.select_slider(
-        "Positions",
+        say("explore.positions"),
         starts,
         value=around_pin,
         format_func=lambda first: f"{first}-{min(first + WINDOW, num_tokens) - 1}",

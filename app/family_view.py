@@ -107,5 +107,5 @@ def _claims(family: Family) -> None:
 def _chosen_member(names: list[str], key: str) -> str:
     if len(names) == 1:
         return names[0]
-    name = st.selectbox("Checkpoint", names, key=key, bind="query-params", width=400)
+    name = st.selectbox(say("frame.checkpoint"), names, key=key, bind="query-params", width=400)
     return str(name)

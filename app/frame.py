@@ -8,7 +8,7 @@ import streamlit as st
 from app import notices
 from app.chart import Chart
 from app.tables import to_csv
-from app.words import term
+from app.words import say, term
 from mor_core.checkpoint import CheckpointInfo
 
 _CONFIG = {"displaylogo": False, "modeBarButtonsToRemove": ["lasso2d", "select2d", "autoScale2d"]}
@@ -20,7 +20,7 @@ def show_chart(chart: Chart, *, key: str, caption: str = "") -> None:
     st.plotly_chart(chart.figure, key=key, config=_CONFIG, alt=chart.finding)
     if caption:
         st.caption(caption)
-    with st.expander("Numbers", icon=":material/table:"):
+    with st.expander(say("frame.numbers"), icon=":material/table:"):
         show_table(chart.table, key=f"{key}_table")
 
 
@@ -28,7 +28,7 @@ def show_table(table: pd.DataFrame, *, key: str, height: int | None = None) -> N
     """Show a table and offer it as CSV."""
     st.dataframe(table, key=key, hide_index=True, height=height or "auto")
     st.download_button(
-        "Download CSV",
+        say("frame.download_csv"),
         lambda: to_csv(table),
         file_name=f"{key}.csv",
         mime="text/csv",
@@ -50,7 +50,7 @@ def choose_checkpoint(checkpoints: Sequence[CheckpointInfo], *, key: str) -> Che
     if len(checkpoints) == 1:
         return checkpoints[0]
     names = [info.name for info in checkpoints]
-    name = st.selectbox("Checkpoint", names, key=key, persist_state="session")
+    name = st.selectbox(say("frame.checkpoint"), names, key=key, persist_state="session")
     return checkpoints[names.index(name)]
 
 

@@ -5,11 +5,12 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from app import controls, live_runs, loading, notices, state, wording
+from app import controls, live_runs, loading, notices, state
 from app.controls import GenerationRequest
 from app.jobs import Job, job_batch, job_manager
 from app.stream import stream_url
 from app.strip import StripState, live_strip, token_strip
+from app.words import say
 from mor_core.checkpoint import CheckpointInfo
 from mor_core.trace import Trace
 from mor_core.tracefile import TraceError
@@ -27,7 +28,7 @@ def transport(request: GenerationRequest | None) -> tuple[Job | None, bool]:
     job = state.live_job()
     is_running = job is not None and not job.is_finished
     runs = st.button(
-        "Run",
+        say("live.run"),
         type="primary",
         icon=":material/play_arrow:",
         key="live_run",
@@ -36,7 +37,7 @@ def transport(request: GenerationRequest | None) -> tuple[Job | None, bool]:
         disabled=is_running or request is None,
     )
     stops = st.button(
-        "Stop",
+        say("live.stop"),
         icon=":material/stop:",
         key="live_stop",
         shortcut="Escape",
@@ -127,9 +128,9 @@ def _take_answers(job: Job, drawn: StripState) -> None:
 def _recorded(checkpoints: Sequence[CheckpointInfo]) -> None:
     trace = _first_trace(checkpoints)
     if not checkpoints:
-        notices.show_info(wording.NO_CHECKPOINTS)
+        notices.show_info(say("frame.no_checkpoints"))
     elif trace is None:
-        notices.show_info(wording.NO_RECORDED_RUN)
+        notices.show_info(say("live.no_recorded_run"))
     else:
         token_strip(trace, key=STRIP_KEY, badge="RECORDED")
 

@@ -4,6 +4,7 @@ import re
 
 import streamlit as st
 
+from app.words import say
 from mor_core.trace import TRACE_SUFFIX, Trace
 from mor_core.tracefile import pack_trace
 
@@ -29,7 +30,7 @@ def trace_download(trace: Trace, *, key: str) -> None:
     """Offer a run as a trace file; it is packed when the button is pressed."""
     header = trace.header
     st.download_button(
-        "Download trace",
+        say("frame.download_trace"),
         lambda: pack_trace(trace),
         file_name=f"{header.checkpoint}-{header.created[:19].replace(':', '')}{TRACE_SUFFIX}",
         mime="application/gzip",

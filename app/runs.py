@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from app import loading
 from app.jobs import Job, Work, job_manager
 from app.routing_controls import RoutingChoice
+from app.words import say
 from mor_core.checkpoint import CheckpointInfo
 from mor_core.trace import Trace
 
@@ -37,9 +38,9 @@ class AnalysisRequest:
 def text_problem(text: str) -> str:
     """Say what is wrong with a text, nothing if it can be tried."""
     if not text.strip():
-        return "The text must not be empty: type or paste at least one word."
+        return say("explore.text_empty")
     if len(text) > MAX_CHARACTERS:
-        return f"The text must have at most {MAX_CHARACTERS:,} characters, got {len(text):,}: read it in parts."
+        return say("explore.text_long", limit=f"{MAX_CHARACTERS:,}", length=f"{len(text):,}")
     return ""
 
 
@@ -52,13 +53,14 @@ def progress(job: Job) -> tuple[float, str]:
     """Return the share of a text that is read, and where the job stands in words."""
     ahead = job_manager().num_ahead(job)
     if job.status == "queued":
-        return 0.0, f"Waiting: {ahead} before this one."
+        return 0.0, say("explore.waiting", ahead=ahead)
     trace = job.trace
     if trace is None:
-        return 0.0, "Loading the model."
+        return 0.0, say("explore.loading")
     windows = trace.header.windows
     total = windows[-1][1] if windows else len(trace.tokens)
-    return len(trace.tokens) / max(total, 1), f"Read {len(trace.tokens):,} of {total:,} tokens."
+    read = len(trace.tokens)
+    return read / max(total, 1), say("explore.read", read=f"{read:,}", total=f"{total:,}")
 
 
 def finished_trace(job: Job | None) -> Trace | None:

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from app import about_view as view
-from app import loading, notices, wording
+from app import loading, notices
 from app.words import say, term, terms
 
 checkpoints = loading.list_checkpoints()
@@ -24,9 +24,9 @@ for info in checkpoints:
     with st.expander(notices.as_text(info.name), expanded=info is checkpoints[0]):
         st.table(view.checkpoint_table(info).set_index("fact"), border="horizontal")
 if not checkpoints:
-    notices.show_info(wording.NO_CHECKPOINTS)
+    notices.show_info(say("frame.no_checkpoints"))
 for problem in loading.checkpoint_problems():
-    notices.show_warning(say("about.left_out", problem=problem))
+    notices.show_warning(say("frame.left_out", problem=problem))
 
 st.subheader(say("about.licences_heading"))
 st.markdown(say("about.licences"))
@@ -35,7 +35,7 @@ for info in checkpoints:
 
 st.subheader(say("about.source_heading"))
 st.markdown(say("about.source"))
-st.code(wording.CITATION, language="bibtex")
+st.code(view.CITATION, language="bibtex")
 
 st.subheader(say("about.versions_heading"))
 st.dataframe(view.versions_table(), hide_index=True, key="about_versions", width="content")

@@ -3,12 +3,12 @@
 import streamlit as st
 
 from app import efficiency_view as view
-from app import family_view, frame, loading, notices, wording
+from app import family_view, frame, loading, notices
 from app.words import say
 
 checkpoints = loading.list_checkpoints()
 if not checkpoints:
-    notices.show_info(wording.NO_CHECKPOINTS)
+    notices.show_info(say("frame.no_checkpoints"))
     st.stop()
 info = frame.choose_checkpoint(checkpoints, key="efficiency_checkpoint")
 frame.provenance(info)

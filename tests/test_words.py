@@ -36,3 +36,27 @@ def test_every_name_in_the_code_is_an_entry():
         for name in NAMED.findall(path.read_text(encoding="utf-8")):
             pattern = re.escape(re.sub(r"\{[^}]*\}", "\0", name)).replace("\0", ".+")
             assert any(re.fullmatch(pattern, key) for key in entries()), (path.name, name)
+
+
+STRIP = ROOT / "app" / "strip"
+SAID = re.compile(r'\bsay\(\s*(?:"([^"]+)"|`([^`]+)`)')
+CHOSEN = re.compile(r'\bsay\([^("`]*\?\s*"([^"]+)"\s*:\s*"([^"]+)"')
+
+
+def test_every_name_in_the_strip_is_an_entry_and_every_entry_is_named():
+    keys = {key.removeprefix("strip.") for key in entries() if key.startswith("strip.")}
+    text = "\n".join(path.read_text(encoding="utf-8") for path in STRIP.glob("*.js"))
+    plain = {name for pair in CHOSEN.findall(text) for name in pair}
+    plain |= {name for name, _ in SAID.findall(text) if name}
+    patterns = [re.sub(r"\$\{[^}]*\}", ".+", name) for _, name in SAID.findall(text) if name]
+    assert plain <= keys
+    assert all(any(re.fullmatch(pattern, key) for key in keys) for pattern in patterns)
+    loose = set(re.findall(r'"(key_\w+)"', text))  # named in a list
+    for key in keys - plain - loose:
+        assert any(re.fullmatch(pattern, key) for pattern in patterns), key
+
+
+def test_braces_of_the_strip_are_words():
+    for key, texts in entries().items():
+        if key.startswith("strip."):
+            assert all(re.fullmatch(r"\w+", name) for name in fields(texts["en"])), key

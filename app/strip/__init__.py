@@ -5,6 +5,7 @@ The JavaScript is plain files beside this one, joined in order; token text only 
 """
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,10 @@ from typing import Any, Literal
 
 import streamlit as st
 
+from app import state
 from app.events import trace_events
 from app.jobs import Job
+from app.words import entries
 from mor_core.trace import Trace
 
 Badge = Literal["LIVE", "RECORDED"]
@@ -26,11 +29,21 @@ def _read(name: str) -> str:
     return (_FOLDER / name).read_text(encoding="utf-8")
 
 
+def _words() -> str:
+    """Write the strip's words for JavaScript, in every language."""
+    found = {
+        key.removeprefix("strip."): texts
+        for key, texts in entries().items()
+        if key.startswith("strip.")
+    }
+    return f"const WORDS = {json.dumps(found, indent=0)};"
+
+
 _mount = st.components.v2.component(
     "mor_token_strip",
     html=_read("strip.html"),
     css=_read("strip.css"),
-    js="\n".join(_read(f"{name}.js") for name in _SCRIPTS),
+    js="\n".join([_words(), *(_read(f"{name}.js") for name in _SCRIPTS)]),
 )
 
 
@@ -94,7 +107,7 @@ def trace_id(trace: Trace) -> str:
 def _draw(run_id: str, key: str, data: dict[str, Any]) -> StripState:
     result = _mount(
         key=key,
-        data={"run": run_id, **data},
+        data={"run": run_id, "language": state.language(), **data},
         on_pin_change=_ignore,
         on_unreachable_change=_ignore,
         on_resume_from_change=_ignore,

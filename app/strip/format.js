@@ -1,7 +1,12 @@
 // Words, numbers and colours. Knows neither the page nor the run.
 
 const VISIBLE = { " ": "␣", "\n": "⏎", "\r": "␍", "\t": "⇥", "\u00a0": "⍽" };
-const PHASE_WORD = { prefill: "prompt (prefill)", decode: "generated (decode)" };
+let language = "en";
+
+// A word in the viewer's language; WORDS comes from Python, in all languages, so that switching sends nothing.
+function say(key, values = {}) {
+  return WORDS[key][language].replace(/\{(\w+)\}/g, (_, name) => values[name]);
+}
 
 // What a token shows: pieces of {text, mark}, where a mark stands for something invisible.
 function tokenPieces(token) {
@@ -47,12 +52,6 @@ function withUnit(value, units, base) {
 
 const formatFlops = (flops) => withUnit(flops, ["FLOP", "kFLOP", "MFLOP", "GFLOP", "TFLOP"], 1000);
 const formatBytes = (bytes) => withUnit(bytes, ["B", "KiB", "MiB", "GiB"], 1024);
-
-function ordinal(number) {
-  const rest = number % 100;
-  const suffix = rest >= 11 && rest <= 13 ? "th" : { 1: "st", 2: "nd", 3: "rd" }[number % 10] || "th";
-  return number + suffix;
-}
 
 function channels(colour) {
   return [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16));

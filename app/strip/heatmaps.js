@@ -37,13 +37,13 @@ class Heatmaps {
   }
 
   panels(run) {
-    const recursions = Array.from({ length: run.numRecursions }, (_, index) => `Recursion ${index + 1}`);
-    const judged = run.header.router_type === "token_choice" ? recursions.map((_, index) => `Depth ${index + 1}`) : recursions;
+    const recursions = Array.from({ length: run.numRecursions }, (_, index) => say("row_recursion", { number: index + 1 }));
+    const judged = run.header.router_type === "token_choice" ? recursions.map((_, index) => say("row_depth", { number: index + 1 })) : recursions;
     const slots = run.header.cache_slots.map((slot) => slot.label);
     const panels = [
-      { name: "depth", title: "Recursion depth", rows: recursions, height: 18 },
-      { name: "score", title: "Router score", rows: judged, height: 18 },
-      { name: "cache", title: "KV cache: tokens kept in each slot", rows: slots, height: slots.length > 14 ? 9 : 13 },
+      { name: "depth", title: say("map_depth"), rows: recursions, height: 18 },
+      { name: "score", title: say("map_score"), rows: judged, height: 18 },
+      { name: "cache", title: say("map_cache"), rows: slots, height: slots.length > 14 ? 9 : 13 },
     ];
     let top = 0;
     for (const panel of panels) {
@@ -80,7 +80,7 @@ class Heatmaps {
     this.root.hidden = !run.header || !run.tokens.length;
     if (this.root.hidden) return;
     const panels = this.panels(run);
-    if (this.drawnFor !== run.id) this.drawFrame(run, panels);
+    if (this.drawnFor !== run.id + language) this.drawFrame(run, panels);
     const context = this.layout(run);
     this.theme = this.view.theme();
     for (const panel of panels) this.drawPanel(context, run, panel);
@@ -213,8 +213,12 @@ class Heatmaps {
   summary(run) {
     const decoded = run.depths("decode");
     const counts = Array.from({ length: run.numRecursions }, (_, i) => decoded.filter((d) => d === i + 1).length);
-    const entries = run.cacheEntries.length ? `; cache entries per slot ${run.cacheEntries.join(", ")}` : "";
-    return `Heatmaps over ${run.tokens.length} positions. Mean depth ${fixed(run.meanDepth(), 2)} of ${run.numRecursions}; `
-      + `generated tokens at depth 1, 2, ...: ${counts.join(", ")}${entries}.`;
+    return say("map_summary", {
+      count: run.tokens.length,
+      mean: fixed(run.meanDepth(), 2),
+      total: run.numRecursions,
+      counts: counts.join(", "),
+      entries: run.cacheEntries.join(", ") || "–",
+    });
   }
 }

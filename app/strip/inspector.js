@@ -5,29 +5,33 @@ function drawInspector(root, run, token, isPinned) {
   root.dataset.position = token ? token.position : "";
   if (!token) {
     root.append(
-      element("p", "inspector-empty", "Point at a token to see its scores, alternatives and cache entries. Click to pin it."),
+      element("p", "inspector-empty", say("inspector_empty")),
       keysHint(),
     );
     return;
   }
   const head = element("div", "inspector-head");
   const label = element("span", "inspector-token", tokenLabel(token));
-  head.append(label, element("span", "inspector-pin", isPinned ? "pinned" : ""));
-  root.append(head, element("p", "inspector-sub", `position ${token.position} · ${PHASE_WORD[token.phase]} · id ${token.token_id} · bytes ${token.token_bytes || "none"}`));
+  head.append(label, element("span", "inspector-pin", isPinned ? say("pinned") : ""));
+  root.append(head, element("p", "inspector-sub", say("inspector_sub", {
+    position: token.position, phase: say(`phase_${token.phase}`), id: token.token_id, bytes: token.token_bytes || "–",
+  })));
   root.append(spentSection(run, token), chosenSection(token), keysHint());
 }
 
 function keysHint() {
   const hint = element("p", "inspector-keys");
-  for (const [key, text] of [["J", " next "], ["K", " previous "], ["Esc", " unpin"]]) hint.append(element("kbd", "", key), text);
+  for (const [key, text] of [["J", "key_next"], ["K", "key_previous"], ["Esc", "key_unpin"]]) {
+    hint.append(element("kbd", "", key), ` ${say(text)} `);
+  }
   return hint;
 }
 
 function spentSection(run, token) {
   const section = element("section");
-  section.append(element("h4", "", "Spent here, on predicting the next token"));
+  section.append(element("h4", "", say("spent_heading")));
   if (token.recursion_depth === null) {
-    section.append(element("p", "", "Nothing yet: the newest token has not been through the model."));
+    section.append(element("p", "", say("spent_nothing")));
     return section;
   }
   const depth = element("p", "inspector-depth");
@@ -35,12 +39,12 @@ function spentSection(run, token) {
   const colour = run.view.colourOf(token.recursion_depth);
   digit.style.background = colour;
   digit.style.color = textOn(colour);
-  depth.append(digit, ` of ${run.numRecursions} recursions${token.special ? " (special token, left out of the mean)" : ""}`);
+  depth.append(digit, ` ${say(token.special ? "spent_special" : "spent_depth", { total: run.numRecursions })}`);
   section.append(depth);
   for (let index = 0; index < run.numRecursions; index += 1) section.append(scoreRow(run, token, index));
   section.append(cacheRows(run, token));
-  if (token.expert_idx.length) section.append(element("p", "inspector-note", `experts, one a layer: ${token.expert_idx.join(" ")}`));
-  if (token.latency_s !== null) section.append(element("p", "inspector-note", `${fixed(token.latency_s * 1000, 1)} ms for this step`));
+  if (token.expert_idx.length) section.append(element("p", "inspector-note", say("experts", { list: token.expert_idx.join(" ") })));
+  if (token.latency_s !== null) section.append(element("p", "inspector-note", say("step_time", { ms: fixed(token.latency_s * 1000, 1) })));
   return section;
 }
 
@@ -51,7 +55,7 @@ function scoreRow(run, token, index) {
   const bar = element("span", logit === null ? "score-bar absent" : "score-bar");
   row.append(element("span", "score-name", `R${index + 1}`), bar);
   if (logit === null) {
-    row.append(element("span", "score-value", "not computed"));
+    row.append(element("span", "score-value", say("not_computed")));
     return row;
   }
   const threshold = run.header.threshold_logits[index];
@@ -64,7 +68,7 @@ function scoreRow(run, token, index) {
     tick.style.left = `${100 * sigmoid(threshold)}%`;
     bar.append(tick);
   }
-  const entered = token.recursion_depth > index ? "entered" : "left out";
+  const entered = say(token.recursion_depth > index ? "entered" : "left_out");
   row.append(element("span", "score-value", `${fixed(sigmoid(logit), 3)} (logit ${fixed(logit, 2)}) ${entered}`));
   return row;
 }
@@ -79,7 +83,7 @@ function depthScoreRow(token, index, logit) { // token-choice: every depth has a
   fill.style.background = chosen ? SCORE_HIGH : SCORE_LOW;
   bar.append(fill);
   row.append(element("span", "score-name", `D${index + 1}`), bar);
-  row.append(element("span", "score-value", `${fixed(score, 3)} (logit ${fixed(logit, 2)})${chosen ? " chosen" : ""}`));
+  row.append(element("span", "score-value", `${fixed(score, 3)} (logit ${fixed(logit, 2)})${chosen ? ` ${say("chosen")}` : ""}`));
   return row;
 }
 
@@ -93,20 +97,20 @@ function cacheRows(run, token) {
   });
   const kept = token.cached_slots.length;
   const bytes = formatBytes(kept * run.header.kv_bytes_per_entry);
-  box.append(element("p", "inspector-note", `keys and values kept in ${kept} of ${slots.length} slots, ${bytes}`));
+  box.append(element("p", "inspector-note", say("kept", { kept, slots: slots.length, bytes })));
   return box;
 }
 
 function chosenSection(token) {
   const section = element("section");
-  section.append(element("h4", "", "How it was chosen, at the position before"));
+  section.append(element("h4", "", say("chosen_heading")));
   if (token.log_probability === null) {
-    section.append(element("p", "", "The first token was given, not predicted."));
+    section.append(element("p", "", say("chosen_given")));
     return section;
   }
   const probability = Math.exp(token.log_probability);
-  section.append(element("p", "", `probability ${fixed(100 * probability, 1)}% · entropy ${fixed(token.entropy, 2)} nats`
-    + (token.phase === "prefill" ? " · given by the prompt" : "")));
+  section.append(element("p", "", say("chosen_probability", { probability: fixed(100 * probability, 1), entropy: fixed(token.entropy, 2) })
+    + (token.phase === "prefill" ? ` · ${say("chosen_prompt")}` : "")));
   for (const candidate of token.alternatives) {
     const row = element("div", candidate.token_id === token.token_id ? "candidate taken" : "candidate");
     const bar = element("span", "candidate-bar");

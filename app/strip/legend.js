@@ -1,7 +1,7 @@
 // Row labels, panel titles and their legends, drawn once a run as ordinary elements beside and above the canvas.
 
 Heatmaps.prototype.drawFrame = function drawFrame(run, panels) {
-  this.drawnFor = run.id;
+  this.drawnFor = run.id + language;
   this.labels.replaceChildren();
   this.titles.replaceChildren();
   this.root.style.height = `${this.height + 14}px`;
@@ -21,34 +21,34 @@ Heatmaps.prototype.drawFrame = function drawFrame(run, panels) {
 };
 
 Heatmaps.prototype.depthLegend = function depthLegend(run) {
-  return Array.from({ length: run.numRecursions }, (_, index) => this.swatch(this.view.colourOf(index + 1), `depth ${index + 1}`));
+  return Array.from({ length: run.numRecursions }, (_, index) => this.swatch(this.view.colourOf(index + 1), say("depth", { number: index + 1 })));
 };
 
 Heatmaps.prototype.scoreLegend = function scoreLegend(run) {
   if (run.header.router_type === "token_choice") {
     const ramp = element("span", "ramp");
     ramp.style.background = `linear-gradient(90deg, var(--neutral), ${SCORE_HIGH})`;
-    const words = ["1, score of each depth", "• the depth taken"];
+    const words = [say("legend_scores"), say("legend_taken")];
     return [element("span", "legend-text", "0"), ramp, ...words.map((text) => element("span", "legend-text", text))];
   }
   const logits = run.header.threshold_logits;
   const decided = logits.filter((logit) => logit !== null);
   const ramp = element("span", "ramp");
   ramp.style.background = `linear-gradient(90deg, ${SCORE_LOW}, var(--neutral), ${SCORE_HIGH})`;
-  const middle = decided.length ? `threshold ${[...new Set(decided.map((z) => fixed(sigmoid(z), 2)))].join(" / ")}` : "0.50";
-  const parts = [element("span", "legend-text", "0"), ramp, element("span", "legend-text", `1, middle = ${middle}`)];
-  const notes = ["• entered", "╱ not computed"];
-  if (!decided.length) notes.push(`no threshold under the ${run.header.routing.name.replace("_", "-")} rule`);
-  else if (logits[0] === null) notes.push("recursion 1 takes every token");
+  const middle = decided.length ? say("threshold", { scores: [...new Set(decided.map((z) => fixed(sigmoid(z), 2)))].join(" / ") }) : "0.50";
+  const parts = [element("span", "legend-text", "0"), ramp, element("span", "legend-text", say("legend_middle", { middle }))];
+  const notes = [say("legend_entered"), say("legend_not_computed")];
+  if (!decided.length) notes.push(say("legend_no_threshold", { rule: run.header.routing.name.replace("_", "-") }));
+  else if (logits[0] === null) notes.push(say("legend_takes_all"));
   return [...parts, ...notes.map((note) => element("span", "legend-text", note))];
 };
 
 Heatmaps.prototype.cacheLegend = function cacheLegend(run) {
   const recursions = [...new Set(run.header.cache_slots.map((slot) => slot.recursion))].filter((r) => r !== null);
   return [
-    this.swatch(this.view.theme().muted, "prelude and coda"),
-    ...recursions.map((recursion) => this.swatch(this.view.colourOf(recursion), `recursion ${recursion}`)),
-    this.swatch(this.view.theme().empty, "not kept"),
+    this.swatch(this.view.theme().muted, say("legend_unshared")),
+    ...recursions.map((recursion) => this.swatch(this.view.colourOf(recursion), say("recursion", { number: recursion }))),
+    this.swatch(this.view.theme().empty, say("legend_not_kept")),
   ];
 };
 

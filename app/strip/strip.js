@@ -29,6 +29,9 @@ class View {
   receive(component) {
     const { data, setStateValue, setTriggerValue } = component;
     this.data = data;
+    language = data.language;
+    this.part("tokens").setAttribute("aria-label", say("tokens_label"));
+    this.part("inspector").setAttribute("aria-label", say("inspector_label"));
     this.setState = setStateValue;
     this.setTrigger = setTriggerValue;
     if (!this.run || this.run.id !== data.run) this.begin(data);
@@ -99,7 +102,7 @@ class View {
   inspect() {
     const position = this.hovered ?? this.pinned;
     const token = position === null ? null : this.run.tokens[position];
-    const signature = [this.run.id, position, token?.recursion_depth, this.pinned, this.theme().text].join();
+    const signature = [this.run.id, position, token?.recursion_depth, this.pinned, this.theme().text, language].join();
     if (signature === this.inspected) return;
     this.inspected = signature;
     drawInspector(this.part("inspector"), this.run, token, position !== null && position === this.pinned);
@@ -114,9 +117,10 @@ class View {
     tip.hidden = position === null;
     if (position === null) return;
     const token = this.run.tokens[position];
-    const spent = token.recursion_depth === null ? "depth not computed yet" : `depth ${token.recursion_depth} of ${this.run.numRecursions}`;
+    const spent = token.recursion_depth === null
+      ? say("no_depth_yet") : say("depth_of", { depth: token.recursion_depth, total: this.run.numRecursions });
     const scores = token.router_logits.map((logit) => (logit === null ? "–" : fixed(sigmoid(logit), 2))).join(" / ");
-    tip.textContent = `${tokenLabel(token)}\n${spent} · position ${position}\nrouter ${scores}`;
+    tip.textContent = say("tip", { token: tokenLabel(token), spent, position, scores });
     const box = this.root.getBoundingClientRect();
     tip.style.left = `${Math.min(event.clientX - box.left + 14, box.width - 210)}px`;
     tip.style.top = `${event.clientY - box.top + 18}px`;

@@ -59,7 +59,7 @@ class TokenList {
     node.style.setProperty("--token-colour", colour || "transparent");
     node.style.setProperty("--token-text", colour ? textOn(colour) : "inherit");
     node.lastChild.textContent = depth === null ? "?" : depth;
-    const spent = depth === null ? "depth not computed yet" : `depth ${depth} of ${run.numRecursions}`;
+    const spent = depth === null ? say("no_depth_yet") : say("depth_of", { depth, total: run.numRecursions });
     node.setAttribute("aria-label", `${tokenLabel(token)}, ${spent}`);
   }
 
