@@ -48,7 +48,7 @@ def pareto(table: pd.DataFrame, cost: str, gap: float | None) -> Chart:
             },
             mode="markers+text",
             text=[hover_text(row["name"])],
-            textposition="top right",
+            textposition="top left" if row[cost] > 0.7 * table[cost].max() else "top right",
             name=hover_text(row["name"]),
             showlegend=False,
             marker={

@@ -29,7 +29,10 @@ class View {
   receive(component) {
     const { data, setStateValue, setTriggerValue } = component;
     this.data = data;
-    language = data.language;
+    if (language !== data.language) {
+      language = data.language;
+      if (this.run) this.list.translate(this.run);
+    }
     this.part("tokens").setAttribute("aria-label", say("tokens_label"));
     this.part("inspector").setAttribute("aria-label", say("inspector_label"));
     this.setState = setStateValue;

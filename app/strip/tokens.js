@@ -45,7 +45,7 @@ class TokenList {
       this.nodes[token.position] = node;
       if (token.phase === "decode" && !this.divider) {
         this.divider = element("span", "divider");
-        this.divider.append(element("i", "", "prompt"), element("b", "", "│"), element("i", "", "generated"));
+        this.divider.append(element("i", "", say("prompt")), element("b", "", "│"), element("i", "", say("generated")));
         this.divider.dataset.testid = "phase-divider";
         this.root.append(this.divider);
       }
@@ -59,8 +59,21 @@ class TokenList {
     node.style.setProperty("--token-colour", colour || "transparent");
     node.style.setProperty("--token-text", colour ? textOn(colour) : "inherit");
     node.lastChild.textContent = depth === null ? "?" : depth;
+    this.describe(run, token);
+  }
+
+  describe(run, token) {
+    const depth = token.recursion_depth;
     const spent = depth === null ? say("no_depth_yet") : say("depth_of", { depth, total: run.numRecursions });
-    node.setAttribute("aria-label", `${tokenLabel(token)}, ${spent}`);
+    this.nodes[token.position].setAttribute("aria-label", `${tokenLabel(token)}, ${spent}`);
+  }
+
+  translate(run) { // after the viewer changed the language; tokens that are not drawn yet come in it anyway
+    if (this.divider) {
+      this.divider.firstChild.textContent = say("prompt");
+      this.divider.lastChild.textContent = say("generated");
+    }
+    for (const token of run.tokens) if (token && this.nodes[token.position]) this.describe(run, token);
   }
 
   make(token) {

@@ -228,3 +228,18 @@ def test_markup_and_control_characters_are_shown_as_text(watched: Watched) -> No
     assert "script" in text
     assert "<0x01>" in text
     assert_clean(watched)
+
+
+def test_switching_the_language_translates_the_strip_where_it_stands(watched: Watched) -> None:
+    watched.token(1).evaluate("node => { node.markedByTest = true }")
+    switch = watched.page.locator(".st-key-header_language button").first
+    switch.click()
+    watched.page.get_by_text("运行", exact=True).first.wait_for()
+    watched.page.get_by_text("递归深度", exact=True).first.wait_for()
+    assert "词元/秒" in watched.page.locator('[data-testid="counter-rate"]').inner_text()
+    assert watched.token(1).get_attribute("aria-label").endswith("深度 2 / 3")
+    assert watched.token(1).evaluate("node => node.markedByTest === true"), "nothing is drawn anew"
+    assert "lang=zh" in watched.page.url
+    switch.click()
+    watched.page.get_by_text("Recursion depth", exact=True).first.wait_for()
+    assert_clean(watched)
