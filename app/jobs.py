@@ -1,6 +1,6 @@
 """Runs jobs one after another beside the web server, and keeps what they have produced so far.
 
-One worker thread a model, first come first served, so runs of different viewers never mix. A job survives whatever its
+One worker thread a model, viewers taking turns, so runs of different viewers never mix. A job survives whatever its
 viewer clicks; it ends by itself, by `cancel`, or when nobody has asked for it for `SILENCE_S`. Knows neither Streamlit
 nor torch: a job is any iterator of trace updates.
 """
@@ -10,13 +10,13 @@ import logging
 import secrets
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
 from app.events import Event, end_event, header_event, tokens_event
+from app.fair_queue import FairQueue, Owner
 from mor_core.trace import StepRecord, TokenRecord, Trace, TraceHeader
 
 logger = logging.getLogger(__name__)
@@ -62,9 +62,11 @@ class Job:
         events: append-only.
         trace: grows with the run; complete when the job is finished.
         message: why it failed.
+        owner: the viewer who asked for it.
     """
 
     work: Work | None
+    owner: Owner | None = None
     id: str = field(default_factory=lambda: secrets.token_urlsafe(16))
     status: JobStatus = JobStatus.QUEUED
     events: list[Event] = field(default_factory=list)
@@ -153,21 +155,29 @@ class JobManager:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._jobs: dict[str, Job] = {}
-        self._queues: dict[
-            Hashable, deque[Job]
-        ] = {}  # the running job stays first until it is finished
+        self._queues: dict[Hashable, FairQueue[Job]] = {}
 
-    def submit(self, model_key: Hashable, work: Work) -> Job:
-        """Queue a run behind the others of the same model."""
-        job = Job(work)
+    def submit(self, model_key: Hashable, work: Work, owner: Owner | None = None) -> Job:
+        """Queue a run of a model.
+
+        Args:
+            model_key: names the worker.
+            work: what to run.
+            owner: who asks, and for what; the same owner's waiting run is replaced. `None` replaces nothing.
+        """
+        job = Job(work, owner)
         with self._lock:
             self._forget_old()
             self._jobs[job.id] = job
+            if owner is not None:
+                for other in self._queues.values():
+                    other.replace(owner)
             queue = self._queues.get(model_key)
             if queue is not None:
-                queue.append(job)
+                queue.put(job)
                 return job
-            self._queues[model_key] = deque([job])
+            queue = self._queues[model_key] = FairQueue()
+            queue.put(job)
         threading.Thread(
             target=self._drain, args=(model_key,), name="mor-worker", daemon=True
         ).start()
@@ -181,22 +191,25 @@ class JobManager:
     def num_ahead(self, job: Job) -> int:
         """Count the jobs that run before this one."""
         with self._lock:
-            for queue in self._queues.values():
-                if job in queue:
-                    return queue.index(job)
-        return 0
+            return max((queue.num_ahead(job) for queue in self._queues.values()), default=0)
+
+    def jobs_of(self, model_key: Hashable) -> list[Job]:
+        """Return a model's jobs that run or wait."""
+        with self._lock:
+            queue = self._queues.get(model_key)
+            return [] if queue is None else queue.runs()
 
     def _drain(self, model_key: Hashable) -> None:
         while True:
             with self._lock:
                 queue = self._queues[model_key]
-                if not queue:
+                job = queue.take()
+                if job is None:
                     del self._queues[model_key]
                     return
-                job = queue[0]
             job.run()
             with self._lock:
-                queue.popleft()
+                queue.done(job)
 
     def _forget_old(self) -> None:
         finished = [job_id for job_id, job in self._jobs.items() if job.is_finished]

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from app import loading
+from app import loading, state
 from app.controls import GenerationRequest
 from app.jobs import Job, Work, job_manager
 
@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 def start(request: GenerationRequest) -> Job:
     """Queue a run; the model is loaded by its worker if it is not yet."""
-    return job_manager().submit(loading.model_key(request.checkpoint), generation_work(request))
+    return job_manager().submit(
+        loading.model_key(request.checkpoint), generation_work(request), state.owner("live")
+    )
 
 
 def generation_work(request: GenerationRequest) -> Work:

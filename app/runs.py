@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from app import loading
+from app import loading, state
 from app.jobs import Job, Work, job_manager
 from app.routing_controls import RoutingChoice
 from app.words import say
@@ -46,7 +46,9 @@ def text_problem(text: str) -> str:
 
 def analyse(request: AnalysisRequest) -> Job:
     """Queue the reading of a text behind the other runs of the same model."""
-    return job_manager().submit(loading.model_key(request.checkpoint), _analysis_work(request))
+    return job_manager().submit(
+        loading.model_key(request.checkpoint), _analysis_work(request), state.owner("explore")
+    )
 
 
 def progress(job: Job) -> tuple[float, str]:

@@ -1,5 +1,6 @@
 """What a viewer's session remembers: the only file that touches `st.session_state`."""
 
+import secrets
 from collections.abc import Container
 from dataclasses import dataclass
 from typing import cast
@@ -7,6 +8,7 @@ from typing import cast
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
+from app.fair_queue import Owner
 from app.jobs import Job
 
 PROMPT = "live_prompt"
@@ -27,6 +29,14 @@ class Delivery:
     job_id: str
     sent: int = 0
     answered: str = ""
+
+
+def owner(purpose: str) -> Owner | None:
+    """Name this viewer and what a run is for: a newer run for the same replaces one that still waits."""
+    if get_script_run_ctx(suppress_warning=True) is None:
+        return None
+    viewer = st.session_state.setdefault("viewer", secrets.token_hex(8))
+    return Owner(viewer, purpose)
 
 
 def live_job() -> Job | None:
