@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from mor_core import cli_convert, cli_train
+from mor_core import cli_bench, cli_convert, cli_train
 from mor_core.cli_options import (
     Checkpoint,
     Device,
@@ -214,6 +214,7 @@ def run_app(
     os.execv(sys.executable, command)
 
 
+app.command()(cli_bench.bench)
 app.command()(cli_train.train)
 app.command()(cli_train.report)
 app.command()(cli_train.record)

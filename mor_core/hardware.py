@@ -1,9 +1,7 @@
 """What this machine is and multiplies fast, how much memory a process took, and Accelerate started on it."""
 
-import platform
 import resource
 import sys
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,6 +9,7 @@ from accelerate.accelerator import Accelerator
 from accelerate.state import PartialState
 from accelerate.utils import parse_flag_from_env
 
+from mor_core.machine import processor_name
 from mor_core.recipe import Recipe
 from mor_core.runfiles import TrainingError
 
@@ -19,15 +18,7 @@ def hardware(device: torch.device) -> str:
     """Return the processor, and the number of threads on a CPU."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    name = platform.processor() or platform.machine()
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                name = line.partition(":")[2].strip()
-                break
-    except OSError:
-        pass  # not Linux: the platform's own word stays
-    return f"{name}, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
+    return f"{processor_name()}, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
 
 
 def peak_memory_bytes(device: torch.device) -> int:
