@@ -118,9 +118,8 @@ class Recorder:
         flops = active_flops(
             self.config, num_tokens, counts, past_tokens=past_tokens, past_counts=past_counts
         )
-        self.header.full_depth_flops += dense_flops(
-            self.config, num_tokens, past_tokens=past_tokens
-        )
+        at_full_depth = dense_flops(self.config, num_tokens, past_tokens=past_tokens)
+        self.header.full_depth_flops += at_full_depth
         self._counts = [old + new for old, new in zip(past_counts, counts, strict=True)]
         self.header.vanilla_kv_bytes = vanilla_kv_bytes(
             self.config, past_tokens + num_tokens, self.model.dtype.itemsize
@@ -134,6 +133,7 @@ class Recorder:
             active_flops=flops,
             cache_entries=cache.num_entries() if cache is not None else [0] * slots,
             cache_bytes=cache.num_bytes() if cache is not None else [0] * slots,
+            dense_flops=at_full_depth,
         )
 
     def finish(self, reason: str) -> str:

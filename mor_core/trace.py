@@ -95,6 +95,7 @@ class StepRecord:
         active_flops: multiply-add = 2, of what routing needed in this call.
         cache_entries: tokens held after the call, one number a slot.
         cache_bytes: bytes of the real tensors after the call, one number a slot.
+        dense_flops: what the call would have cost at full depth; `None` in files from before it was noted.
     """
 
     phase: Phase
@@ -104,6 +105,7 @@ class StepRecord:
     active_flops: int
     cache_entries: list[int]
     cache_bytes: list[int]
+    dense_flops: int | None = None
 
 
 @dataclass

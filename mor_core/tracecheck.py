@@ -18,7 +18,8 @@ from mor_core.trace import (
     TraceHeader,
 )
 
-_OPTIONAL = {"expert_idx"}  # later than the first files of this version; absent where there is none
+# Later than the first files of this version; absent where there is none.
+_OPTIONAL = {"expert_idx", "dense_flops"}
 
 
 class TraceError(ValueError):
@@ -219,6 +220,8 @@ def _step(data: Any, place: int, header: TraceHeader) -> StepRecord:
     for name in ("first_position", "num_tokens", "active_flops"):
         value = getattr(step, name)
         _check(is_count(value), f"{where}.{name} must be a count", value)
+    dense = step.dense_flops
+    _check(dense is None or is_count(dense), f"{where}.dense_flops must be null or a count", dense)
     _check(is_number(step.latency_s), f"{where}.latency_s must be seconds", step.latency_s)
     for name in ("cache_entries", "cache_bytes"):
         values = getattr(step, name)

@@ -108,6 +108,7 @@ def scripted_run(
                 active_flops=60 * len(completed),
                 cache_entries=list(entries),
                 cache_bytes=[ENTRY_BYTES * count for count in entries],
+                dense_flops=FULL_DEPTH_FLOPS * len(completed),
             )
             is_last = last == length
             newest = None if is_last else scripted_token(last, tokens[last].text, None)

@@ -103,6 +103,7 @@ def test_a_cut_file_is_refused(trace):
         ("tokens", "expert_idx", [-1]),
         ("tokens", "expert_idx", None),
         ("steps", "active_flops", 10**30),
+        ("steps", "dense_flops", -1),
         ("steps", "latency_s", 10**400),
         ("steps", "latency_s", None),
         ("steps", "num_tokens", -1),
@@ -153,10 +154,20 @@ def test_numbers_that_json_allows_and_nobody_can_use_are_refused(data):
             load_trace(gzip.compress(changed.encode()))
 
 
-def test_a_file_from_before_expert_idx_still_loads(data):
+def test_a_file_from_before_expert_idx_and_dense_flops_still_loads(data):
     for token in data["tokens"]:
         del token["expert_idx"]
-    assert trace_from_dict(data).tokens[0].expert_idx == []
+    for step in data["steps"]:
+        del step["dense_flops"]
+    old = trace_from_dict(data)
+    assert old.tokens[0].expert_idx == []
+    assert old.steps[0].dense_flops is None
+
+
+def test_what_the_calls_would_have_cost_adds_up_to_the_headers_total(trace):
+    costs = [step.dense_flops for step in trace.steps]
+    assert None not in costs
+    assert sum(costs) == trace.header.full_depth_flops
 
 
 def test_missing_and_unknown_fields_are_named(data):

@@ -22,7 +22,17 @@ from mor_core.trace import Trace
 Badge = Literal["LIVE", "RECORDED"]
 
 _FOLDER = Path(__file__).parent
-_SCRIPTS = ("format", "run", "tokens", "heatmaps", "legend", "inspector", "counters", "strip")
+_SCRIPTS = (
+    "format",
+    "run",
+    "transport",
+    "tokens",
+    "heatmaps",
+    "legend",
+    "inspector",
+    "counters",
+    "strip",
+)
 
 
 def _read(name: str) -> str:

@@ -20,7 +20,7 @@ function provenance(run) {
     header.checkpoint,
     say("recursions", { count: header.num_recursions }),
     ruleText(header),
-    say("phases", { prompt, decoded: run.tokens.length - prompt }),
+    say("phases", { prompt, decoded: run.records.length - prompt }),
     header.seed === null ? "" : say("seed", { seed: header.seed }),
     say("weights", { sha: header.sha8 }),
   ].filter((part) => part).join(" · ");
@@ -59,7 +59,7 @@ function counterValues(run) {
     },
     {
       id: "flops", label: say("flops"), value: full ? say("flops_value", { share: fixed((100 * run.activeFlops) / full, 0) }) : "–",
-      note: full ? say("of", { value: formatFlops(run.activeFlops), total: formatFlops(full) }) : "",
+      note: full ? say("of", { value: formatFlops(run.activeFlops), total: formatFlops(full) }) : formatFlops(run.activeFlops),
     },
     {
       id: "kv", label: say("kv"), value: plain && run.cacheBytes ? say("kv_value", { share: fixed((100 * run.cacheBytes) / plain, 0) }) : "–",

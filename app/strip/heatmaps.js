@@ -55,9 +55,7 @@ class Heatmaps {
   }
 
   layout(run) {
-    const promptTokens = run.numTokens("prefill");
-    const expected = run.isFinished ? 0 : promptTokens + run.header.expected_new_tokens;
-    const columns = Math.max(run.tokens.length, expected, 1);
+    const columns = run.numColumns;
     const available = this.scroller.clientWidth;
     this.column = Math.min(MAX_COLUMN, Math.max(MIN_COLUMN, available / columns));
     const width = Math.max(Math.round(columns * this.column), 1);
@@ -87,7 +85,7 @@ class Heatmaps {
     this.drawAxis(context, run, panels);
     this.drawFocus(context, panels);
     const newest = run.tokens.length * this.column;
-    if (!run.isFinished && newest > this.scroller.clientWidth) this.scroller.scrollLeft = newest - this.scroller.clientWidth + 40;
+    if ((!run.isFinished || !run.isAtEnd) && newest > this.scroller.clientWidth) this.scroller.scrollLeft = newest - this.scroller.clientWidth + 40;
     this.canvas.setAttribute("aria-label", this.summary(run));
   }
 

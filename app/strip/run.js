@@ -1,21 +1,18 @@
-// One run as the browser knows it: events in, tokens and totals out. Draws nothing.
+// One run as the browser knows it: events in, and one frame for each call of the model. `tokens` and the totals are as of
+// the frame that is shown, so the same drawing serves a live run, a paused one and a replay. Draws nothing.
 
 class Run {
   constructor(id) {
     this.id = id;
     this.header = null;
-    this.tokens = []; // by position
+    this.records = []; // all that was received, by position
+    this.frames = [];
+    this.at = -1; // the frame that is shown
+    this.tokens = []; // by position, as of that frame
     this.changed = new Set(); // positions to redraw
     this.applied = 0; // events taken in
     this.status = { name: "queued", ahead: 0, message: "" };
     this.finishReason = null;
-    this.activeFlops = 0;
-    this.fullDepthFlops = 0;
-    this.cacheBytes = 0;
-    this.vanillaBytes = 0;
-    this.cacheEntries = [];
-    this.decodeSeconds = 0;
-    this.decodeTokens = 0;
   }
 
   // Returns false if events are missing before these.
@@ -32,22 +29,53 @@ class Run {
     if (event.kind === "end") this.finishReason = event.finish_reason;
     if (event.kind !== "tokens") return;
     const records = event.newest ? [...event.completed, event.newest] : event.completed;
-    for (const token of records) {
-      this.tokens[token.position] = token;
-      this.changed.add(token.position);
-    }
-    event.steps.forEach((step) => this.count(step));
-    this.fullDepthFlops = event.full_depth_flops;
-    this.vanillaBytes = event.vanilla_kv_bytes;
+    for (const token of records) this.records[token.position] = token;
+    const first = this.frames.length;
+    event.steps.forEach((step) => this.frames.push(this.frameAfter(step)));
+    if (!event.steps.length) this.frames.push({ ...this.last, computed: this.records.length });
+    const { last } = this;
+    last.fullDepthFlops = event.full_depth_flops;
+    last.vanillaBytes = event.vanilla_kv_bytes;
+    // A plain cache keeps every position alike. What full depth would have cost is known only where it was recorded.
+    for (const frame of this.frames.slice(first)) frame.vanillaBytes = (last.vanillaBytes * frame.computed) / last.computed;
   }
 
-  count(step) {
-    this.activeFlops += step.active_flops;
-    this.cacheBytes = step.cache_bytes.reduce((sum, bytes) => sum + bytes, 0);
-    this.cacheEntries = step.cache_entries;
-    if (step.phase === "decode") {
-      this.decodeSeconds += step.latency_s;
-      this.decodeTokens += step.num_tokens;
+  frameAfter(step) {
+    const { last } = this;
+    const isDecode = step.phase === "decode";
+    const cost = step.dense_flops ?? null;
+    return {
+      computed: step.first_position + step.num_tokens, // positions that the model has been through
+      seconds: step.latency_s,
+      activeFlops: last.activeFlops + step.active_flops,
+      fullDepthFlops: cost === null || last.fullDepthFlops === null ? null : last.fullDepthFlops + cost,
+      cacheBytes: step.cache_bytes.reduce((sum, bytes) => sum + bytes, 0),
+      cacheEntries: step.cache_entries,
+      decodeSeconds: last.decodeSeconds + (isDecode ? step.latency_s : 0),
+      decodeTokens: last.decodeTokens + (isDecode ? step.num_tokens : 0),
+    };
+  }
+
+  get last() {
+    return this.frames[this.frames.length - 1] ?? NOTHING;
+  }
+
+  get shown() {
+    return this.frames[this.at] ?? NOTHING;
+  }
+
+  // Shows the run as of a frame; tokens that the model had not been through by then have no depth yet.
+  show(at) {
+    const before = this.tokens;
+    const { computed } = this.frames[at];
+    const isText = this.header.run_kind === "analyse"; // a text that is read has no newest token
+    this.at = at;
+    this.tokens = this.records.slice(0, isText ? computed : computed + 1);
+    if (this.tokens.length > computed) this.tokens[computed] = withoutDepth(this.tokens[computed]);
+    const length = Math.max(before.length, this.tokens.length);
+    for (let position = 0; position < length; position += 1) {
+      const [old, now] = [before[position], this.tokens[position]];
+      if (old !== now && !(old && now && old.recursion_depth === null && now.recursion_depth === null)) this.changed.add(position);
     }
   }
 
@@ -55,9 +83,27 @@ class Run {
     return ["done", "cancelled", "failed"].includes(this.status.name);
   }
 
+  get isAtEnd() {
+    return this.at === this.frames.length - 1;
+  }
+
   get numRecursions() {
     return this.header ? this.header.num_recursions : 0;
   }
+
+  // Places on the x axis: those that are still to come keep theirs free, so nothing rescales.
+  get numColumns() {
+    const expected = this.isFinished ? 0 : this.numTokens("prefill") + this.header.expected_new_tokens;
+    return Math.max(this.records.length, expected, 1);
+  }
+
+  get activeFlops() { return this.shown.activeFlops; }
+  get fullDepthFlops() { return this.shown.fullDepthFlops; }
+  get cacheBytes() { return this.shown.cacheBytes; }
+  get vanillaBytes() { return this.shown.vanillaBytes; }
+  get cacheEntries() { return this.shown.cacheEntries; }
+  get decodeSeconds() { return this.shown.decodeSeconds; }
+  get decodeTokens() { return this.shown.decodeTokens; }
 
   numTokens(phase) {
     return this.tokens.filter((token) => token && token.phase === phase).length;
@@ -74,4 +120,17 @@ class Run {
     const depths = this.depths(phase);
     return depths.length ? depths.reduce((sum, depth) => sum + depth, 0) / depths.length : null;
   }
+}
+
+const NOTHING = {
+  computed: 0, seconds: 0, activeFlops: 0, fullDepthFlops: 0, cacheBytes: 0, vanillaBytes: 0, cacheEntries: [], decodeSeconds: 0, decodeTokens: 0,
+};
+
+// A token as it stood when it had been chosen and not been through the model.
+function withoutDepth(token) {
+  if (token.recursion_depth === null) return token;
+  const unknown = token.router_logits.map(() => null);
+  return {
+    ...token, recursion_depth: null, router_logits: unknown, router_scores: unknown, cached_slots: [], latency_s: null, expert_idx: [],
+  };
 }

@@ -13,6 +13,7 @@ class View {
     this.run = null;
     this.list = new TokenList(this.part("tokens"), this);
     this.maps = new Heatmaps(this.part("maps"), this);
+    this.transport = new Transport(this.part("transport"), this);
     this.observer = new ResizeObserver(() => this.redraw());
     this.observer.observe(this.part("maps"));
     this.onKey = (event) => this.key(event);
@@ -22,6 +23,7 @@ class View {
   close() {
     this.source?.close();
     this.observer.disconnect();
+    this.transport.cancel();
     clearTimeout(this.pinTimer);
     document.removeEventListener("keydown", this.onKey);
   }
@@ -48,6 +50,7 @@ class View {
     this.source = null;
     this.run = new Run(data.run);
     this.run.view = this;
+    this.transport.begin(this.run, data.live);
     this.pinned = null;
     this.hovered = null;
     this.reported = false;
@@ -72,6 +75,7 @@ class View {
 
   take(batch) {
     if (!this.run.take(batch)) return this.setState("resume_from", `${this.run.id}:${this.run.applied}:${Date.now()}`);
+    this.transport.arrived();
     if (this.run.isFinished && this.data.live && !this.reported) {
       this.reported = true;
       this.setTrigger("finished", this.run.id);
@@ -99,12 +103,13 @@ class View {
     run.changed.clear();
     this.list.focus(this.pinned, this.hovered);
     this.maps.update(run);
+    this.transport.draw();
     this.inspect();
   }
 
   inspect() {
     const position = this.hovered ?? this.pinned;
-    const token = position === null ? null : this.run.tokens[position];
+    const token = position === null ? null : this.run.tokens[position] ?? null;
     const signature = [this.run.id, position, token?.recursion_depth, this.pinned, this.theme().text, language].join();
     if (signature === this.inspected) return;
     this.inspected = signature;
@@ -141,9 +146,10 @@ class View {
   }
 
   key(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey || !this.run || !this.run.tokens.length) return;
+    if (this.transport.key(event)) return;
     const target = event.composedPath()[0];
     if (target.isContentEditable || ["INPUT", "TEXTAREA", "SELECT"].includes(target.tagName)) return;
-    if (event.ctrlKey || event.metaKey || event.altKey || !this.run || !this.run.tokens.length) return;
     const name = event.key.toLowerCase();
     const last = this.run.tokens.length - 1;
     if (name === "escape" && this.pinned !== null) this.pin(null);

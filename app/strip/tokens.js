@@ -32,10 +32,23 @@ class TokenList {
   }
 
   update(run) {
+    this.trim(run.tokens.length);
     const arrivesWhole = run.isFinished && !this.nodes.length; // a recording is read from its first token
     const positions = [...run.changed].sort((a, b) => a - b);
-    for (const position of positions) this.draw(run, run.tokens[position]);
+    for (const position of positions) if (run.tokens[position]) this.draw(run, run.tokens[position]);
     if (positions.length && this.follows && !arrivesWhole) this.root.scrollTop = this.root.scrollHeight;
+  }
+
+  trim(length) { // after a step back
+    for (const position of this.nodes.keys()) if (position >= length) this.nodes[position]?.remove();
+    this.nodes.length = Math.min(this.nodes.length, length);
+    for (const breaking of this.root.querySelectorAll(".line-break")) {
+      if (!breaking.previousElementSibling?.dataset.position) breaking.remove();
+    }
+    if (this.divider && !this.divider.nextElementSibling) {
+      this.divider.remove();
+      this.divider = null;
+    }
   }
 
   draw(run, token) {

@@ -1,15 +1,12 @@
 """The app in a real browser, with the bundled checkpoint: what an audience would see."""
 
 import os
-import shutil
 import time
-from collections.abc import Iterator
 
 import pytest
 
-CHROMIUM = (
-    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-)
+from tests.e2e.conftest import CHROMIUM
+
 MUST_RUN = os.environ.get("MOR_REQUIRE_BROWSER") == "1"
 
 pytestmark = [
@@ -24,9 +21,9 @@ if not MUST_RUN:
         "playwright.sync_api", reason="playwright is not installed; see requirements-dev.txt"
     )
 
-from playwright.sync_api import Browser, Locator, sync_playwright  # noqa: E402
+from playwright.sync_api import Browser, Locator  # noqa: E402
 
-from tests.e2e.server import Watched, open_page, serve  # noqa: E402
+from tests.e2e.server import Watched, open_page  # noqa: E402
 
 STOP_AND_WAIT = """node => new Promise(resolve => {
     const pressed = performance.now();
@@ -35,34 +32,6 @@ STOP_AND_WAIT = """node => new Promise(resolve => {
     document.querySelector(".st-key-live_stop button").click();
     look();
 })"""  # milliseconds, measured in the page
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    with serve("app/asgi.py") as address:
-        yield address
-
-
-@pytest.fixture(scope="module")
-def plain_address() -> Iterator[str]:
-    """The app without the event route, as plain `streamlit run app/main.py` starts it."""
-    with serve("app/main.py") as address:
-        yield address
-
-
-@pytest.fixture
-def watched(browser: Browser, address: str) -> Iterator[Watched]:
-    watched = open_page(browser, address)
-    yield watched
-    watched.page.close()
 
 
 def button(watched: Watched, name: str) -> Locator:
