@@ -55,6 +55,7 @@ def _origin(provenance: dict[str, Any], log: list[dict[str, Any]]) -> str:
     rows = {
         "command": f"`{provenance['command']}`",
         "changed on the command line": json.dumps(provenance.get("overrides") or {}),
+        **_branch(provenance.get("branched_from")),
         "code": ", then ".join(dict.fromkeys(provenance["code_revisions"])),
         "training text": f"{provenance['data']} (sha256 {provenance['train_sha256'][:16]}...)",
         "seed": provenance["seed"],
@@ -72,6 +73,16 @@ def _origin(provenance: dict[str, Any], log: list[dict[str, Any]]) -> str:
     lines += [f"| {name} | {value} |" for name, value in rows.items()]
     lines += ["", "The whole log is in `train_log.jsonl`, the recipe in `recipe.toml`."]
     return "\n".join(lines)
+
+
+def _branch(source: dict[str, Any] | None) -> dict[str, str]:
+    """Return the row of a run that began with another's state."""
+    if source is None:
+        return {}
+    tokens = f"{source['num_tokens']:,}"
+    return {
+        "began with": f"the state of {source['name']} at {tokens} tokens, which the sums include"
+    }
 
 
 def _coefficient(config: dict[str, Any]) -> list[str]:

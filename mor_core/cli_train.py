@@ -12,6 +12,10 @@ from mor_core.cli_options import Checkpoint, Device, Json, open_checkpoint, prin
 def train(
     recipe: Annotated[Path, typer.Argument(help="A TOML file, such as those in recipes/.")],
     resume: Annotated[bool, typer.Option(help="Go on from the saved state.")] = False,
+    from_state: Annotated[
+        Path | None,
+        typer.Option(help="Begin with a copy of another run's state: runs/NAME/at-TOKENS."),
+    ] = None,
     data_dir: Annotated[
         Path | None, typer.Option(help="Folder of the text files; default MOR_DATA.")
     ] = None,
@@ -48,7 +52,12 @@ def train(
     from mor_core.training import train as train_recipe
 
     folder = train_recipe(
-        recipe, resume=resume, data_dir=data_dir, output=output, overrides=overrides
+        recipe,
+        resume=resume,
+        branch_from=from_state,
+        data_dir=data_dir,
+        output=output,
+        overrides=overrides,
     )
     typer.echo(
         f"wrote {folder}; add evaluation, samples and card with: mor report --checkpoint {folder}"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from mor_core.accounting import training_flops
 from mor_core.config import MoRConfig
 from mor_core.recipe import Recipe
+from mor_core.recipe_sections import RecipeError
 from mor_core.rules import RoutingRule
 
 
@@ -23,6 +24,7 @@ class Plan:
         peak: learning rate of the plateau.
         floor: learning rate of the last step.
         capacities: their warm-up.
+        kept_step: after which the state is kept for good; 0 for never.
     """
 
     num_steps: int
@@ -31,6 +33,7 @@ class Plan:
     peak: float
     floor: float
     capacities: "CapacityPlan"
+    kept_step: int = 0
 
     @property
     def first_decay_step(self) -> int:
@@ -73,6 +76,9 @@ def make_plan(recipe: Recipe) -> Plan:
 
     Under the top-k rule each sequence gives recursion r the same number of tokens, so a step's FLOPs are known. With
     token-choice they are those of even loads, and with Switch experts those without drops.
+
+    Raises:
+        RecipeError: the state is to be kept where no run could branch off.
     """
     batch = recipe.run.batch_tokens
     config = recipe.config()
@@ -85,14 +91,21 @@ def make_plan(recipe: Recipe) -> Plan:
         num_steps = math.ceil(recipe.budget.tokens / batch)
     else:
         num_steps = _affordable_steps(config, batch, recipe.budget.flops, capacities)
-    return Plan(
+    plan = Plan(
         num_steps=num_steps,
         warmup_steps=math.ceil(recipe.schedule.warmup_tokens / batch),
         decay_steps=math.ceil(num_steps * decay),
         peak=peak,
         floor=peak * recipe.schedule.final_lr_fraction,
         capacities=capacities,
+        kept_step=recipe.run.keep_state_tokens // batch,
     )
+    if recipe.run.keep_state_tokens and not 0 < plan.kept_step <= plan.first_decay_step:
+        raise RecipeError(
+            f"[run] keep_state_tokens must lie between one step and the decay of the learning rate ({batch} to "
+            f"{plan.first_decay_step * batch}), got {recipe.run.keep_state_tokens}"
+        )
+    return plan
 
 
 def _affordable_steps(

@@ -61,9 +61,10 @@ class Recipe:
         return plain
 
     def changed_fields(self, other: "Recipe") -> list[str]:
-        """List the fields that would make another run of `other`; how often it saves and validates does not."""
+        """List the fields that would make another run of `other`; when it saves and validates does not."""
         harmless = {
             "run.save_every_s",
+            "run.keep_state_tokens",
             "run.validate_every_steps",
             "run.validation_blocks",
             "run.title",
@@ -169,6 +170,7 @@ def _check(recipe: Recipe) -> None:
         "[schedule] capacity_warmup_tokens": recipe.schedule.capacity_warmup_tokens,
         "[run] seed": recipe.run.seed,
         "[run] validate_every_steps": recipe.run.validate_every_steps,
+        "[run] keep_state_tokens": recipe.run.keep_state_tokens,
         "[data] max_documents": recipe.data.max_documents,
     }
     for name, value in above_zero.items():

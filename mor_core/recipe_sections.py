@@ -110,6 +110,7 @@ class RunSection:
         validate_every_steps: 0 for the end only.
         validation_blocks: blocks of the held-out text that are read each time.
         save_every_s: seconds between two saved states.
+        keep_state_tokens: read when the state is kept for good, for a run that branches off; 0 for never.
         precision: `auto` takes bf16 where the hardware multiplies it natively.
         compile: compile the layers first.
     """
@@ -122,6 +123,7 @@ class RunSection:
     validate_every_steps: int = 250
     validation_blocks: int = 64
     save_every_s: float = 300.0
+    keep_state_tokens: int = 0
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     compile: bool = False
 

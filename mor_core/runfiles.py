@@ -6,6 +6,7 @@ Both survive a kill at any moment and a full disk: a file is complete or it is t
 import json
 import os
 import pickle
+import shutil
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import IO, Any
@@ -35,6 +36,7 @@ class RunTotals:
         elapsed_s: wall-clock seconds of steps and validations.
         peak_memory_bytes: largest seen.
         code_revisions: of the code, one for each start.
+        branched_from: the run whose state this one began with, and how far that was; `None` if from new weights.
     """
 
     step: int = 0
@@ -43,6 +45,7 @@ class RunTotals:
     elapsed_s: float = 0.0
     peak_memory_bytes: int = 0
     code_revisions: list[str] = field(default_factory=list)
+    branched_from: dict[str, Any] | None = None
 
 
 @dataclass
@@ -112,11 +115,77 @@ def load_state(folder: Path) -> RunState | None:
         ) from error
 
 
-def check_same_run(saved: dict[str, Any], now: dict[str, Any], step: int) -> None:
+def begin_or_resume(
+    folder: Path, facts: dict[str, Any], *, resume: bool, branch_from: Path | None
+) -> RunState | None:
+    """Return the state that a run goes on from: its own, else a copy of another run's, else `None` for new weights.
+
+    Args:
+        folder: of the run.
+        facts: of the run as it is asked for now.
+        resume: whether its own state may be taken up.
+        branch_from: the folder of another run's state and log.
+
+    Raises:
+        TrainingError: there is a state and nobody asked to resume, or a state is damaged or of another run.
+    """
+    own = load_state(folder)
+    if own is None:
+        return None if branch_from is None else _branch(folder, facts, branch_from)
+    if not resume:
+        raise TrainingError(
+            f"{folder} holds a run at step {own.totals.step} of {make_plan(parse_recipe(facts['recipe'])).num_steps}; "
+            "go on with --resume, or delete the folder to begin anew"
+        )
+    check_same_run(own.facts, facts, own.totals.step)
+    return own
+
+
+def _branch(folder: Path, facts: dict[str, Any], source: Path) -> RunState:
+    """Copy another run's log and return its state as this run's beginning."""
+    state = load_state(source)
+    if state is None:
+        raise TrainingError(
+            f"{source / STATE_FILE} was not found; give the folder of a run, or of a state that "
+            "[run] keep_state_tokens kept"
+        )
+    check_same_run(state.facts, facts, state.totals.step, branches=True)
+    totals = state.totals
+    if len(read_log(source / LOG_FILE)) < totals.step:
+        raise TrainingError(
+            f"{source / LOG_FILE} must hold the {totals.step} steps of the state beside it; copy the log with the state"
+        )
+    _copy_log(source, folder)
+    name = state.facts["recipe"]["run"]["name"]
+    totals.branched_from = {"name": name, "step": totals.step, "num_tokens": totals.num_tokens}
+    return state
+
+
+def keep_state(folder: Path, state: RunState) -> Path:
+    """Keep a state and the log up to it in a folder of their own, from which another run can branch off.
+
+    Raises:
+        TrainingError: it could not be written.
+    """
+    kept = folder / f"at-{state.totals.num_tokens}"
+    _copy_log(folder, kept)
+    save_state(kept, state)
+    return kept
+
+
+def _copy_log(source: Path, destination: Path) -> None:
+    destination.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source / LOG_FILE, destination / LOG_FILE)
+
+
+def check_same_run(
+    saved: dict[str, Any], now: dict[str, Any], step: int, *, branches: bool = False
+) -> None:
     """Refuse to mix two runs: the saved facts must be those of now, but for how often it saves and validates.
 
     Up to the decay of the learning rate, a run does not depend on when it is to end, so a run that has taken `step`
-    steps may still be given another budget if neither decay had begun by then.
+    steps may still be given another budget if neither decay had begun by then. A run that branches off has another
+    name.
 
     Raises:
         TrainingError: something else differs.
@@ -126,11 +195,12 @@ def check_same_run(saved: dict[str, Any], now: dict[str, Any], step: int) -> Non
     if step <= min(make_plan(recipe).first_decay_step for recipe in (before, after)):
         changed = [name for name in changed if name not in _DECIDE_THE_END]
     changed += [name for name in now if name != "recipe" and now[name] != saved[name]]
+    remedy = "resume with what it began with, or give the new run another [run] name"
+    if branches:
+        changed = [name for name in changed if name != "run.name"]
+        remedy = "a run that branches off may have another name and, if no decay has begun, another budget"
     if changed:
-        raise TrainingError(
-            f"the saved run differs in {', '.join(changed)}; resume with what it began with, "
-            "or give the new run another [run] name"
-        )
+        raise TrainingError(f"the saved run differs in {', '.join(changed)}; {remedy}")
 
 
 class TrainingLog:

@@ -35,8 +35,8 @@ from mor_core.runfiles import (
     RunTotals,
     TrainingError,
     TrainingLog,
-    check_same_run,
-    load_state,
+    begin_or_resume,
+    keep_state,
     save_state,
 )
 from mor_core.stepmeter import StepMeter
@@ -54,6 +54,7 @@ def train(
     recipe_path: Path,
     *,
     resume: bool = False,
+    branch_from: Path | None = None,
     output: Path | None = None,
     data_dir: Path | None = None,
     overrides: Mapping[str, Any] | None = None,
@@ -65,6 +66,7 @@ def train(
     Args:
         recipe_path: a TOML file, see `mor_core.recipe`.
         resume: go on from the saved state; begin anew if there is none yet.
+        branch_from: folder of another run's state, to begin with a copy of it.
         output: the checkpoint's folder; default `checkpoints/` and the run's name.
         data_dir: where the text files are; default the variable `MOR_DATA`.
         overrides: fields of the recipe to replace, such as {"budget.tokens": 10_000}.
@@ -80,7 +82,7 @@ def train(
     """
     recipe = load_recipe(recipe_path, overrides)
     with contextlib.closing(_Run(recipe, runs_folder, data_dir)) as run:
-        run.start(resume=resume)
+        run.start(resume=resume, branch_from=branch_from)
         if not run.go(stop_after_steps):
             return None
         folder = output or Path("checkpoints") / recipe.run.name
@@ -120,23 +122,13 @@ class _Run:
             length, limit = self.config.max_position_embeddings, recipe.run.validation_blocks
             self.held_out = held_out_batches(data.valid, length, recipe.run.micro_batch, limit)
 
-    def start(self, *, resume: bool) -> None:
-        """Build model and optimiser, or take up the saved state.
-
-        Raises:
-            TrainingError: there is a state and nobody asked to resume, or it belongs to another run.
-        """
+    def start(self, *, resume: bool, branch_from: Path | None) -> None:
+        """Build model and optimiser, or take up the saved state; see `runfiles.begin_or_resume`."""
         set_seed(self.recipe.run.seed)
         model = MoRForCausalLM(self.config).train()
-        saved = load_state(self.folder)
+        saved = begin_or_resume(self.folder, self.facts, resume=resume, branch_from=branch_from)
         self.totals = RunTotals() if saved is None else saved.totals
         if saved is not None:
-            if not resume:
-                raise TrainingError(
-                    f"{self.folder} holds a run at step {self.totals.step} of {self.plan.num_steps}; "
-                    "go on with --resume, or delete the folder to begin anew"
-                )
-            check_same_run(saved.facts, self.facts, self.totals.step)
             model.load_state_dict(saved.model)
         if self.recipe.run.compile:
             for module in model.modules():
@@ -147,7 +139,7 @@ class _Run:
         if saved is not None:
             self.optimiser.load_state_dict(saved.optimiser)
             torch.set_rng_state(saved.rng)
-            _log.info("resumed at step %d of %d", self.totals.step, self.plan.num_steps)
+            _log.info("going on at step %d of %d", self.totals.step, self.plan.num_steps)
         # Noted now: by the end the files on disk may have moved on from the code that runs.
         self.totals.code_revisions.append(code_revision())
 
@@ -170,8 +162,10 @@ class _Run:
                 bar.set_postfix(loss=f"{line['loss']['lm']:.3f}", refresh=False)
                 interrupted = self._anyone(stopped.is_set())
                 due = time.monotonic() - saved_at >= self.recipe.run.save_every_s
-                if due or interrupted or self.totals.step == last:
-                    self._save()
+                if is_main and self.totals.step == self.plan.kept_step:
+                    _log.info("kept %s", keep_state(self.folder, self._state()))
+                if is_main and (due or interrupted or self.totals.step == last):
+                    save_state(self.folder, self._state())
                     saved_at = time.monotonic()
                 if interrupted:
                     raise TrainingInterrupted(
@@ -262,17 +256,15 @@ class _Run:
             router = self.accelerator.unwrap_model(self.model).model.routers[0]
             router.move_bias(torch.tensor(depth_shares), self.config.router_bias_update_rate)
 
-    def _save(self) -> None:
-        """Save the state; the main process alone, for all have the same."""
-        if self.accelerator.is_main_process:
-            state = RunState(
-                totals=self.totals,
-                facts=self.facts,
-                model=self.accelerator.unwrap_model(self.model).state_dict(),
-                optimiser=self.optimiser.state_dict(),
-                rng=torch.get_rng_state(),
-            )
-            save_state(self.folder, state)
+    def _state(self) -> RunState:
+        """Return the state of now; all processes have the same."""
+        return RunState(
+            totals=self.totals,
+            facts=self.facts,
+            model=self.accelerator.unwrap_model(self.model).state_dict(),
+            optimiser=self.optimiser.state_dict(),
+            rng=torch.get_rng_state(),
+        )
 
     def finish(self, folder: Path, command: str, overrides: dict[str, Any]) -> None:
         """Write the checkpoint: weights, tokenizer, recipe, log and provenance."""

@@ -104,6 +104,13 @@ def test_the_card_names_origin_and_speed(papers):
     assert "has the coefficient 0.001; it is averaged" in card
 
 
+def test_the_card_names_the_run_it_branched_off(papers):
+    assert "began with" not in model_card(papers)
+    branch = {"name": "trunk", "step": 1, "num_tokens": 1234}
+    (papers / "provenance.json").write_text(json.dumps(PROVENANCE | {"branched_from": branch}))
+    assert "| began with | the state of trunk at 1,234 tokens, which" in model_card(papers)
+
+
 def test_experiments_stand_in_the_card_as_measured(papers, tmp_path):
     assert "not trained for" not in model_card(papers)
     loaded, text = load_checkpoint(papers), tmp_path / "train.txt"

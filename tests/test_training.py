@@ -119,7 +119,6 @@ def test_saved_run_is_neither_overwritten_nor_mixed_with_another(place):
         run(place, "runs", resume=True)
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 def test_budget_may_change_until_the_decay_begins(place):
     """Shortened on the way, a run is the run that was as short from the start, bit for bit."""
     longer = {"overrides": {"budget.tokens": 40 * 256}}
@@ -134,6 +133,7 @@ def test_budget_may_change_until_the_decay_begins(place):
         run(place, "late", resume=True, **longer)
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 def test_full_disk_while_saving_keeps_the_state_before(place):
     run(place, "runs", stop_after_steps=2)
     folder = place / "runs" / "tiny"
