@@ -8,6 +8,7 @@ from app.words import LANGUAGES, follow, say
 ICONS = {
     "live": ":material/play_circle:",
     "explore": ":material/search:",
+    "compare": ":material/compare_arrows:",
     "efficiency": ":material/speed:",
     "about": ":material/info:",
 }

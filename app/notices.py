@@ -26,11 +26,17 @@ def show_warning(message: str) -> None:
     st.warning(as_text(message), icon=":material/warning:")
 
 
-def trace_download(trace: Trace, *, key: str) -> None:
-    """Offer a run as a trace file; it is packed when the button is pressed."""
+def trace_download(trace: Trace, *, key: str, name: str = "") -> None:
+    """Offer a run as a trace file; it is packed when the button is pressed.
+
+    Args:
+        trace: the run.
+        key: of the button.
+        name: of the run, where there are several.
+    """
     header = trace.header
     st.download_button(
-        say("frame.download_trace"),
+        f"{say('frame.download_trace')} {name}".strip(),
         lambda: pack_trace(trace),
         file_name=f"{header.checkpoint}-{header.created[:19].replace(':', '')}{TRACE_SUFFIX}",
         mime="application/gzip",

@@ -10,10 +10,12 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from app.fair_queue import Owner
 from app.jobs import Job
+from mor_core.trace import Trace
 
 PROMPT = "live_prompt"
 PRESET = "live_preset"
 LANGUAGE = "lang"
+COMPARE_SOURCE = "compare_source"
 
 
 @dataclass
@@ -102,6 +104,27 @@ def analysis_job() -> Job | None:
 def set_analysis_job(job: Job | None) -> None:
     """Remember a new reading of a text."""
     st.session_state["analysis_job"] = job
+
+
+def compare_jobs() -> tuple[Job, Job] | None:
+    """Return this viewer's last two readings of one text, running or finished."""
+    return cast(tuple[Job, Job] | None, st.session_state.get("compare_jobs"))
+
+
+def set_compare_jobs(jobs: tuple[Job, Job]) -> None:
+    """Remember two new readings."""
+    st.session_state["compare_jobs"] = jobs
+
+
+def raced_runs() -> tuple[Trace, Trace] | None:
+    """Return the runs of this viewer's last finished race."""
+    return cast(tuple[Trace, Trace] | None, st.session_state.get("raced_runs"))
+
+
+def set_raced_runs(runs: tuple[Trace, Trace]) -> None:
+    """Remember the runs of a race, and let the Compare page open with them."""
+    st.session_state["raced_runs"] = runs
+    st.session_state[COMPARE_SOURCE] = "race"
 
 
 def language() -> str:

@@ -1,0 +1,87 @@
+"""The Compare page's views of two runs: the finding, both under each other, and the numbers."""
+
+import streamlit as st
+
+from app import charts_compare, compare_words, frame, notices, pair
+from app.compare_source import Pair
+from app.comparison import Comparison, compare, piece_table, run_figures, shared_figures
+from app.strip import Badge
+from app.words import say
+
+FIGURES, DEPTHS, PREDICTIONS, TABLE = VIEWS = "figures", "depths", "predictions", "table"
+
+
+def draw(runs: Pair, badge: Badge) -> None:
+    """Draw two runs with what was found above them."""
+    compared = compare(*runs)
+    st.markdown(f"#### {notices.as_text(compare_words.finding(compared))}")
+    pair.draw_pair(compared, compare_words.run_names(compared), badge, key="compare_pair")
+    _notes(compared)
+    with st.container(horizontal=True, horizontal_alignment="distribute"):
+        view = st.segmented_control(
+            say("compare.view"),
+            list(VIEWS),
+            format_func=lambda name: say(f"compare.view_{name}"),
+            default=FIGURES,
+            required=True,
+            key="compare_view",
+            bind="query-params",
+            label_visibility="collapsed",
+        )
+        with st.container(horizontal=True, width="content"):
+            for letter, run in zip("AB", runs, strict=True):
+                notices.trace_download(run, key=f"compare_download_{letter}", name=letter)
+    {FIGURES: _figures, DEPTHS: _depths, PREDICTIONS: _predictions, TABLE: _table}[view or FIGURES](
+        compared
+    )
+
+
+def _notes(compared: Comparison) -> None:
+    """Say what the reader must know about these two runs."""
+    notes = []
+    rules = {run.header.routing["name"] for run in compared.runs}
+    if compared.has_rest and "top_k" in rules:
+        notes.append(say("compare.note_future"))
+    if not compared.alignment.is_by_position:
+        notes.append(say("compare.note_by_text"))
+    if any(run.header.windows for run in compared.runs):
+        notes.append(say("compare.note_windows"))
+    if notes:
+        st.caption(" ".join(notes))
+
+
+def _figures(compared: Comparison) -> None:
+    frame.heading(say("compare.shared_heading"), "content token", "active FLOPs", "bits per byte")
+    shared = shared_figures(compared)
+    st.table(compare_words.figure_table(shared).set_index(say("compare.column_figure")))
+    st.caption(say("compare.shared_note"))
+    whole = run_figures(compared) if compared.has_rest else []
+    if whole:
+        frame.heading(say("compare.whole_heading"))
+        st.table(compare_words.figure_table(whole).set_index(say("compare.column_figure")))
+        st.caption(say("compare.whole_note"))
+    with st.expander(say("frame.numbers"), icon=":material/table:"):
+        frame.show_table(compare_words.raw_table([*shared, *whole]), key="compare_figures")
+
+
+def _depths(compared: Comparison) -> None:
+    frame.heading(say("compare.depths_heading"), "recursion depth")
+    chart = charts_compare.joint_depths(compared)
+    if chart.table.empty:
+        notices.show_info(chart.finding)
+        return
+    frame.show_chart(chart, key="compare_joint", caption=say("compare.joint_note"))
+
+
+def _predictions(compared: Comparison) -> None:
+    frame.heading(say("compare.predictions_heading"))
+    chart = charts_compare.surprise_differences(compared)
+    if chart.table.empty:
+        notices.show_info(chart.finding)
+        return
+    frame.show_chart(chart, key="compare_surprise", caption=say("compare.surprise_note"))
+
+
+def _table(compared: Comparison) -> None:
+    frame.heading(say("compare.table_heading"))
+    frame.show_table(piece_table(compared), key="compare_pieces", height=460)

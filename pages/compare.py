@@ -1,0 +1,7 @@
+"""Compare: what changes on the same text, under two checkpoints or two settings?"""
+
+from app import compare_source, compare_view, loading
+
+runs, badge = compare_source.choose(loading.list_checkpoints())
+if runs is not None:
+    compare_view.draw(runs, badge)
