@@ -67,7 +67,7 @@ def kv_table(
     rows = []
     for length in lengths:
         counts = active_counts(length, shares)
-        for strategy, variant in _strategies(config).items():
+        for strategy, variant in kv_strategies(config).items():
             size = kv_bytes(variant, length, counts, bytes_per_number)
             rows.append({"num_tokens": length, "strategy": strategy, "kv_bytes": size})
         size = vanilla_kv_bytes(config, length, bytes_per_number)
@@ -89,7 +89,7 @@ def _parts(
     return [{"model": model, "part": part, "flops": flops} for part, flops in parts.items()]
 
 
-def _strategies(config: "MoRConfig") -> dict[str, "MoRConfig"]:
+def kv_strategies(config: "MoRConfig") -> dict[str, "MoRConfig"]:
     """Return this model with each KV strategy that it can have."""
     from huggingface_hub.errors import StrictDataclassError
 

@@ -92,7 +92,11 @@ def rules_table(family: Mapping[str, Any], name: str) -> pd.DataFrame:
 
 def sweep_table(family: Mapping[str, Any], name: str) -> pd.DataFrame:
     """Return one row a threshold; none for a model without."""
-    points = _member(family, name).get("threshold_sweep", [])
+    return points_table(_member(family, name).get("threshold_sweep", []))
+
+
+def points_table(points: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Return the points of a `threshold_sweep` as rows."""
     return pd.DataFrame(
         [
             {key: value for key, value in point.items() if key != "nll_interval"}

@@ -8,6 +8,8 @@ from app.words import LANGUAGES, follow, say
 ICONS = {
     "live": ":material/play_circle:",
     "explore": ":material/search:",
+    "router": ":material/alt_route:",
+    "kv_cache": ":material/memory:",
     "compare": ":material/compare_arrows:",
     "efficiency": ":material/speed:",
     "about": ":material/info:",
