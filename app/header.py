@@ -12,6 +12,7 @@ ICONS = {
     "kv_cache": ":material/memory:",
     "compare": ":material/compare_arrows:",
     "efficiency": ":material/speed:",
+    "learn": ":material/school:",
     "about": ":material/info:",
 }
 # Streamlit has no place for a widget in its top bar, so the switch is put there by position.

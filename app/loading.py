@@ -18,6 +18,7 @@ from app.family_results import FAMILY_FILE, read_family
 from app.results import training_table
 from mor_core import checkpoint
 from mor_core.checkpoint import DTYPE_NAMES, CheckpointInfo, LoadedCheckpoint, checkpoint_root
+from mor_core.lesson_runs import FOLDER as LESSON_FOLDER
 from mor_core.trace import TRACE_SUFFIX, Trace
 from mor_core.tracefile import load_trace
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MAX_MODELS = 2
-MAX_TRACES = 32
+MAX_TRACES = 96  # those of the lessons are short
 
 
 def list_checkpoints() -> list[CheckpointInfo]:
@@ -127,6 +128,12 @@ def device_and_dtype() -> tuple[str, str]:
 def recorded_traces(folder: Path) -> list[Path]:
     """List the recorded runs of a checkpoint by name."""
     return sorted((folder / "traces").glob(f"*{TRACE_SUFFIX}"))
+
+
+def lesson_traces(folder: Path) -> dict[str, Path]:
+    """List the runs that the lessons show, by name."""
+    found = sorted((folder / LESSON_FOLDER).glob(f"*{TRACE_SUFFIX}"))
+    return {path.name.removesuffix(TRACE_SUFFIX): path for path in found}
 
 
 def open_trace(path: Path) -> Trace:

@@ -3,7 +3,7 @@
 import secrets
 from collections.abc import Container
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
@@ -145,3 +145,40 @@ def set_language(name: str) -> None:
     """Change the viewer's language, in the session and in the link."""
     st.session_state[LANGUAGE] = name
     st.query_params[LANGUAGE] = name
+
+
+def lesson_link() -> tuple[str, str]:
+    """Return the lesson and the step that the link names, else those where this viewer was."""
+    if "lesson" in st.query_params:
+        return st.query_params["lesson"], st.query_params.get("step", "1")
+    return cast(tuple[str, str], st.session_state.get("lesson_place", ("1", "1")))
+
+
+def set_lesson_link(lesson: int, step: str) -> None:
+    """Go to a step of a lesson, in the session and in the link."""
+    st.session_state["lesson_place"] = (str(lesson), step)
+    st.query_params["lesson"], st.query_params["step"] = str(lesson), step
+
+
+def lesson_guess(lesson: str) -> Any:
+    """Return what this viewer guessed in a lesson: positions, or a number; `None` before."""
+    return st.session_state.get("lesson_guesses", {}).get(lesson)
+
+
+def set_lesson_guess(lesson: str, guess: Any) -> None:
+    """Remember a guess; `None` takes it back."""
+    st.session_state["lesson_guesses"] = st.session_state.get("lesson_guesses", {}) | {
+        lesson: guess
+    }
+
+
+def lesson_answer(lesson: str) -> int | None:
+    """Return the answer that this viewer chose in a lesson, counted from 1."""
+    return cast(int | None, st.session_state.get("lesson_answers", {}).get(lesson))
+
+
+def set_lesson_answer(lesson: str, answer: int | None) -> None:
+    """Remember an answer."""
+    st.session_state["lesson_answers"] = st.session_state.get("lesson_answers", {}) | {
+        lesson: answer
+    }

@@ -93,6 +93,13 @@ def record(checkpoint: Checkpoint = "default", device: Device = "cpu") -> None:
     record_presets(open_checkpoint(checkpoint, device, "float32"), say)
 
 
+def lessons(checkpoint: Checkpoint = "default", device: Device = "cpu") -> None:
+    """Record the runs that the Learn page shows into the checkpoint's traces-learn/."""
+    from mor_core.lesson_runs import record_lessons
+
+    record_lessons(open_checkpoint(checkpoint, device, "float32"), say)
+
+
 def family() -> None:
     """Put all evaluated checkpoints side by side into checkpoints/family.json."""
     from mor_core.checkpoint import checkpoint_root

@@ -1,0 +1,50 @@
+// The steps of a lesson as a row of buttons, and the keys of a keyboard or a slide clicker.
+
+const KEYS = { PageDown: "next", ArrowRight: "next", PageUp: "back", ArrowLeft: "back" };
+const TYPED = "input:not([type=radio]):not([type=checkbox]), textarea, select, [contenteditable=true]";
+const TAKES_ARROWS = `${TYPED}, input, [role=slider], [role=radio], [role=radiogroup], [role=tab], [role=option], [role=menuitem]`;
+const HELD = new WeakMap();
+
+function press(event) {
+  const name = KEYS[event.key];
+  if (!name || event.ctrlKey || event.metaKey || event.altKey || event.shiftKey) return;
+  const target = event.composedPath()[0];
+  const isArrow = event.key.startsWith("Arrow");
+  if (target.matches?.(isArrow ? TAKES_ARROWS : TYPED) && target.type !== "range") return;
+  if (isArrow && target.type === "range") return;
+  event.preventDefault(); // the page would scroll, a slider would move
+  event.stopPropagation();
+  document.querySelector(`.st-key-learn_${name} button:not([disabled])`)?.click();
+}
+
+export default function render(component) {
+  const { data, parentElement, setTriggerValue } = component;
+  const root = parentElement.querySelector(".lesson-bar");
+  let held = HELD.get(parentElement);
+  if (!held) {
+    held = { place: null };
+    HELD.set(parentElement, held);
+    document.addEventListener("keydown", press, true);
+  }
+  root.setAttribute("aria-label", data.list);
+  root.replaceChildren(...data.labels.map((label, index) => {
+    const item = document.createElement("li");
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = label;
+    button.dataset.testid = "lesson-step";
+    if (index === data.current) button.setAttribute("aria-current", "step");
+    if (index < data.current) item.className = "passed";
+    button.onclick = () => setTriggerValue("go", index);
+    item.append(button);
+    return item;
+  }));
+  if (held.place !== null && held.place !== data.place) {
+    document.querySelector('[data-testid="stMain"]')?.scrollTo(0, 0); // a new step is read from its top
+  }
+  held.place = data.place;
+  return () => {
+    document.removeEventListener("keydown", press, true);
+    HELD.delete(parentElement);
+  };
+}
