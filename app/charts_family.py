@@ -18,8 +18,15 @@ COSTS = {
     "training_tokens_per_s": lambda rate: f"{rate:,.0f}",
 }
 _MARKERS = ("circle", "square", "diamond", "triangle-up", "cross", "star", "hexagon", "pentagon")
+MOST_LABELS = 6
 VALIDATION = "validation_nll_causal_nats_per_token"
 HIGHER_IS_BETTER = ("training_tokens_per_s",)
+
+
+def member_marker(index: int) -> dict[str, str]:
+    """Return colour and symbol of a member by its place: eight colours, and other symbols once they repeat."""
+    turns, place = divmod(index, len(SERIES))
+    return {"color": SERIES[place], "symbol": _MARKERS[(place + turns) % len(_MARKERS)]}
 
 
 def pareto(table: pd.DataFrame, cost: str, gap: float | None) -> Chart:
@@ -27,6 +34,7 @@ def pareto(table: pd.DataFrame, cost: str, gap: float | None) -> Chart:
     figure = new_figure(420)
     best = frontier(table, cost)
     line = table[table["name"].isin(best)].sort_values(cost)
+    labelled = len(table) <= MOST_LABELS  # names beside more points than that lie on each other
     figure.add_scatter(
         x=line[cost],
         y=line["bits_per_byte"],
@@ -46,16 +54,12 @@ def pareto(table: pd.DataFrame, cost: str, gap: float | None) -> Chart:
                 "arrayminus": [row["bits_per_byte"] - row["bits_per_byte_low"]],
                 "thickness": 1.5,
             },
-            mode="markers+text",
+            mode="markers+text" if labelled else "markers",
             text=[hover_text(row["name"])],
             textposition="top left" if row[cost] > 0.7 * table[cost].max() else "top right",
             name=hover_text(row["name"]),
-            showlegend=False,
-            marker={
-                "size": 12,
-                "symbol": _MARKERS[index % len(_MARKERS)],
-                "color": SERIES[index % len(SERIES)],
-            },
+            showlegend=not labelled,
+            marker={"size": 12, **member_marker(index)},
             hovertemplate=(
                 f"{hover_text(row['title'])}<br>{row['bits_per_byte']:.4f} "
                 f"({row['bits_per_byte_low']:.4f} - {row['bits_per_byte_high']:.4f})<br>"
@@ -86,8 +90,8 @@ def curves(logs: dict[str, pd.DataFrame]) -> Chart:
             y=points[VALIDATION],
             mode="lines+markers",
             name=hover_text(name),
-            line={"color": SERIES[index % len(SERIES)], "width": 2},
-            marker={"symbol": _MARKERS[index % len(_MARKERS)], "size": 7},
+            line={"color": member_marker(index)["color"], "width": 2},
+            marker={"symbol": member_marker(index)["symbol"], "size": 7},
             customdata=points["tokens"] / 1e6,
             hovertemplate=f"{hover_text(name)}<br>%{{y:.4f}}, %{{x:.3g}} FLOP, "
             "%{customdata:.1f}M<extra></extra>",
@@ -166,4 +170,8 @@ def _finding(table: pd.DataFrame, cost: str, best: list[str], gap: float | None)
     )
     if gap is None:
         return f"{text} {say('efficiency.no_seeds')}"
+    near = table[table["nll_nats_per_token"] <= lowest["nll_nats_per_token"] + gap]["name"]
+    others = ", ".join(name for name in near if name != lowest["name"])
+    if others:
+        text += f" {say('efficiency.within_gap', names=others, name=lowest['name'])}"
     return f"{text} {say('efficiency.seed_gap', gap=f'{gap:.4f}')}"

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from app.family_results import differences_table, seed_gap, verdicts
 from app.theme import format_bytes, format_flops
 from app.words import say
 
@@ -21,7 +22,7 @@ def claims_table(family: Mapping[str, Any]) -> pd.DataFrame:
     """Return one row a claim."""
     plain, routed = _pair(family["members"])
     measured = {
-        "better": _better(plain, routed),
+        "better": _better(plain, routed) + _paired(family, plain, routed),
         "parameters": _parameters(plain, routed),
         "cache": _cache(routed),
         "router": _router(routed),
@@ -90,6 +91,26 @@ def _better(plain: Member | None, routed: Member | None) -> str:
         flops=format_flops(routed["training"]["active_flops"]),
         plain_flops=format_flops(plain["training"]["active_flops"]),
     )
+
+
+def _paired(family: Mapping[str, Any], plain: Member | None, routed: Member | None) -> str:
+    """Add the difference on the same documents, and whether it orders the two."""
+    if plain is None or routed is None:
+        return ""
+    table = differences_table(family, plain["name"])
+    place = table.index[table["name"] == routed["name"]]
+    if place.empty:
+        return ""
+    row = table.loc[place[0]]
+    text = say(
+        "efficiency.claim_better_paired",
+        more=f"{row['more_nats']:+.4f}",
+        low=f"{row['low']:+.4f}",
+        high=f"{row['high']:+.4f}",
+    )
+    if verdicts(table, seed_gap(family))[place[0]] == "open":
+        text += f" {say('efficiency.claim_better_open')}"
+    return f" {text}"
 
 
 def _parameters(plain: Member | None, routed: Member | None) -> str:

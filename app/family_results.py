@@ -106,6 +106,60 @@ def points_table(points: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     )
 
 
+def reference_of(family: Mapping[str, Any]) -> int:
+    """Return the place of the member that others are compared with first: the plain Transformer, if there is one."""
+    models = [member["model"] for member in family["members"]]
+    plain = [
+        place
+        for place, model in enumerate(models)
+        if (model["router_type"], model["num_recursions"], model["num_experts"]) == ("none", 1, 1)
+    ]
+    return plain[0] if plain else 0
+
+
+def differences_table(family: Mapping[str, Any], reference: str) -> pd.DataFrame:
+    """Return one row a member: the nats it loses against the reference on the same documents, lowest first."""
+    rows = []
+    for pair in family.get("differences", []):
+        if reference not in pair["names"]:
+            continue
+        sign = 1 if pair["names"][0] == reference else -1
+        name = pair["names"][1 if sign == 1 else 0]
+        low, high = sorted(sign * bound for bound in pair["interval"])
+        more = sign * pair["more_nats_per_token"]
+        rows.append({"name": name, "more_nats": more, "low": low, "high": high})
+    table = pd.DataFrame(rows, columns=["name", "more_nats", "low", "high"])
+    return table.sort_values("more_nats", ignore_index=True)
+
+
+def verdicts(table: pd.DataFrame, gap: float | None) -> list[str]:
+    """Say of each row whether it is `better` or `worse` than the reference, or `open`.
+
+    Open is what chance in the documents (the interval) or in the seed (the gap between two) could turn round; without
+    a second seed, everything is.
+    """
+    found = []
+    for row in table.to_dict("records"):
+        beyond_chance = row["low"] > 0 or row["high"] < 0
+        if gap is None or not beyond_chance or abs(row["more_nats"]) <= gap:
+            found.append("open")
+        else:
+            found.append("better" if row["more_nats"] < 0 else "worse")
+    return found
+
+
+def seeds_table(pair: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the mean depth of each class of tokens under two seeds of one recipe."""
+    means = pair["classes"]["mean_depths"]
+    first, second = pair["names"]
+    return pd.DataFrame(
+        [
+            {"token_class": name, first: depths[0], second: depths[1]}
+            for name, depths in means.items()
+        ]
+    )
+
+
 def paper_table() -> pd.DataFrame:
     """Return the paper's published results."""
     return pd.DataFrame([asdict(result) for result in MAIN_TABLE])

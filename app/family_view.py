@@ -5,7 +5,7 @@ from typing import Any
 
 import streamlit as st
 
-from app import charts_family, claims, family_results, frame, loading, notices
+from app import charts_family, charts_pairs, claims, family_results, frame, loading, notices
 from app.results import ResultError
 from app.words import say
 
@@ -24,7 +24,9 @@ def draw() -> None:
         notices.show_info(say("efficiency.no_family"))
         return
     _quality_against_cost(family)
+    _differences(family)
     _curves(family)
+    _seeds(family)
     _rules(family)
     _sweep(family)
     _paper()
@@ -46,6 +48,34 @@ def _quality_against_cost(family: Family) -> None:
     text = family["members"][0]["text"]
     frame.show_chart(chart, key="pareto", caption=say("efficiency.family_caption", text=text))
     frame.show_table(table, key="family")
+
+
+def _differences(family: Family) -> None:
+    if not family.get("differences"):
+        return
+    frame.heading(say("efficiency.differences_heading"))
+    names = [member["name"] for member in family["members"]]
+    name = st.selectbox(
+        say("efficiency.reference"),
+        names,
+        index=family_results.reference_of(family),
+        key="reference",
+        bind="query-params",
+        width=400,
+    )
+    table = family_results.differences_table(family, str(name))
+    chart = charts_pairs.differences(table, str(name), family_results.seed_gap(family))
+    frame.show_chart(chart, key="differences", caption=say("efficiency.differences_caption"))
+
+
+def _seeds(family: Family) -> None:
+    pairs = [pair for pair in family.get("seeds", []) if "classes" in pair]
+    if not pairs:
+        return
+    frame.heading(say("efficiency.seeds_heading"))
+    for number, pair in enumerate(pairs):
+        chart = charts_pairs.seed_depths(family_results.seeds_table(pair), pair)
+        frame.show_chart(chart, key=f"seeds_{number}", caption=say("efficiency.seeds_caption"))
 
 
 def _curves(family: Family) -> None:

@@ -17,7 +17,16 @@ SCORE_LOW, SCORE_MIDDLE, SCORE_HIGH = "#2b6cb0", "#d5d8dd", "#dd7611"
 UNROUTED = "#7b8494"  # prelude, coda and everything that takes every token
 NO_DEPTH = "#8a8f99"  # a token that took no recursion (first capacity below 1)
 LINE = "#8d95a5"  # readable on a light and on a dark page
-SERIES = ("#2f7fb8", "#d9731a", "#3aa66f", "#a05fb4", "#c0504d")  # curves, which are no depths
+SERIES = (  # curves, which are no depths
+    "#2f7fb8",
+    "#d9731a",
+    "#3aa66f",
+    "#a05fb4",
+    "#c0504d",
+    "#8c6d31",
+    "#17a2b8",
+    "#e377a2",
+)
 _VISIBLE = {" ": "␣", "\n": "⏎", "\r": "␍", "\t": "⇥", "\u00a0": "⍽"}
 _REPLACEMENT = "\ufffd"
 

@@ -126,28 +126,52 @@ def _passages(documents: Sequence[str], most: int | None) -> list[tuple[int, lis
     return found
 
 
-@torch.inference_mode()
 def _score_endings(
     loaded: LoadedCheckpoint, items: Sequence[Item], rule: RoutingRule
 ) -> list[list[tuple[float, bool]]]:
     """Return for every ending its log-probability per byte, and whether each of its tokens is the most probable one."""
+    pairs = [(item.context, ending) for item in items for ending in item.endings]
+    scores = iter(score_pairs(loaded, pairs, rule))
+    scored: list[list[tuple[float, bool]]] = []
+    for item in items:
+        found = [(ending, *next(scores)) for ending in item.endings]
+        scored.append([(total / len(ending.encode()), greedy) for ending, total, greedy in found])
+    return scored
+
+
+@torch.inference_mode()
+def score_pairs(
+    loaded: LoadedCheckpoint, pairs: Sequence[tuple[str, str]], rule: RoutingRule
+) -> list[tuple[float, bool]]:
+    """Return the log-probability of each ending after its context, and whether greedy writing would say it.
+
+    Args:
+        loaded: model and tokenizer.
+        pairs: context and ending; a document start comes before, and what does not fit loses its beginning.
+        rule: who goes how deep.
+
+    Raises:
+        ValueError: an ending is empty or does not fit in the model's context.
+    """
     context = loaded.model.config.max_position_embeddings
-    rows: list[tuple[int, list[int], int, int]] = []  # item, ids, tokens of the ending, its bytes
-    for number, item in enumerate(items):
-        before = encode_text(loaded.tokenizer, item.context)
-        for ending in item.endings:
-            after = encode_text(loaded.tokenizer, ending)
-            ids = [DOCUMENT_START_ID, *before, *after]
-            # A passage longer than the context loses its beginning, as it would in generation.
-            rows.append((number, ids[-context:], len(after), len(ending.encode())))
-    scored: list[list[tuple[float, bool]]] = [[] for _ in items]
-    width = max((len(ids) for _, ids, _, _ in rows), default=1)
+    rows: list[tuple[list[int], int]] = []  # ids, tokens of the ending
+    for before, ending in pairs:
+        after = encode_text(loaded.tokenizer, ending)
+        if not 0 < len(after) < context:
+            raise ValueError(
+                f"an ending must have between 1 and {context - 1} tokens, got {len(after)}: {ending[:40]!r}"
+            )
+        ids = [DOCUMENT_START_ID, *encode_text(loaded.tokenizer, before), *after]
+        # A passage longer than the context loses its beginning, as it would in generation.
+        rows.append((ids[-context:], len(after)))
+    scored: list[tuple[float, bool]] = []
+    width = max((len(ids) for ids, _ in rows), default=1)
     size = max(1, _POSITIONS_AT_ONCE // width)
     for start in range(0, len(rows), size):
         batch = rows[start : start + size]
-        length = max(len(ids) for _, ids, _, _ in batch)
-        padded = [ids + [0] * (length - len(ids)) for _, ids, _, _ in batch]
-        mask = [[1] * len(ids) + [0] * (length - len(ids)) for _, ids, _, _ in batch]
+        length = max(len(ids) for ids, _ in batch)
+        padded = [ids + [0] * (length - len(ids)) for ids, _ in batch]
+        mask = [[1] * len(ids) + [0] * (length - len(ids)) for ids, _ in batch]
         given = torch.tensor(padded, device=loaded.model.device)
         output = loaded.model(
             given,
@@ -158,8 +182,7 @@ def _score_endings(
         log_probs = output.logits[:, :-1].float().log_softmax(-1)
         chosen = log_probs.gather(-1, given[:, 1:, None])[..., 0].cpu()
         greedy = (log_probs.argmax(-1) == given[:, 1:]).cpu()
-        for row, (number, ids, count, num_bytes) in enumerate(batch):
+        for row, (ids, count) in enumerate(batch):
             part = slice(len(ids) - 1 - count, len(ids) - 1)
-            total = float(chosen[row, part].double().sum())
-            scored[number].append((total / num_bytes, bool(greedy[row, part].all())))
+            scored.append((float(chosen[row, part].double().sum()), bool(greedy[row, part].all())))
     return scored

@@ -19,6 +19,7 @@ from mor_core.data import file_sha256
 from mor_core.depth_record import record_depths
 from mor_core.evaluation import Evaluation, evaluate
 from mor_core.rules import RoutingRule
+from mor_core.tokenizer import encode_texts
 
 SWEEP_LOGITS = (-6.0, -4.0, -3.0, -2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0, 3.0, 4.0, 6.0)
 SWEEP_EVERY = 4  # of the documents, for each point costs a pass
@@ -40,6 +41,7 @@ def evaluation_rules(config: MoRConfig) -> list[RoutingRule]:
 def write_evaluation(loaded: LoadedCheckpoint, text_path: Path, say: Report) -> None:
     """Evaluate on a text in every way; writes evaluation.json."""
     config, documents = loaded.model.config, read_documents(text_path)
+    encoded = encode_texts(loaded.tokenizer, documents)
     found: dict[str, Any] = {
         "text": text_path.name,
         "text_sha256": file_sha256(text_path),
@@ -47,6 +49,7 @@ def write_evaluation(loaded: LoadedCheckpoint, text_path: Path, say: Report) -> 
         "context": config.max_position_embeddings,
         "dtype": str(loaded.model.dtype).removeprefix("torch."),
         "device": loaded.model.device.type,
+        "document_num_tokens": [len(ids) for ids in encoded],
         "results": _under_every_rule(loaded, documents, say),
     }
     if _has_threshold(config):
@@ -69,7 +72,7 @@ def _under_every_rule(
     for rule in evaluation_rules(loaded.model.config):
         say(f"evaluating: {rule.name} {rule.depth or ''} {rule.gate} gate")
         found = evaluate(loaded, documents, rule)
-        results.append(found.as_dict() | _intervals(found))
+        results.append(found.as_dict() | found.intervals() | {"document_nll_nats": found.nll_nats})
         if own is not None:
             results[-1]["more_nats_than_own_rule"] = {
                 "nll_nats_per_token": found.nll_nats_per_token - own.nll_nats_per_token,
@@ -77,18 +80,6 @@ def _under_every_rule(
             }
         own = own or found
     return results
-
-
-def _intervals(found: Evaluation) -> dict[str, Any]:
-    """Return 95% intervals over documents, and what they are computed of, document by document."""
-    nats = ratio_interval(found.nll_nats, found.num_tokens)
-    bits = ratio_interval(found.nll_nats, found.num_bytes)
-    return {
-        "nll_interval": nats,
-        "bits_per_byte_interval": [bound / math.log(2) for bound in bits],
-        "perplexity_interval": [math.exp(bound) for bound in nats],
-        "document_nll_nats": found.nll_nats,
-    }
 
 
 def _has_threshold(config: MoRConfig) -> bool:

@@ -6,7 +6,7 @@ torch is imported inside the commands that need it: help and errors of usage com
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -160,8 +160,11 @@ def evaluate(
     rule = read_rule(routing, gate, threshold, seed)
     documents = read_documents(text)
     loaded = open_checkpoint(checkpoint, device, dtype, recursions)
-    figures = score(loaded, documents, rule).as_dict()
-    figures = {"checkpoint": loaded.info.name, "text": text.name, **figures}
+    found = score(loaded, documents, rule)
+    figures: dict[str, Any] = {"checkpoint": loaded.info.name, "text": text.name}
+    figures |= found.as_dict()
+    if len(documents) > 1:
+        figures |= found.intervals()
     if as_json:
         print_json(figures)
     else:

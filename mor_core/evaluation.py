@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from mor_core.accounting import active_flops, dense_flops
+from mor_core.bootstrap import ratio_interval
 from mor_core.checkpoint import LoadedCheckpoint
 from mor_core.config import MoRConfig
 from mor_core.model import MoROutput
@@ -94,6 +95,16 @@ class Evaluation:
                 agree / count for agree, count in zip(self.agreements, self.candidates, strict=True)
             ]
         return figures
+
+    def intervals(self) -> dict[str, list[float]]:
+        """Return the 95% intervals of the losses over documents; a single document has none worth reading."""
+        nats = ratio_interval(self.nll_nats, self.num_tokens)
+        bits = ratio_interval(self.nll_nats, self.num_bytes)
+        return {
+            "nll_interval": nats,
+            "bits_per_byte_interval": [bound / math.log(2) for bound in bits],
+            "perplexity_interval": [math.exp(bound) for bound in nats],
+        }
 
 
 @dataclass(frozen=True)

@@ -5,16 +5,13 @@ Read from the folders' own papers; nothing is computed anew but closed forms of 
 
 import json
 import statistics
-import tomllib
-from collections.abc import Sequence
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from mor_core.accounting import kv_bytes_per_entry, parameter_count, vanilla_config
 from mor_core.checkpoint import CheckpointError, CheckpointInfo, list_checkpoints, read_config
+from mor_core.comparisons import compare_members, compare_seeds
 from mor_core.config import MoRConfig
-from mor_core.depth_statistics import rank_correlation
 from mor_core.schedule import layer_schedule, num_cache_slots
 
 FAMILY_FILE = "family.json"
@@ -28,11 +25,24 @@ def write_family(root: Path) -> Path:
     Raises:
         CheckpointError: a checkpoint has no evaluation, or one of other weights.
     """
-    members = [describe_member(info) for info in list_checkpoints(root)]
-    found = {"members": members, "seeds": compare_seeds(list_checkpoints(root))}
     path = root / FAMILY_FILE
-    path.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = json.dumps(describe_family(root), indent=1, ensure_ascii=False)
+    path.write_text(f"{text}\n", encoding="utf-8")
     return path
+
+
+def describe_family(root: Path) -> dict[str, Any]:
+    """Return what the family's file is to hold: the members, and how every two of them and every two seeds differ.
+
+    Raises:
+        CheckpointError: as in `write_family`.
+    """
+    checkpoints = list_checkpoints(root)
+    return {
+        "members": [describe_member(info) for info in checkpoints],
+        "differences": compare_members(checkpoints),
+        "seeds": compare_seeds(checkpoints),
+    }
 
 
 def describe_member(info: CheckpointInfo) -> dict[str, Any]:
@@ -61,63 +71,8 @@ def describe_member(info: CheckpointInfo) -> dict[str, Any]:
         "text": evaluation["text"],
         "results": results,
         "kv_bytes_per_token": _kv_bytes_per_token(config, results[0]),
+        "decoding": _decoding(info),
         **{name: evaluation[name] for name in _OF_EVALUATION if name in evaluation},
-    }
-
-
-def compare_seeds(checkpoints: Sequence[CheckpointInfo]) -> list[dict[str, Any]]:
-    """Compare every two checkpoints that differ in nothing but the seed.
-
-    `token_types` says whether the same words go deep in both: Spearman's rank correlation of the mean depth of token
-    types that are frequent in the held-out text. `classes` are mean depths, and whether both runs order each pair of
-    classes alike.
-    """
-    found = []
-    for first, second in combinations(checkpoints, 2):
-        if _recipe_without_seed(first) != _recipe_without_seed(second):
-            continue
-        losses = [info.evaluation["results"][0]["nll_nats_per_token"] for info in (first, second)]
-        pair: dict[str, Any] = {
-            "names": [first.name, second.name],
-            "nll_nats_per_token": losses,
-            "gap": abs(losses[0] - losses[1]),
-        }
-        if "depth_of_token_types" in first.evaluation and first.config["router_type"] != "none":
-            pair |= _compare_depths(first.evaluation, second.evaluation)
-        found.append(pair)
-    return found
-
-
-def _compare_depths(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
-    types = [evaluation["depth_of_token_types"] for evaluation in (first, second)]
-    common = sorted(set(types[0]) & set(types[1]))
-    means = [
-        {name: group["mean_depth"] for name, group in evaluation["depths"]["by_class"].items()}
-        for evaluation in (first, second)
-    ]
-    classes = [name for name in means[0] if name in means[1]]
-    pairs = list(combinations(classes, 2))
-    alike = [
-        pair
-        for pair in pairs
-        if all(mean[pair[0]] < mean[pair[1]] for mean in means)
-        or all(mean[pair[0]] > mean[pair[1]] for mean in means)
-    ]
-    return {
-        "token_types": {
-            "num_types": len(common),
-            "rank_correlation": rank_correlation(
-                [types[0][name] for name in common], [types[1][name] for name in common]
-            ),
-        },
-        "classes": {
-            "mean_depths": {name: [mean[name] for mean in means] for name in classes},
-            "pairs": len(pairs),
-            "pairs_in_the_same_order": len(alike),
-            "rank_correlation": rank_correlation(
-                [means[0][name] for name in classes], [means[1][name] for name in classes]
-            ),
-        },
     }
 
 
@@ -156,6 +111,20 @@ def _training(info: CheckpointInfo) -> dict[str, Any]:
     }
 
 
+def _decoding(info: CheckpointInfo) -> dict[str, Any] | None:
+    """Return how fast the float model wrote, with the lowest and highest of the repeats; `None` if not measured."""
+    path = info.path / "experiments.json"
+    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if "int8" not in found or found.get("checkpoint_sha256") != info.sha256:
+        return None
+    measured = found["int8"]  # the float model is measured in turn with the 8-bit one
+    return {
+        "tokens_per_s": measured["decode_tokens_per_s"]["float"],
+        "spread": measured["spread"]["float"],
+        "conditions": measured["conditions"],
+    }
+
+
 def _kv_bytes_per_token(config: MoRConfig, own: dict[str, Any]) -> dict[str, dict[str, float]]:
     """Return the cache's bytes for a token of the evaluation's text, a mean, and those of the plain Transformer."""
     histogram = [own["num_depth_zero"], *own["depth_histogram"]]
@@ -173,10 +142,3 @@ def _kv_bytes_per_token(config: MoRConfig, own: dict[str, Any]) -> dict[str, dic
         }
         for dtype, size in BYTES_PER_NUMBER.items()
     }
-
-
-def _recipe_without_seed(info: CheckpointInfo) -> dict[str, Any]:
-    recipe: dict[str, Any] = tomllib.loads((info.path / "recipe.toml").read_text(encoding="utf-8"))
-    for field in ("seed", "name", "title"):
-        recipe.get("run", {}).pop(field, None)
-    return recipe

@@ -6,7 +6,8 @@ import re
 import pytest
 
 from mor_core.assessment import evaluation_rules
-from mor_core.checkpoint import list_checkpoints
+from mor_core.checkpoint import checkpoint_root, list_checkpoints
+from mor_core.family import FAMILY_FILE, describe_family
 from mor_core.report import CREDIT_FILES
 from mor_core.samples import NUM_SAMPLES
 from mor_core.trace import TRACE_SUFFIX
@@ -59,6 +60,12 @@ def test_card_says_what_the_files_say(info):
     from mor_core.card import model_card
 
     assert (info.path / "README.md").read_text(encoding="utf-8") == model_card(info.path)
+
+
+def test_the_familys_file_says_what_the_folders_say():
+    """It is put together anew from the checkpoints' papers and must come out the same."""
+    found = json.loads((checkpoint_root() / FAMILY_FILE).read_text(encoding="utf-8"))
+    assert found == json.loads(json.dumps(describe_family(checkpoint_root())))
 
 
 @each_checkpoint

@@ -50,6 +50,12 @@ def test_eval_prints_one_object(mor, tmp_path):
         "active_flops_per_token",
     ):
         assert figures[name] > 0
+    for name, figure in (("nll", "nll_nats_per_token"), ("bits_per_byte", "bits_per_byte")):
+        low, high = figures[f"{name}_interval"]
+        assert low < figures[figure] < high  # of two documents that differ
+    path.write_text("One alone has no interval.")
+    alone = json.loads(mor("eval", "--text", path, "--json")[1])
+    assert "nll_interval" not in alone
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from app import charts_family, claims, family_results
+from app import charts_family, charts_pairs, claims, family_results
 from app.results import ResultError
 from app.words import LANGUAGES
 
@@ -158,6 +158,76 @@ def test_claims_are_answered_with_the_files_numbers(found):
     assert "50% of the parameters" in answers["parameters"]
     sizes = found["members"][0]["kv_bytes_per_token"]["bfloat16"]
     assert f"{1 - sizes['own'] / sizes['plain_transformer']:.0%} less" in answers["cache"]
+
+
+def test_a_claim_of_better_is_paired_and_claims_no_order_within_the_gap(found):
+    family = with_plain_member(found)
+    pair = family["differences"][0]
+    family["seeds"] = []
+    answer = claims.claims_table(family)["what we measured"][0]
+    more, bounds = -pair["more_nats_per_token"], sorted(-bound for bound in pair["interval"])
+    assert (
+        f"difference is {more:+.4f} nats a token ({bounds[0]:+.4f} to {bounds[1]:+.4f})" in answer
+    )
+    assert "No order is claimed" in answer
+    family["differences"] = [pair | {"more_nats_per_token": 0.5, "interval": [0.4, 0.6]}]
+    family["seeds"] = [found["seeds"][0] | {"gap": 0.1}]
+    answer = claims.claims_table(family)["what we measured"][0]
+    assert "difference is -0.5000 nats a token (-0.6000 to -0.4000)" in answer
+    assert "No order is claimed" not in answer
+
+
+def test_a_difference_is_ordered_only_beyond_interval_and_gap():
+    table = pd.DataFrame(
+        {
+            "name": ["a", "b", "c", "d"],
+            "more_nats": [-0.3, -0.05, 0.2, 0.3],
+            "low": [-0.4, -0.06, -0.1, 0.2],
+            "high": [-0.2, -0.04, 0.5, 0.4],
+        }
+    )
+    assert family_results.verdicts(table, 0.1) == ["better", "open", "open", "worse"]
+    assert family_results.verdicts(table, None) == ["open"] * 4
+    chart = charts_pairs.differences(table, "plain", 0.1)
+    assert "better a; worse d; no order claimed, within 0.1000 nats" in chart.finding
+    assert chart.finding.endswith("b, c.")
+    assert sorted(x for trace in chart.figure.data for x in trace.x) == table["more_nats"].tolist()
+    assert "a -0.3000 (-0.4000, -0.2000)" in charts_pairs.differences(table, "x", None).finding
+
+
+def test_a_reference_may_stand_on_either_side(found):
+    (pair,) = found["differences"]
+    for reference, sign in zip(pair["names"], (1, -1), strict=True):
+        (row,) = family_results.differences_table(found, reference).to_dict("records")
+        assert row["name"] != reference
+        assert row["more_nats"] == sign * pair["more_nats_per_token"]
+        assert row["low"] <= row["more_nats"] <= row["high"]
+
+
+def test_two_seeds_are_drawn_class_by_class(found):
+    (pair,) = found["seeds"]
+    chart = charts_pairs.seed_depths(family_results.seeds_table(pair), pair)
+    for place, trace in enumerate(chart.figure.data):
+        depths = [means[place] for means in pair["classes"]["mean_depths"].values()]
+        assert list(trace.x) == depths
+    classes = pair["classes"]
+    assert (
+        f"order {classes['pairs_in_the_same_order']} of {classes['pairs']} pairs" in chart.finding
+    )
+
+
+def test_members_look_different_also_when_colours_repeat():
+    looks = [tuple(charts_family.member_marker(index).values()) for index in range(24)]
+    assert len(set(looks)) == 24
+    assert len({colour for colour, _ in looks[:8]}) == len({symbol for _, symbol in looks[:8]}) == 8
+
+
+def test_the_best_is_not_told_from_what_a_seed_could_be(found):
+    table = family_results.members_table(found)
+    best, other = table.sort_values("bits_per_byte")["name"]
+    chart = charts_family.pareto(table, "parameters", found["seeds"][0]["gap"] * 1.01)
+    assert f"No order between {best} and {other}." in chart.finding
+    assert "No order" not in charts_family.pareto(table, "parameters", 0.0).finding
 
 
 def test_other_compute_is_no_equal_compute(found):

@@ -10,9 +10,21 @@ from tests.conftest import STORY
 from tests.models import tiny_model
 from tests.test_report import PROVENANCE
 
-RECIPE = (
-    '[model]\nnum_recursions = 3\n\n[run]\nname = "{name}"\ntitle = "Model {seed}"\nseed = {seed}\n'
-)
+RECIPE = """
+[model]
+num_recursions = 3
+
+[data]
+train = "train.txt"
+
+[budget]
+tokens = 1000
+
+[run]
+name = "{name}"
+title = "Model {seed}"
+seed = {seed}
+"""
 
 
 def write_tiny_family(root: Path, tokenizer) -> Path:
