@@ -38,6 +38,7 @@ def header_event(header: TraceHeader) -> Event:
             "device": header.device,
             "dtype": header.dtype,
             "windows": header.windows,
+            "has_lens": bool(header.lens),
         },
     }
 
@@ -54,8 +55,8 @@ def tokens_event(
     """
     return {
         "kind": "tokens",
-        "completed": [_plain(token) for token in completed],
-        "newest": None if newest is None else _plain(newest),
+        "completed": [token.as_dict() for token in completed],
+        "newest": None if newest is None else newest.as_dict(),
         "steps": [vars(step).copy() for step in steps],
         "full_depth_flops": header.full_depth_flops,
         "vanilla_kv_bytes": header.vanilla_kv_bytes,
@@ -97,14 +98,6 @@ def threshold_logits(header: TraceHeader) -> list[float | None]:
         None if index == 0 and takes_all_first else math.log(threshold / (1 - threshold))
         for index, threshold in enumerate(thresholds)
     ]
-
-
-def _plain(token: TokenRecord) -> dict[str, Any]:
-    """Do what `dataclasses.asdict` does, without its deep copies: they take longer than the drawing."""
-    return {
-        **vars(token),
-        "alternatives": [vars(candidate).copy() for candidate in token.alternatives],
-    }
 
 
 def _num_hidden_layers(config: Mapping[str, Any]) -> int | None:

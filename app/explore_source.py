@@ -1,11 +1,12 @@
 """Where the Explore page's run comes from: a recorded one, a text that is read now, or an uploaded file."""
 
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import dataclass
 
 import streamlit as st
 
-from app import frame, loading, notices, runs, state
+from app import frame, gallery, links, loading, notices, runs, state
+from app.gallery import Recorded
 from app.routing_controls import choose_routing
 from app.runs import AnalysisRequest
 from app.strip import Badge
@@ -24,8 +25,25 @@ MAX_UPLOAD_MIB = 20
 POLL_S = 0.3
 
 
-def choose(checkpoints: Sequence[CheckpointInfo]) -> tuple[Trace | None, Badge]:
-    """Draw the choice of a run and return it, with the badge that says whether it was computed just now."""
+@dataclass(frozen=True)
+class Chosen:
+    """The run of the page.
+
+    Attributes:
+        trace: the run.
+        badge: whether it was computed just now.
+        checkpoint: of a recorded run.
+        name: of a recorded run's file, which a link may name.
+    """
+
+    trace: Trace
+    badge: Badge
+    checkpoint: str | None = None
+    name: str | None = None
+
+
+def choose(checkpoints: Sequence[CheckpointInfo]) -> Chosen | None:
+    """Draw the choice of a run and return it."""
     source = st.segmented_control(
         say("explore.source"),
         list(SOURCES),
@@ -36,48 +54,65 @@ def choose(checkpoints: Sequence[CheckpointInfo]) -> tuple[Trace | None, Badge]:
         persist_state="session",
         label_visibility="collapsed",
     )
-    if source == OWN_TEXT:
-        return _own_text(checkpoints), "LIVE"
-    if source == FILE:
-        return _uploaded(), "RECORDED"
-    return _recorded(checkpoints), "RECORDED"
+    if source == RECORDED or source is None:
+        return _recorded(checkpoints)
+    trace = _own_text(checkpoints) if source == OWN_TEXT else _uploaded()
+    return trace and Chosen(trace, "LIVE" if source == OWN_TEXT else "RECORDED")
 
 
-def _recorded(checkpoints: Sequence[CheckpointInfo]) -> Trace | None:
+def _recorded(checkpoints: Sequence[CheckpointInfo]) -> Chosen | None:
     found = [info for info in checkpoints if loading.recorded_traces(info.path)]
     if not found:
         notices.show_info(say("explore.no_traces") if checkpoints else say("frame.no_checkpoints"))
         return None
-    info = frame.choose_checkpoint(found, key="explore_checkpoint")
-    opened = _openable(loading.recorded_traces(info.path))
-    if not opened:
+    asked = links.asked_run()
+    info = frame.choose_checkpoint(found, key="explore_checkpoint", first=asked and asked[0])
+    runs_, problems = gallery.recorded_runs(info.path)
+    for problem in problems:
+        notices.show_error(problem)
+    if not runs_:
         return None
+    wanted = next((run for run in runs_ if asked == (info.name, run.name)), runs_[0])
+    if asked and asked[0] == info.name and wanted.name != asked[1]:
+        notices.show_info(say("explore.no_such_run", name=asked[1]))
+    run = _pick(info.name, runs_, wanted)
+    try:
+        trace = loading.open_trace(run.path)
+    except TraceError as error:
+        notices.show_error(f"{run.path.name}: {error}")
+        return None
+    note = gallery.note_of(run, trace.header)
+    if note:
+        st.caption(notices.as_text(note))
+    return Chosen(trace, "RECORDED", info.name, run.name)
+
+
+def _pick(checkpoint: str, found: Sequence[Recorded], first: Recorded) -> Recorded:
+    """Draw the groups, where there are several, and the runs of the chosen one."""
+    groups = gallery.groups_of(found)
+    key = f"explore_run_{checkpoint}"
+    if len(groups) > 1:
+        group = st.pills(
+            say("gallery.group"),
+            groups,
+            format_func=lambda name: say(f"gallery.group_{name}"),
+            default=first.group,
+            required=True,
+            key=f"explore_group_{checkpoint}",
+            label_visibility="collapsed",
+        )
+        found = [run for run in found if run.group == group]
+        key = f"{key}_{group}"
     chosen = st.pills(
         say("explore.run"),
-        list(range(len(opened))),
-        format_func=lambda index: notices.as_text(opened[index][0]),
-        default=0,
+        list(range(len(found))),
+        format_func=lambda index: notices.as_text(found[index].title),
+        default=found.index(first) if first in found else 0,
         required=True,
-        key=f"explore_run_{info.name}",
+        key=key,
         label_visibility="collapsed",
     )
-    trace = opened[chosen or 0][1]
-    if trace.header.note:
-        st.caption(notices.as_text(trace.header.note))
-    return trace
-
-
-def _openable(paths: Sequence[Path]) -> list[tuple[str, Trace]]:
-    """Open recorded runs; one that is damaged is named and left out."""
-    opened = []
-    for path in paths:
-        try:
-            trace = loading.open_trace(path)
-        except TraceError as error:
-            notices.show_error(f"{path.name}: {error}")
-            continue
-        opened.append((trace.header.title or path.name.split(".")[0], trace))
-    return opened
+    return found[chosen or 0]
 
 
 def _uploaded() -> Trace | None:

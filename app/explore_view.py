@@ -4,22 +4,27 @@ import streamlit as st
 
 from app import charts, charts_depth, frame, notices, tables
 from app.events import threshold_logits
+from app.strip import StripState
 from app.words import say
 from mor_core.tokenclass import CLASSES
 from mor_core.trace import Trace
 
 DISTRIBUTION, HEATMAPS, TABLE = VIEWS = "distribution", "heatmaps", "table"
-WINDOW = 192  # columns of a heatmap: more would be narrower than five pixels
+WINDOW = (
+    192  # columns of a heatmap before the strip says which: more would be narrower than five pixels
+)
+MAX_WINDOW = 256
 RANGES = 12  # aim for about this many columns of positions
 
 
-def draw(trace: Trace, pinned: int | None) -> None:
+def draw(trace: Trace, drawn: StripState) -> None:
     """Draw the chosen view.
 
     Args:
         trace: the run.
-        pinned: position of the token that is pinned in the strip.
+        drawn: what the strip shows: the pinned token, and the window of positions.
     """
+    pinned = drawn.pin
     with st.container(horizontal=True, horizontal_alignment="distribute"):
         view = st.segmented_control(
             say("explore.view"),
@@ -33,7 +38,7 @@ def draw(trace: Trace, pinned: int | None) -> None:
         )
         notices.trace_download(trace, key="explore_download")
     if view == HEATMAPS:
-        _heatmaps(trace, pinned)
+        _heatmaps(trace, pinned, drawn.view.window if drawn.view else None)
     elif view == TABLE:
         _table(trace, pinned)
     else:
@@ -70,8 +75,12 @@ def _distribution(trace: Trace) -> None:
     )
 
 
-def _heatmaps(trace: Trace, pinned: int | None) -> None:
-    window = _window(len(trace.tokens), pinned)
+def _heatmaps(trace: Trace, pinned: int | None, shown: tuple[int, int] | None) -> None:
+    window = _window(len(trace.tokens), shown)
+    if len(window) < len(trace.tokens):
+        st.caption(
+            say("explore.window", first=window.start, last=window.stop - 1, total=len(trace.tokens))
+        )
     frame.heading(say("explore.recursion_depth"), "recursion depth", "recursion")
     frame.show_chart(charts.depth_heatmap(trace, window, pinned), key="depth_heatmap")
     frame.heading(say("explore.router_score"), "router", "router score", "causal rule")
@@ -123,20 +132,13 @@ def _table(trace: Trace, pinned: int | None) -> None:
     frame.show_table(table, key="tokens", height=460)
 
 
-def _window(num_tokens: int, pinned: int | None) -> range:
-    """Return the positions to draw: all, or a window that the reader moves."""
-    if num_tokens <= WINDOW:
+def _window(num_tokens: int, shown: tuple[int, int] | None) -> range:
+    """Return the positions to draw: all, or of a long run the window that the strip shows."""
+    if num_tokens <= WINDOW and shown is None:
         return range(num_tokens)
-    starts = list(range(0, num_tokens, WINDOW))
-    around_pin = starts[pinned // WINDOW] if pinned is not None and pinned < num_tokens else 0
-    start = st.select_slider(
-        say("explore.positions"),
-        starts,
-        value=around_pin,
-        format_func=lambda first: f"{first}-{min(first + WINDOW, num_tokens) - 1}",
-        key=f"explore_window_{num_tokens}_{around_pin}",
-    )
-    return range(start, min(start + WINDOW, num_tokens))
+    start, end = shown or (0, WINDOW)
+    start = max(0, min(start, num_tokens - 1))
+    return range(start, max(start + 1, min(end, start + MAX_WINDOW, num_tokens)))
 
 
 def _range_width(num_tokens: int) -> int:

@@ -45,12 +45,23 @@ def heading(text: str, *terms: str) -> None:
     st.subheader(text, help=explained or None)
 
 
-def choose_checkpoint(checkpoints: Sequence[CheckpointInfo], *, key: str) -> CheckpointInfo:
-    """Draw the choice of a checkpoint, if there is one to make, and return the chosen one."""
+def choose_checkpoint(
+    checkpoints: Sequence[CheckpointInfo], *, key: str, first: str | None = None
+) -> CheckpointInfo:
+    """Draw the choice of a checkpoint, if there is one to make, and return the chosen one.
+
+    Args:
+        checkpoints: at least one.
+        key: of the element.
+        first: name of the one that is chosen before anybody chooses.
+    """
     if len(checkpoints) == 1:
         return checkpoints[0]
     names = [info.name for info in checkpoints]
-    name = st.selectbox(say("frame.checkpoint"), names, key=key, persist_state="session")
+    index = names.index(first) if first in names else 0
+    name = st.selectbox(
+        say("frame.checkpoint"), names, index=index, key=key, persist_state="session"
+    )
     return checkpoints[names.index(name)]
 
 

@@ -3,6 +3,7 @@
 The same worker generates for the Live page, so a model never serves two runs at once.
 """
 
+import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -74,8 +75,17 @@ def _analysis_work(request: AnalysisRequest) -> Work:
     def work(should_stop: Callable[[], bool]) -> "Iterator[TraceUpdate]":
         loaded = loading.loaded_checkpoint(request.checkpoint)
         from mor_core.generation import analyse_text
+        from mor_core.trace_lens import LensError, add_lens
 
         rule = request.routing.rule()
-        yield from analyse_text(loaded, request.text, routing=rule, should_stop=should_stop)
+        read: Trace | None = None
+        for update in analyse_text(loaded, request.text, routing=rule, should_stop=should_stop):
+            read = read or Trace(update.header)
+            read.tokens += update.completed
+            yield update
+        # Early exits come after the run, into the same records; a model without states between recursions has none.
+        with contextlib.suppress(LensError):
+            if read is not None:
+                add_lens(loaded, read, rule, should_stop=should_stop)
 
     return work

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from app.theme import visible_text
+from app.words import say
 from mor_core.tokenclass import token_classes
 from mor_core.trace import Phase, StepRecord, TokenRecord, Trace
 
@@ -203,6 +204,11 @@ def to_csv(table: pd.DataFrame) -> bytes:
 def label(token: TokenRecord) -> str:
     """Return a token as it can be shown anywhere: one line, whitespace visible."""
     return token.text if token.special else visible_text(token.text, token.token_bytes)
+
+
+def class_label(name: str) -> str:
+    """Return a class of tokens in the viewer's language."""
+    return say(f"classes.{name.replace(' ', '_')}")
 
 
 def _content(trace: Trace) -> list[TokenRecord]:

@@ -76,21 +76,28 @@ def report(
     from mor_core import report as papers
     from mor_core.assessment import write_evaluation
     from mor_core.card import model_card
+    from mor_core.record import record_gallery
 
     loaded = open_checkpoint(checkpoint, device, "float32")
     write_evaluation(loaded, text, say)
     papers.write_experiments(loaded, text, say)
     papers.write_samples(loaded, training_text, say)
-    papers.record_presets(loaded, say)
+    record_gallery(loaded, say)
     papers.copy_credits(loaded.info.path, training_text.parent)
     (loaded.info.path / "README.md").write_text(model_card(loaded.info.path), encoding="utf-8")
 
 
-def record(checkpoint: Checkpoint = "default", device: Device = "cpu") -> None:
-    """Record one run of every preset prompt into the checkpoint's traces/."""
-    from mor_core.report import record_presets
+def record(
+    checkpoint: Checkpoint = "default",
+    only: Annotated[
+        list[str] | None, typer.Option("--only", help="Names of runs; without it, all of them.")
+    ] = None,
+    device: Device = "cpu",
+) -> None:
+    """Record the runs of the gallery, with early exits, into the checkpoint's traces/."""
+    from mor_core.record import record_gallery
 
-    record_presets(open_checkpoint(checkpoint, device, "float32"), say)
+    record_gallery(open_checkpoint(checkpoint, device, "float32"), say, only=only)
 
 
 def lessons(checkpoint: Checkpoint = "default", device: Device = "cpu") -> None:

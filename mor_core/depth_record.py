@@ -12,10 +12,10 @@ from torch import Tensor
 
 from mor_core.checkpoint import LoadedCheckpoint
 from mor_core.lens import early_exit_logits
-from mor_core.recorder import Vocabulary
 from mor_core.rules import RoutingRule
 from mor_core.tokenclass import token_classes
 from mor_core.tokenizer import DOCUMENT_START_ID, encode_texts
+from mor_core.vocabulary import Vocabulary
 from mor_core.windows import Window, split_windows
 
 

@@ -14,7 +14,6 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from mor_core.accounting import active_flops, dense_flops, kv_bytes_per_entry, vanilla_kv_bytes
 from mor_core.cache import RecursionCache
@@ -23,7 +22,8 @@ from mor_core.config import MoRConfig
 from mor_core.model import MoROutput
 from mor_core.rules import RoutingRule
 from mor_core.schedule import layer_schedule
-from mor_core.trace import Alternative, CacheSlot, Phase, StepRecord, TokenRecord, TraceHeader
+from mor_core.trace import CacheSlot, Phase, StepRecord, TokenRecord, TraceHeader
+from mor_core.vocabulary import Vocabulary
 
 NUM_ALTERNATIVES = 5
 _PACKAGES = ("torch", "transformers", "mor-explorer")
@@ -160,11 +160,7 @@ class Recorder:
         """Add how probable the token was; log_probs (V,) before temperature and top-k."""
         record.log_probability = float(log_probs[record.token_id])
         record.entropy = float(-(log_probs.exp() * log_probs).sum())
-        best = log_probs.topk(min(NUM_ALTERNATIVES, len(log_probs)))
-        record.alternatives = [
-            Alternative(token_id, self.vocabulary.text(token_id), math.exp(log_prob))
-            for token_id, log_prob in zip(best.indices.tolist(), best.values.tolist(), strict=True)
-        ]
+        record.alternatives = self.vocabulary.most_probable(log_probs, NUM_ALTERNATIVES)
 
     def _describe_spent(self, record: TokenRecord, spent: _Spent, place: int) -> None:
         record.recursion_depth = spent.depth[place]
@@ -200,31 +196,6 @@ class Recorder:
         return held
 
 
-class Vocabulary:
-    """The bytes and the text of every token of a byte-level vocabulary."""
-
-    def __init__(self, loaded: LoadedCheckpoint) -> None:
-        tokenizer = loaded.tokenizer
-        self._special = set(tokenizer.all_special_ids)
-        to_byte = {character: byte for byte, character in bytes_to_unicode().items()}
-        names = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
-        self._bytes = [
-            name.encode() if token_id in self._special else bytes(to_byte[c] for c in name)
-            for token_id, name in enumerate(names)
-        ]
-
-    def token_bytes(self, token_id: int) -> bytes:
-        """Return the exact bytes; nothing for ids that the model has but the tokenizer has not."""
-        return self._bytes[token_id] if token_id < len(self._bytes) else b""
-
-    def text(self, token_id: int) -> str:
-        """Return the token alone as text; bytes that are not UTF-8 by themselves become U+FFFD."""
-        return self.token_bytes(token_id).decode("utf-8", errors="replace")
-
-    def is_special(self, token_id: int) -> bool:
-        return token_id in self._special
-
-
 def _header(
     loaded: LoadedCheckpoint,
     kind: Literal["generate", "analyse"],
@@ -249,10 +220,15 @@ def _header(
         sampling=sampling,
         device=name,
         dtype=str(model.dtype).removeprefix("torch."),
-        versions={package: version(package) for package in _PACKAGES},
+        versions=package_versions(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         note=_experiment(loaded),
     )
+
+
+def package_versions() -> dict[str, str]:
+    """Name the versions of the packages that compute a run."""
+    return {package: version(package) for package in _PACKAGES}
 
 
 def _experiment(loaded: LoadedCheckpoint) -> str:

@@ -1,6 +1,7 @@
-"""Gives a finished checkpoint its other papers: experiments, samples, recorded runs and credits.
+"""Gives a finished checkpoint its other papers: experiments, samples and credits.
 
-The evaluation is in `assessment.py`, the model card, which is written of them all, in `card.py`.
+The evaluation is in `assessment.py`, the recorded runs in `record.py`, and the model card, which is written of them all,
+in `card.py`.
 """
 
 import importlib.util
@@ -14,17 +15,10 @@ from mor_core.corpus import read_documents
 from mor_core.data import file_sha256
 from mor_core.deeper import with_recursions
 from mor_core.evaluation import evaluate
-from mor_core.generation import collect_trace, generate_with_trace
-from mor_core.presets import PRESETS
 from mor_core.quantise import compare, quantise
 from mor_core.rules import RoutingRule
 from mor_core.samples import make_samples
-from mor_core.trace import TRACE_SUFFIX
-from mor_core.tracefile import save_trace
 
-RECORDED_TOKENS = 120
-RECORDED_TEMPERATURE = 0.7
-RECORDED_SEED = 0
 QUANTISED_DOCUMENTS = 100
 CREDIT_FILES = {
     # beside the training text: what it is called in the checkpoint
@@ -67,28 +61,6 @@ def write_samples(loaded: LoadedCheckpoint, training_text: Path, say: Report) ->
     text = training_text.read_text(encoding="utf-8")
     samples = make_samples(loaded, text, on_progress=lambda share: say(f"samples: {share:.0%}"))
     _write_json(loaded.info.path / "samples.json", samples)
-
-
-def record_presets(loaded: LoadedCheckpoint, say: Report) -> list[Path]:
-    """Record one run of every preset; writes traces/."""
-    paths = []
-    for number, preset in enumerate(PRESETS, start=1):
-        trace = collect_trace(
-            generate_with_trace(
-                loaded,
-                preset.prompt,
-                max_new_tokens=RECORDED_TOKENS,
-                temperature=RECORDED_TEMPERATURE,
-                seed=RECORDED_SEED,
-            )
-        )
-        trace.header.title, trace.header.note = preset.title, preset.note
-        slug = preset.title.lower().replace(" ", "-")
-        path = loaded.info.path / "traces" / f"{number:02d}-{slug}{TRACE_SUFFIX}"
-        save_trace(trace, path)
-        say(f"recorded {path.name}: decoded depths {trace.depth_histogram('decode')}")
-        paths.append(path)
-    return paths
 
 
 def copy_credits(folder: Path, data_folder: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 TRACE_SCHEMA = "mortrace"
 TRACE_VERSION = 1
 TRACE_SUFFIX = ".mortrace.json.gz"
+LENS_VERSION = 1
 
 Phase = Literal["prefill", "decode"]
 
@@ -64,6 +65,9 @@ class TokenRecord:
         latency_s: seconds of the step that computed this position; `None` if shared by a prefill or not computed.
         expert_idx: the expert that each Switch layer call sent this position to, 0-based, in the order of the calls;
             empty without such layers. It has nothing to do with expert-choice routing.
+        lens: what an early exit after recursion 1, 2, ... predicts as the next token, best first; one list for each
+            recursion that the token took (one where it took none), so the last is the model's own prediction. Empty
+            where no lens was computed.
     """
 
     position: int
@@ -81,6 +85,20 @@ class TokenRecord:
     alternatives: list[Alternative] = field(default_factory=list)
     latency_s: float | None = None
     expert_idx: list[int] = field(default_factory=list)
+    lens: list[list[Alternative]] = field(default_factory=list)
+
+    @property
+    def prediction_depth(self) -> int | None:
+        """The first recursion (1-based) whose early exit predicts what the last one predicts; `None` without a lens."""
+        best = [exit_[0].token_id for exit_ in self.lens]
+        return best.index(best[-1]) + 1 if best else None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Do what `dataclasses.asdict` does, without its deep copies of lists of numbers, which take long."""
+        return vars(self) | {
+            "alternatives": [vars(choice).copy() for choice in self.alternatives],
+            "lens": [[vars(choice).copy() for choice in choices] for choices in self.lens],
+        }
 
 
 @dataclass(frozen=True)
@@ -133,6 +151,7 @@ class TraceHeader:
         windows: half-open position ranges that a long text was analysed in; empty if it fitted.
         title: for a gallery.
         note: what to look for.
+        lens: how the early-exit predictions of the tokens were computed, after the run; empty if they were not.
     """
 
     kind: Literal["generate", "analyse"]
@@ -155,6 +174,7 @@ class TraceHeader:
     windows: list[list[int]] = field(default_factory=list)
     title: str = ""
     note: str = ""
+    lens: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass

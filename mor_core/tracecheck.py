@@ -8,6 +8,7 @@ from typing import Any
 
 from mor_core.plaindata import check_plain, is_count, is_number, is_text, shorten
 from mor_core.trace import (
+    LENS_VERSION,
     TRACE_SCHEMA,
     TRACE_VERSION,
     Alternative,
@@ -19,7 +20,7 @@ from mor_core.trace import (
 )
 
 # Later than the first files of this version; absent where there is none.
-_OPTIONAL = {"expert_idx", "dense_flops"}
+_OPTIONAL = {"expert_idx", "dense_flops", "lens"}
 
 
 class TraceError(ValueError):
@@ -89,7 +90,7 @@ def _header(data: dict[str, Any]) -> TraceHeader:
     for name in ("num_recursions", "kv_bytes_per_entry", "full_depth_flops", "vanilla_kv_bytes"):
         value = getattr(header, name)
         _check(is_count(value), f"header.{name} must be an integer from 0 within 64 bits", value)
-    for name in ("config", "routing", "sampling", "versions"):
+    for name in ("config", "routing", "sampling", "versions", "lens"):
         value = _expect(getattr(header, name), dict, f"header.{name}")
         try:
             check_plain(value, f"header.{name}")
@@ -117,6 +118,12 @@ def _header(data: dict[str, Any]) -> TraceHeader:
             )
     _check_slots(header)
     _check_routing(header)
+    version = header.lens.get("version")
+    known = not header.lens or version == LENS_VERSION
+    rule = (
+        f"must be {LENS_VERSION}: open the run with the release that wrote it, or record it again"
+    )
+    _check(known, f"header.lens.version {rule}", version)
     return header
 
 
@@ -201,7 +208,20 @@ def _token(data: Any, place: int, header: TraceHeader) -> TokenRecord:
         _check(_is_number_or_null(value), f"{where}.{name} must be a number or null", value)
     choices = _expect(token.alternatives, list, f"{where}.alternatives")
     token.alternatives = [_alternative(choice, f"{where}.alternatives") for choice in choices]
+    token.lens = _lens(token, where, header)
     return token
+
+
+def _lens(token: TokenRecord, where: str, header: TraceHeader) -> list[list[Alternative]]:
+    """Check the early exits of a token: none, or some candidates for each recursion that it took."""
+    exits = token.lens
+    taken = 0 if token.recursion_depth is None or not header.lens else max(1, token.recursion_depth)
+    right = isinstance(exits, list) and all(
+        isinstance(choices, list) and choices for choices in exits
+    )
+    rule = f"must be empty or {taken} lists of candidates, one a recursion that the token took"
+    _check(right and len(exits) in (0, taken), f"{where}.lens {rule}", exits)
+    return [[_alternative(choice, f"{where}.lens") for choice in choices] for choices in exits]
 
 
 def _alternative(data: Any, where: str) -> Alternative:

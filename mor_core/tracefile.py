@@ -48,15 +48,11 @@ def pack_trace(trace: Trace) -> bytes:
 def trace_to_dict(trace: Trace) -> dict[str, Any]:
     """Return a trace as plain data, as in the file."""
     header = vars(trace.header) | {"cache_slots": [vars(slot) for slot in trace.header.cache_slots]}
-    tokens = [
-        vars(token) | {"alternatives": [vars(choice) for choice in token.alternatives]}
-        for token in trace.tokens
-    ]
     return {
         "schema": TRACE_SCHEMA,
         "version": TRACE_VERSION,
         "header": header,
-        "tokens": tokens,
+        "tokens": [token.as_dict() for token in trace.tokens],
         "steps": [vars(step) for step in trace.steps],
     }
 

@@ -7,7 +7,7 @@ The JavaScript is plain files beside this one, joined in order; token text only 
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +16,10 @@ import streamlit as st
 from app import state
 from app.events import trace_events
 from app.jobs import Job
+from app.tables import class_label
+from app.view_state import ViewState, view_of
 from app.words import entries
+from mor_core.tokenclass import CLASSES, token_classes
 from mor_core.trace import Trace
 
 Badge = Literal["LIVE", "RECORDED"]
@@ -26,12 +29,18 @@ _SCRIPTS = (
     "format",
     "run",
     "transport",
+    "metrics",
     "tokens",
     "heatmaps",
     "legend",
+    "overview",
+    "pins",
+    "toolbar",
+    "lens",
     "inspector",
     "counters",
     "strip",
+    "explore",
 )
 
 
@@ -66,21 +75,26 @@ class StripState:
         finished: True in the one run after a live run's last event was drawn.
         unreachable: the event route does not answer this browser; send batches instead.
         resume_from: a request for the events from this index on, as (index, unique request), after some were missed.
+        view: what the reader chose to see of this run; `None` before the first choice, and without the tools.
     """
 
     pin: int | None
     finished: bool
     unreachable: bool
     resume_from: tuple[int, str] | None
+    view: ViewState | None = None
 
 
-def token_strip(trace: Trace, *, key: str, badge: Badge = "RECORDED") -> StripState:
+def token_strip(
+    trace: Trace, *, key: str, badge: Badge = "RECORDED", view: ViewState | None = None
+) -> StripState:
     """Draw a finished run.
 
     Args:
         trace: the run.
         key: of the element; a page keeps it while it changes the trace.
         badge: whether the run was computed for this viewer just now.
+        view: what to show at first; with it come the tools to choose metric, units, tokens and several pins.
     """
     run_id = trace_id(trace)
     batch = {
@@ -88,7 +102,12 @@ def token_strip(trace: Trace, *, key: str, badge: Badge = "RECORDED") -> StripSt
         "events": trace_events(trace),
         "status": {"name": "done", "ahead": 0, "message": ""},
     }
-    return _draw(run_id, key, {"batch": batch, "stream": None, "live": False, "badge": badge})
+    tools = None if view is None else _tools(trace, view)
+    return _draw(
+        run_id,
+        key,
+        {"batch": batch, "stream": None, "live": False, "badge": badge, "tools": tools},
+    )
 
 
 def live_strip(
@@ -114,6 +133,16 @@ def trace_id(trace: Trace) -> str:
     return digest.hexdigest()[:16]
 
 
+def _tools(trace: Trace, view: ViewState) -> dict[str, Any]:
+    """Describe what the tools need beside the run: the class of each token, and what to show at first."""
+    numbers = {name: number for number, name in enumerate(CLASSES)}
+    return {
+        "view": asdict(view),
+        "class_labels": [class_label(name) for name in CLASSES],
+        "classes": [numbers[name] for name in token_classes(trace.tokens)],
+    }
+
+
 def _draw(run_id: str, key: str, data: dict[str, Any]) -> StripState:
     result = _mount(
         key=key,
@@ -122,8 +151,10 @@ def _draw(run_id: str, key: str, data: dict[str, Any]) -> StripState:
         on_unreachable_change=_ignore,
         on_resume_from_change=_ignore,
         on_finished_change=_ignore,
+        on_view_change=_ignore,
     )
     pin = result.pin if isinstance(result.pin, Mapping) and result.pin.get("run") == run_id else {}
+    chosen = result.view if isinstance(result.view, Mapping) else {}
     request = result.resume_from if isinstance(result.resume_from, str) else ""
     asked_by, _, rest = request.partition(":")
     index, _, _ = rest.partition(":")
@@ -132,6 +163,7 @@ def _draw(run_id: str, key: str, data: dict[str, Any]) -> StripState:
         finished=result.finished == run_id,
         unreachable=result.unreachable == run_id,
         resume_from=(int(index), request) if asked_by == run_id and index.isdigit() else None,
+        view=view_of(chosen) if chosen.get("run") == run_id else None,
     )
 
 

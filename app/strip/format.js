@@ -53,7 +53,8 @@ function withUnit(value, units, base) {
 const formatFlops = (flops) => withUnit(flops, ["FLOP", "kFLOP", "MFLOP", "GFLOP", "TFLOP"], 1000);
 const formatBytes = (bytes) => withUnit(bytes, ["B", "KiB", "MiB", "GiB"], 1024);
 
-function channels(colour) {
+function channels(colour) { // of #rrggbb, or of what mix() returns
+  if (colour.startsWith("rgb")) return colour.match(/\d+/g).map(Number);
   return [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16));
 }
 

@@ -1,11 +1,12 @@
-// Three heatmaps over the same positions on one canvas: recursion depth, router score, KV-cache occupancy.
-// Columns are positions, recursion 1 is at the top. A run's final length is expected from the start, so nothing rescales.
+// Heatmaps over the same positions on one canvas: recursion depth, prediction depth, router score, KV-cache occupancy.
+// Columns are positions, recursion 1 is at the top. A run's final length is expected from the start, so nothing rescales;
+// of a long run a window is drawn, which overview.js holds.
 
 const SCORE_LOW = "#2b6cb0"; // below the threshold
 const SCORE_HIGH = "#dd7611"; // above it
 const TITLE_HEIGHT = 34;
 const AXIS_HEIGHT = 22;
-const MIN_COLUMN = 5; // narrower is not legible: a longer run scrolls
+const MIN_COLUMN = 5; // narrower is not legible: of a longer run a window is drawn
 const MAX_COLUMN = 24;
 
 class Heatmaps {
@@ -22,16 +23,24 @@ class Heatmaps {
     root.replaceChildren(this.labels, this.scroller, this.titles);
     this.canvas.onclick = (event) => {
       const position = this.positionOf(event);
-      if (position !== null) view.pin(view.pinned === position ? null : position);
+      if (position !== null) view.click(position, event);
     };
     this.canvas.onmousemove = (event) => view.hover(this.positionOf(event), event);
     this.canvas.onmouseleave = () => view.hover(null);
     this.drawnLayout = "";
   }
 
+  get span() {
+    return this.view.overview;
+  }
+
+  leftOf(position) {
+    return (position - this.span.start) * this.column;
+  }
+
   positionOf(event) {
     const box = this.canvas.getBoundingClientRect();
-    const position = Math.floor((event.clientX - box.left) / this.column);
+    const position = this.span.start + Math.floor((event.clientX - box.left) / this.column);
     const run = this.view.run;
     return run && run.tokens[position] ? position : null;
   }
@@ -42,6 +51,7 @@ class Heatmaps {
     const slots = run.header.cache_slots.map((slot) => slot.label);
     const panels = [
       { name: "depth", title: say("map_depth"), rows: recursions, height: 18 },
+      ...(run.header.has_lens ? [{ name: "prediction", title: say("map_prediction"), rows: [say("map_prediction_row")], height: 18 }] : []),
       { name: "score", title: say("map_score"), rows: judged, height: 18 },
       { name: "cache", title: say("map_cache"), rows: slots, height: slots.length > 14 ? 9 : 13 },
     ];
@@ -55,8 +65,9 @@ class Heatmaps {
   }
 
   layout(run) {
-    const columns = run.numColumns;
     const available = this.scroller.clientWidth;
+    this.span.fit(run, Math.floor(available / MIN_COLUMN));
+    const columns = this.span.end - this.span.start;
     this.column = Math.min(MAX_COLUMN, Math.max(MIN_COLUMN, available / columns));
     const width = Math.max(Math.round(columns * this.column), 1);
     const scale = window.devicePixelRatio || 1;
@@ -78,14 +89,13 @@ class Heatmaps {
     this.root.hidden = !run.header || !run.tokens.length;
     if (this.root.hidden) return;
     const panels = this.panels(run);
-    if (this.drawnFor !== run.id + language) this.drawFrame(run, panels);
+    if (this.drawnFor !== this.frameOf(run)) this.drawFrame(run, panels);
     const context = this.layout(run);
     this.theme = this.view.theme();
     for (const panel of panels) this.drawPanel(context, run, panel);
+    this.drawVeil(context, run, panels);
     this.drawAxis(context, run, panels);
     this.drawFocus(context, panels);
-    const newest = run.tokens.length * this.column;
-    if ((!run.isFinished || !run.isAtEnd) && newest > this.scroller.clientWidth) this.scroller.scrollLeft = newest - this.scroller.clientWidth + 40;
     this.canvas.setAttribute("aria-label", this.summary(run));
   }
 
@@ -93,10 +103,10 @@ class Heatmaps {
     const inset = this.column > 9 ? 1 : 0.5;
     context.textAlign = "center";
     context.textBaseline = "middle";
-    for (const token of run.tokens) {
+    for (const token of run.tokens.slice(this.span.start, this.span.end)) {
       if (!token) continue;
-      const left = Math.round(token.position * this.column); // whole pixels, so that cells have no seams
-      const right = Math.round((token.position + 1) * this.column);
+      const left = Math.round(this.leftOf(token.position)); // whole pixels, so that cells have no seams
+      const right = Math.round(this.leftOf(token.position + 1));
       for (let row = 0; row < panel.rows.length; row += 1) {
         const cell = {
           x: left, y: panel.top + row * panel.height, width: right - left - inset, height: panel.height - 1, row,
@@ -117,6 +127,17 @@ class Heatmaps {
       context.font = `600 ${Math.min(11, this.column)}px ${this.theme.font}`;
       context.fillText(String(depth), cell.x + cell.width / 2, cell.y + cell.height / 2 + 0.5);
     }
+  }
+
+  predictionCell(context, run, token, cell) {
+    const depth = predictionDepth(token);
+    if (depth === null) return this.outline(context, cell);
+    const colour = this.view.colourOf(depth);
+    this.fill(context, cell, colour);
+    if (this.column < 9) return;
+    context.fillStyle = textOn(colour);
+    context.font = `600 ${Math.min(11, this.column)}px ${this.theme.font}`;
+    context.fillText(String(depth), cell.x + cell.width / 2, cell.y + cell.height / 2 + 0.5);
   }
 
   scoreCell(context, run, token, cell) {
@@ -177,35 +198,56 @@ class Heatmaps {
     context.font = `11px ${this.theme.font}`;
     context.textBaseline = "top";
     context.textAlign = "left";
-    for (let position = 0; position * this.column < this.canvas.clientWidth; position += every) {
-      context.fillRect(position * this.column, bottom, 1, 4);
-      context.fillText(String(position), position * this.column + 3, bottom + 5);
+    for (let position = Math.ceil(this.span.start / every) * every; position < this.span.end; position += every) {
+      context.fillRect(this.leftOf(position), bottom, 1, 4);
+      context.fillText(String(position), this.leftOf(position) + 3, bottom + 5);
     }
-    const first = run.tokens.findIndex((token) => token && token.phase === "decode");
-    if (first < 0) return;
     context.fillStyle = this.theme.text;
-    for (const panel of panels) { // the prompt ends here; the titles between the panels stay readable
-      context.fillRect(first * this.column - 1, panel.top - 2, 1.5, panel.rows.length * panel.height + 3);
-    }
-  }
-
-  drawFocus(context, panels) {
-    for (const position of [this.view.pinned, this.view.hovered]) {
-      if (position === null || !this.view.run.tokens[position]) continue;
-      context.strokeStyle = position === this.view.pinned ? this.theme.accent : this.theme.text;
-      context.lineWidth = 2;
-      for (const panel of panels) {
-        context.strokeRect(position * this.column - 1, panel.top - 1, this.column + 1, panel.rows.length * panel.height + 1);
+    const first = run.tokens.findIndex((token) => token && token.phase === "decode");
+    for (const panel of panels) { // the titles between the panels stay readable
+      const tall = panel.rows.length * panel.height;
+      if (first > this.span.start) context.fillRect(this.leftOf(first) - 1, panel.top - 2, 1.5, tall + 3); // the prompt ends
+      for (const position of boundaries(run).filter((at) => at > this.span.start && at < this.span.end)) {
+        for (let y = -3; y < tall; y += 6) context.fillRect(this.leftOf(position) - 1, panel.top + y, 1.5, 3);
       }
     }
   }
 
-  reveal(position) {
-    const left = position * this.column;
-    const view = this.scroller;
-    if (left < view.scrollLeft || left + this.column > view.scrollLeft + view.clientWidth) {
-      view.scrollLeft = left - view.clientWidth / 2;
+  drawVeil(context, run, panels) { // over what the filters leave out
+    const { filters } = this.view;
+    if (!filters.isOn) return;
+    context.fillStyle = this.theme.isDark ? "rgba(14, 17, 23, .76)" : "rgba(255, 255, 255, .78)";
+    for (const token of run.tokens.slice(this.span.start, this.span.end)) {
+      if (!token || filters.matches(token)) continue;
+      for (const panel of panels) context.fillRect(this.leftOf(token.position), panel.top, this.column, panel.rows.length * panel.height);
     }
+  }
+
+  drawFocus(context, panels) {
+    const marks = this.view.pins.all.map(([letter, position]) => [position, this.view.pins.colour(letter), letter]);
+    if (this.view.hovered !== null) marks.push([this.view.hovered, this.theme.text, ""]);
+    for (const [position, colour, letter] of marks) {
+      if (position < this.span.start || position >= this.span.end || !this.view.run.tokens[position]) continue;
+      context.strokeStyle = colour;
+      context.lineWidth = 2;
+      const left = this.leftOf(position);
+      for (const panel of panels) context.strokeRect(left - 1, panel.top - 1, this.column + 1, panel.rows.length * panel.height + 1);
+      if (letter && marks.length > 1 && this.view.pins.all.length > 1) this.letter(context, letter, colour, left);
+    }
+  }
+
+  letter(context, letter, colour, left) {
+    context.fillStyle = colour;
+    context.fillRect(left - 1, this.height - AXIS_HEIGHT + 1, 12, 13);
+    context.fillStyle = "#ffffff";
+    context.font = `700 10px ${this.theme.font}`;
+    context.textAlign = "center";
+    context.textBaseline = "middle";
+    context.fillText(letter, left + 5, this.height - AXIS_HEIGHT + 8);
+  }
+
+  reveal(position) {
+    this.span.include(position);
   }
 
   summary(run) {

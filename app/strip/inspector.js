@@ -16,12 +16,15 @@ function drawInspector(root, run, token, isPinned) {
   root.append(head, element("p", "inspector-sub", say("inspector_sub", {
     position: token.position, phase: say(`phase_${token.phase}`), id: token.token_id, bytes: token.token_bytes || "–",
   })));
-  root.append(spentSection(run, token), chosenSection(token), keysHint());
+  root.append(spentSection(run, token));
+  if (run.header.has_lens || run.view.hasTools) root.append(lensSection(run, token));
+  if (token.recursion_depth !== null) root.append(attendSection(run, token));
+  root.append(chosenSection(token), keysHint());
 }
 
 function keysHint() {
   const hint = element("p", "inspector-keys");
-  for (const [key, text] of [["J", "key_next"], ["K", "key_previous"], ["Esc", "key_unpin"]]) {
+  for (const [key, text] of [["J", "key_next"], ["K", "key_previous"], ["Esc", "key_unpin"], ["⇧ + click", "key_compare"]]) {
     hint.append(element("kbd", "", key), ` ${say(text)} `);
   }
   return hint;
@@ -112,14 +115,7 @@ function chosenSection(token) {
   section.append(element("p", "", say("chosen_probability", { probability: fixed(100 * probability, 1), entropy: fixed(token.entropy, 2) })
     + (token.phase === "prefill" ? ` · ${say("chosen_prompt")}` : "")));
   for (const candidate of token.alternatives) {
-    const row = element("div", candidate.token_id === token.token_id ? "candidate taken" : "candidate");
-    const bar = element("span", "candidate-bar");
-    const fill = element("i");
-    fill.style.width = `${100 * candidate.probability}%`;
-    bar.append(fill);
-    const shown = { text: candidate.text, token_bytes: "", special: candidate.text.startsWith("<|") };
-    row.append(element("span", "candidate-text", tokenLabel(shown)), bar, element("span", "candidate-value", `${fixed(100 * candidate.probability, 1)}%`));
-    section.append(row);
+    section.append(lensChoice(candidate, candidate.token_id === token.token_id));
   }
   return section;
 }

@@ -1,7 +1,7 @@
 // Row labels, panel titles and their legends, drawn once a run as ordinary elements beside and above the canvas.
 
 Heatmaps.prototype.drawFrame = function drawFrame(run, panels) {
-  this.drawnFor = run.id + language;
+  this.drawnFor = this.frameOf(run);
   this.labels.replaceChildren();
   this.titles.replaceChildren();
   this.root.style.height = `${this.height + 14}px`;
@@ -18,6 +18,14 @@ Heatmaps.prototype.drawFrame = function drawFrame(run, panels) {
     title.append(element("b", "", panel.title), ...this[`${panel.name}Legend`](run));
     this.titles.append(title);
   }
+};
+
+Heatmaps.prototype.frameOf = function frameOf(run) {
+  return [run.id, language, run.header.has_lens, this.view.theme().text].join();
+};
+
+Heatmaps.prototype.predictionLegend = function predictionLegend() {
+  return [element("span", "legend-text", say("map_prediction_note"))];
 };
 
 Heatmaps.prototype.depthLegend = function depthLegend(run) {

@@ -131,6 +131,6 @@ function withoutDepth(token) {
   if (token.recursion_depth === null) return token;
   const unknown = token.router_logits.map(() => null);
   return {
-    ...token, recursion_depth: null, router_logits: unknown, router_scores: unknown, cached_slots: [], latency_s: null, expert_idx: [],
+    ...token, recursion_depth: null, router_logits: unknown, router_scores: unknown, cached_slots: [], latency_s: null, expert_idx: [], lens: [],
   };
 }

@@ -11,7 +11,15 @@ class View {
     this.pinned = null;
     this.hovered = null;
     this.run = null;
+    this.granularity = "token";
+    this.attending = null; // a recursion, whose readable positions are marked
+    this.classLabels = [];
+    this.metric = new Metric(this);
+    this.filters = new Filters(this);
+    this.pins = new Pins(this);
     this.list = new TokenList(this.part("tokens"), this);
+    this.overview = new Overview(this.part("overview"), this);
+    this.toolbar = new Toolbar(this.part("tools"), this);
     this.maps = new Heatmaps(this.part("maps"), this);
     this.transport = new Transport(this.part("transport"), this);
     this.observer = new ResizeObserver(() => this.redraw());
@@ -24,13 +32,14 @@ class View {
     this.source?.close();
     this.observer.disconnect();
     this.transport.cancel();
-    clearTimeout(this.pinTimer);
+    clearTimeout(this.reportTimer);
     document.removeEventListener("keydown", this.onKey);
   }
 
   receive(component) {
     const { data, setStateValue, setTriggerValue } = component;
     this.data = data;
+    this.readTools(data);
     if (language !== data.language) {
       language = data.language;
       if (this.run) this.list.translate(this.run);
@@ -54,8 +63,13 @@ class View {
     this.pinned = null;
     this.hovered = null;
     this.reported = false;
+    this.attending = null;
+    this.pins.clear();
+    this.filters.clear();
+    this.overview.reset();
     this.list.reset();
-    this.maps.scroller.scrollLeft = 0;
+    this.list.attend(null);
+    this.isRestored = false;
     this.part("counters").replaceChildren();
   }
 
@@ -98,11 +112,18 @@ class View {
     this.root.style.setProperty("--neutral", this.theme().neutral);
     drawStatus(this.part("status"), run, this.data.badge);
     drawCounters(this.part("counters"), run);
-    drawDepthLegend(this.part("legend"), run, this);
-    this.list.update(run);
+    if (run.header) {
+      this.restore();
+      this.toolbar.draw(run);
+      drawLegend(this.part("legend"), run, this);
+      this.list.update(run);
+    }
     run.changed.clear();
     this.list.focus(this.pinned, this.hovered);
+    this.list.mark(this.pins);
     this.maps.update(run);
+    if (!this.part("maps").hidden) this.overview.update(run);
+    this.pins.draw(this.part("pins"), run);
     this.transport.draw();
     this.inspect();
   }
@@ -110,7 +131,7 @@ class View {
   inspect() {
     const position = this.hovered ?? this.pinned;
     const token = position === null ? null : this.run.tokens[position] ?? null;
-    const signature = [this.run.id, position, token?.recursion_depth, this.pinned, this.theme().text, language].join();
+    const signature = [this.run.id, position, token?.recursion_depth, this.pinned, this.attending, this.run.header?.has_lens, this.theme().text, language].join();
     if (signature === this.inspected) return;
     this.inspected = signature;
     drawInspector(this.part("inspector"), this.run, token, position !== null && position === this.pinned);
@@ -140,9 +161,9 @@ class View {
       this.list.reveal(position);
       this.maps.reveal(position);
     }
+    this.showAttending();
     this.redraw();
-    clearTimeout(this.pinTimer); // Python hears of a pin once it rests
-    this.pinTimer = setTimeout(() => this.setState("pin", { run: this.run.id, position }), 250);
+    this.report();
   }
 
   key(event) {
@@ -152,7 +173,10 @@ class View {
     if (target.isContentEditable || ["INPUT", "TEXTAREA", "SELECT"].includes(target.tagName)) return;
     const name = event.key.toLowerCase();
     const last = this.run.tokens.length - 1;
-    if (name === "escape" && this.pinned !== null) this.pin(null);
+    if (name === "escape" && this.pins.all.length) {
+      this.pins.clear();
+      this.pin(null);
+    }
     if (name === "j") this.pin(this.pinned === null ? 0 : Math.min(this.pinned + 1, last));
     if (name === "k") this.pin(this.pinned === null ? last : Math.max(this.pinned - 1, 0));
   }
@@ -168,6 +192,7 @@ class View {
     const text = style.color;
     const isDark = Math.max(...(text.match(/\d+/g) || [0]).slice(0, 3).map(Number)) > 127;
     return {
+      isDark,
       text,
       font: read("--st-font", "sans-serif"),
       accent: read("--st-primary-color", "#ff4b4b"),

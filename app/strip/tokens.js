@@ -1,29 +1,32 @@
-// The text itself as coloured tokens. Append-only: a node is made once, and changed once when its depth becomes known.
+// The text itself as coloured units: tokens, words or lines. Append-only by token: a node is made once, and changed once
+// when its depth becomes known. Words and lines show the mean of their tokens, and are for reading what is there.
 
 class TokenList {
   constructor(root, view) {
     this.root = root;
     this.view = view;
-    this.nodes = [];
-    this.divider = null;
     this.root.onclick = (event) => {
       const position = this.positionOf(event);
-      if (position !== null) view.pin(view.pinned === position ? null : position);
+      if (position !== null) view.click(position, event);
     };
     this.root.onmouseover = (event) => view.hover(this.positionOf(event), event);
     this.root.onmouseleave = () => view.hover(null);
     this.root.onscroll = () => {
       const below = this.root.scrollHeight - this.root.scrollTop - this.root.clientHeight;
       this.follows = below < 40;
+      if (this.ownScroll) this.ownScroll = false;
+      else if (this.nodes.length) view.scrolled(this.firstVisible());
     };
     this.reset();
   }
 
   reset() {
     this.root.replaceChildren();
-    this.nodes = [];
+    this.nodes = []; // by position; the tokens of a unit share one
+    this.units = [];
     this.divider = null;
     this.follows = true;
+    this.ownScroll = false;
   }
 
   positionOf(event) {
@@ -35,13 +38,16 @@ class TokenList {
     this.trim(run.tokens.length);
     const arrivesWhole = run.isFinished && !this.nodes.length; // a recording is read from its first token
     const positions = [...run.changed].sort((a, b) => a - b);
-    for (const position of positions) if (run.tokens[position]) this.draw(run, run.tokens[position]);
-    if (positions.length && this.follows && !arrivesWhole) this.root.scrollTop = this.root.scrollHeight;
+    if (this.view.granularity === "token") {
+      for (const position of positions) if (run.tokens[position]) this.draw(run, [run.tokens[position]]);
+    } else if (positions.length) this.rebuild(run);
+    if (positions.length && this.follows && !arrivesWhole) this.scrollTo(this.root.scrollHeight);
   }
 
   trim(length) { // after a step back
     for (const position of this.nodes.keys()) if (position >= length) this.nodes[position]?.remove();
     this.nodes.length = Math.min(this.nodes.length, length);
+    this.units.length = Math.min(this.units.length, length);
     for (const breaking of this.root.querySelectorAll(".line-break")) {
       if (!breaking.previousElementSibling?.dataset.position) breaking.remove();
     }
@@ -51,52 +57,91 @@ class TokenList {
     }
   }
 
-  draw(run, token) {
-    let node = this.nodes[token.position];
-    if (!node) {
-      node = this.make(token);
-      this.nodes[token.position] = node;
-      if (token.phase === "decode" && !this.divider) {
-        this.divider = element("span", "divider");
-        this.divider.append(element("i", "", say("prompt")), element("b", "", "│"), element("i", "", say("generated")));
-        this.divider.dataset.testid = "phase-divider";
-        this.root.append(this.divider);
-      }
-      this.root.append(node);
-      if (token.text.includes("\n")) this.root.append(element("span", "line-break"));
-    }
-    const depth = token.recursion_depth;
-    const colour = this.view.colourOf(depth);
-    node.dataset.depth = depth === null ? "" : depth;
-    node.classList.toggle("pending", depth === null);
-    node.style.setProperty("--token-colour", colour || "transparent");
-    node.style.setProperty("--token-text", colour ? textOn(colour) : "inherit");
-    node.lastChild.textContent = depth === null ? "?" : depth;
-    this.describe(run, token);
+  rebuild(run) { // in other units
+    const top = this.root.scrollTop;
+    const { follows } = this;
+    this.reset();
+    this.follows = follows;
+    this.root.dataset.granularity = this.view.granularity;
+    for (const unit of unitsOf(run, this.view.granularity)) this.draw(run, unit);
+    this.scrollTo(top);
   }
 
-  describe(run, token) {
-    const depth = token.recursion_depth;
-    const spent = depth === null ? say("no_depth_yet") : say("depth_of", { depth, total: run.numRecursions });
-    this.nodes[token.position].setAttribute("aria-label", `${tokenLabel(token)}, ${spent}`);
+  draw(run, unit) {
+    const token = unit[0];
+    let node = this.nodes[token.position];
+    if (!node) {
+      node = this.make(unit);
+      for (const part of unit) this.nodes[part.position] = node;
+      if (token.phase === "decode" && !this.divider) {
+        this.divider = this.divide("phase-divider", () => [say("prompt"), say("generated")]);
+        this.root.append(this.divider);
+      }
+      if (boundaries(run).includes(token.position)) {
+        this.root.append(this.divide("window-divider", () => [say("window_ends"), say("window_begins")]));
+      }
+      this.root.append(node);
+      if (unit.some((part) => part.text.includes("\n"))) this.root.append(element("span", "line-break"));
+    }
+    this.units[token.position] = unit;
+    this.paint(run, unit, node);
+  }
+
+  divide(name, words) {
+    const node = element("span", "divider");
+    const [before, after] = words();
+    node.append(element("i", "", before), element("b", "", "│"), element("i", "", after));
+    node.dataset.testid = name;
+    node.words = words;
+    return node;
+  }
+
+  paint(run, unit, node) {
+    const { metric } = this.view;
+    const value = unit.length === 1 ? metric.of(unit[0]) : metric.mean(unit);
+    const colour = metric.colour(value);
+    const depth = unit.length === 1 ? unit[0].recursion_depth : null;
+    node.dataset.depth = depth === null ? "" : depth;
+    node.classList.toggle("pending", unit.some((token) => token.recursion_depth === null));
+    node.classList.toggle("absent", value === null && !node.classList.contains("pending"));
+    node.style.setProperty("--token-colour", colour || "transparent");
+    node.style.setProperty("--token-text", colour ? textOn(colour) : "inherit");
+    node.lastChild.textContent = metric.sign(value);
+    this.describe(run, unit, node, value);
+  }
+
+  repaint(run) { // after another metric was chosen
+    for (const unit of this.units) if (unit) this.paint(run, unit, this.nodes[unit[0].position]);
+  }
+
+  describe(run, unit, node, value) {
+    const { metric } = this.view;
+    const text = unit.map(tokenLabel).join("");
+    const depth = unit[0].recursion_depth;
+    const spent = metric.name === "depth" && unit.length === 1
+      ? (depth === null ? say("no_depth_yet") : say("depth_of", { depth, total: run.numRecursions }))
+      : `${metric.label()} ${value === null ? say("not_computed") : metric.sign(value)}`;
+    node.setAttribute("aria-label", `${text}, ${spent}`);
   }
 
   translate(run) { // after the viewer changed the language; tokens that are not drawn yet come in it anyway
-    if (this.divider) {
-      this.divider.firstChild.textContent = say("prompt");
-      this.divider.lastChild.textContent = say("generated");
+    for (const divider of this.root.querySelectorAll(".divider")) {
+      [divider.firstChild.textContent, divider.lastChild.textContent] = divider.words();
     }
-    for (const token of run.tokens) if (token && this.nodes[token.position]) this.describe(run, token);
+    this.repaint(run);
   }
 
-  make(token) {
+  make(unit) {
+    const [token] = unit;
     const node = element("span", token.special ? "token special" : "token");
     node.dataset.testid = "token";
     node.dataset.position = token.position;
     node.dataset.phase = token.phase;
     node.setAttribute("role", "option");
     const text = element("span", "text");
-    for (const piece of tokenPieces(token)) text.append(element("span", piece.mark ? "mark" : "", piece.text));
+    for (const part of unit) {
+      for (const piece of tokenPieces(part)) text.append(element("span", piece.mark ? "mark" : "", piece.text));
+    }
     node.append(text, element("span", "digit"));
     return node;
   }
@@ -110,12 +155,59 @@ class TokenList {
     }
   }
 
+  mark(pins) { // the letters of the pins, where there are several
+    for (const node of this.root.querySelectorAll("[data-pin]")) delete node.dataset.pin;
+    if (pins.all.length < 2) return;
+    for (const [letter, position] of pins.all) {
+      if (!this.nodes[position]) continue;
+      this.nodes[position].dataset.pin = letter;
+      this.nodes[position].style.setProperty("--pin-colour", pins.colour(letter));
+    }
+  }
+
+  filter(filters) { // what is left out stays readable, but recedes
+    this.root.classList.toggle("filtered", filters.isOn);
+    for (const unit of this.units) {
+      if (unit) this.nodes[unit[0].position].classList.toggle("out", filters.isOn && !unit.some((token) => filters.matches(token)));
+    }
+  }
+
+  attend(positions) { // a set of positions that a token can attend to, or null
+    this.root.classList.toggle("attending", positions !== null);
+    for (const unit of this.units) {
+      if (unit) this.nodes[unit[0].position].classList.toggle("attended", positions !== null && unit.some((token) => positions.has(token.position)));
+    }
+  }
+
+  scrollTo(top) {
+    const before = this.root.scrollTop;
+    this.ownScroll = true;
+    this.root.scrollTop = top;
+    if (this.root.scrollTop === before) this.ownScroll = false; // no event will come
+  }
+
+  show(position) { // at the top of the list
+    const node = this.nodes[position];
+    if (node) this.scrollTo(this.root.scrollTop + node.getBoundingClientRect().top - this.root.getBoundingClientRect().top - 8);
+  }
+
+  firstVisible() {
+    const { top } = this.root.getBoundingClientRect();
+    let [low, high] = [0, this.nodes.length - 1];
+    while (low < high) { // positions grow downwards
+      const middle = Math.floor((low + high) / 2);
+      if (this.nodes[middle].getBoundingClientRect().bottom < top) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+
   reveal(position) {
     const node = this.nodes[position];
     if (!node) return;
     const list = this.root.getBoundingClientRect();
     const box = node.getBoundingClientRect();
-    if (box.top < list.top) this.root.scrollTop -= list.top - box.top + 8;
-    if (box.bottom > list.bottom) this.root.scrollTop += box.bottom - list.bottom + 8;
+    if (box.top < list.top) this.scrollTo(this.root.scrollTop - (list.top - box.top + 8));
+    if (box.bottom > list.bottom) this.scrollTo(this.root.scrollTop + (box.bottom - list.bottom + 8));
   }
 }

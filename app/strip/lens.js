@@ -1,0 +1,89 @@
+// The inspector's two further answers: what an early exit would have predicted, and what the token can attend to.
+
+function lensSection(run, token) {
+  const section = element("section");
+  section.dataset.testid = "lens";
+  section.append(element("h4", "", say("lens_heading")));
+  if (!token.lens.length) {
+    section.append(element("p", "inspector-note", say(token.recursion_depth === null ? "lens_later" : "lens_none")));
+    return section;
+  }
+  const found = predictionDepth(token);
+  const final = token.lens[token.lens.length - 1][0].token_id;
+  token.lens.forEach((choices, index) => {
+    const row = element("div", "lens-row");
+    row.append(element("b", "lens-name", `R${index + 1}`));
+    const list = element("div", "lens-list");
+    for (const choice of choices) list.append(lensChoice(choice, choice.token_id === final));
+    row.append(list);
+    section.append(row);
+  });
+  const left = token.lens.length < run.numRecursions ? ` ${say("lens_left", { depth: token.recursion_depth })}` : "";
+  section.append(element("p", "lens-finding", say("lens_finding", { found }) + left));
+  section.append(element("p", "inspector-note", say("lens_caveat")));
+  return section;
+}
+
+function lensChoice(choice, isFinal) {
+  const row = element("div", isFinal ? "candidate taken" : "candidate");
+  const bar = element("span", "candidate-bar");
+  const fill = element("i");
+  fill.style.width = `${100 * choice.probability}%`;
+  bar.append(fill);
+  const shown = { text: choice.text, token_bytes: "", special: choice.text.startsWith("<|") };
+  row.append(element("span", "candidate-text", tokenLabel(shown)), bar, element("span", "candidate-value", `${fixed(100 * choice.probability, 1)}%`));
+  return row;
+}
+
+// The positions whose keys and values a recursion can read at a position: those kept in its slot, itself included.
+// A long text is read in windows: what was read again at the start of a window left no record of its own.
+function attendable(run, position, recursion) {
+  const slots = run.header.cache_slots;
+  const own = slots.findIndex((slot) => slot.recursion === recursion);
+  const slot = own >= 0 ? own : slots.findIndex((held) => held.recursion !== null);
+  const windows = run.header.windows;
+  const index = windows.findIndex(([, end]) => position < end);
+  const first = index > 0 ? windows[index - 1][1] : 0;
+  const found = [];
+  for (let at = first; at <= position; at += 1) {
+    if (run.tokens[at].cached_slots.includes(slot)) found.push(at);
+  }
+  return { found, of: position - first + 1, again: index > 0 ? first - windows[index][0] : 0 };
+}
+
+function attendSection(run, token) {
+  const view = run.view;
+  const section = element("section");
+  section.dataset.testid = "attend";
+  section.append(element("h4", "", say("attend_heading")));
+  if (!token.cached_slots.length) {
+    section.append(element("p", "inspector-note", say("attend_no_cache")));
+    return section;
+  }
+  let again = 0;
+  for (let recursion = 1; recursion <= run.numRecursions; recursion += 1) {
+    const row = element("button", "attend-row");
+    row.type = "button";
+    row.dataset.recursion = recursion;
+    row.append(element("b", "", `R${recursion}`));
+    if (recursion > Math.max(token.recursion_depth, 0)) {
+      row.disabled = true;
+      row.append(element("span", "", say("attend_left")));
+    } else {
+      const seen = attendable(run, token.position, recursion);
+      again = seen.again;
+      const bar = element("span", "candidate-bar");
+      const fill = element("i");
+      fill.style.width = `${(100 * seen.found.length) / seen.of}%`;
+      bar.append(fill);
+      row.append(bar, element("span", "", say("attend_count", { count: seen.found.length, total: seen.of })));
+      row.setAttribute("aria-pressed", view.attending === recursion);
+      row.onmouseenter = () => view.list.attend(new Set(seen.found));
+      row.onmouseleave = () => view.showAttending();
+      row.onclick = () => view.attend(view.attending === recursion ? null : recursion);
+    }
+    section.append(row);
+  }
+  section.append(element("p", "inspector-note", say("attend_note") + (again ? ` ${say("attend_again", { again })}` : "")));
+  return section;
+}

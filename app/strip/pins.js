@@ -1,0 +1,101 @@
+// Several tokens compared: pin A is the inspector's, Shift+click adds B to E. A letter stays with its token.
+
+const LETTERS = ["A", "B", "C", "D", "E"];
+const PIN_COLOURS = { B: "#d81b7a", C: "#0a78d1", D: "#b5651d", E: "#5f6b7a" }; // no depth has them
+
+class Pins {
+  constructor(view) {
+    this.view = view;
+    this.clear();
+  }
+
+  clear() {
+    this.others = {}; // letter: position
+  }
+
+  toggle(position) {
+    if (position === this.view.pinned) return;
+    const held = Object.keys(this.others).find((letter) => this.others[letter] === position);
+    const free = LETTERS.slice(1).find((letter) => !(letter in this.others));
+    if (held) delete this.others[held];
+    else if (free) this.others[free] = position;
+  }
+
+  get all() { // [letter, position], A first
+    const others = LETTERS.filter((letter) => letter in this.others).map((letter) => [letter, this.others[letter]]);
+    return this.view.pinned === null ? others : [["A", this.view.pinned], ...others];
+  }
+
+  colour(letter) {
+    return PIN_COLOURS[letter] || this.view.theme().accent;
+  }
+
+  get text() {
+    return this.all.map(([letter, position]) => `${letter}${position}`).join(".");
+  }
+
+  restore(text, run) {
+    this.clear();
+    for (const part of text ? text.split(".") : []) {
+      const position = Number(part.slice(1));
+      if (!run.tokens[position]) continue;
+      if (part[0] === "A") this.view.pinned = position;
+      else if (LETTERS.includes(part[0])) this.others[part[0]] = position;
+    }
+  }
+
+  draw(root, run) {
+    const pins = this.all;
+    const signature = [run.id, this.text, language, this.view.theme().text].join();
+    if (root.dataset.for === signature) return;
+    root.dataset.for = signature;
+    root.hidden = pins.length < 2;
+    root.replaceChildren();
+    if (root.hidden) return;
+    const table = element("table");
+    table.dataset.testid = "pin-table";
+    const head = element("tr");
+    head.append(element("th", "", ""));
+    for (const [letter, position] of pins) {
+      const cell = element("th");
+      const mark = element("b", "pin-mark", letter);
+      mark.style.background = this.colour(letter);
+      cell.append(mark, element("span", "pin-token", tokenLabel(run.tokens[position])));
+      head.append(cell);
+    }
+    table.append(head);
+    for (const [name, value] of this.rows(run)) {
+      const row = element("tr");
+      row.append(element("th", "", name));
+      for (const [, position] of pins) row.append(element("td", "", value(run.tokens[position])));
+      table.append(row);
+    }
+    root.append(table, element("p", "inspector-note", say("pins_note")));
+  }
+
+  rows(run) {
+    const rows = [
+      [say("pin_position"), (token) => String(token.position)],
+      [say("metric_depth"), (token) => (token.recursion_depth === null ? "–" : String(token.recursion_depth))],
+      [say("metric_prediction"), (token) => String(predictionDepth(token) ?? "–")],
+    ];
+    for (let index = 0; index < run.numRecursions; index += 1) {
+      rows.push([say("metric_score", { number: index + 1 }), (token) => {
+        const logit = token.router_logits[index] ?? null;
+        if (logit === null) return "–";
+        return fixed(run.header.router_type === "token_choice" ? token.router_scores[index] : sigmoid(logit), 3);
+      }]);
+    }
+    rows.push(
+      [say("metric_kept"), (token) => (token.recursion_depth === null ? "–" : String(token.cached_slots.length))],
+      [say("metric_surprise"), (token) => (token.log_probability === null ? "–" : fixed(-token.log_probability, 2))],
+      [say("pin_next"), (token) => {
+        const last = token.lens[token.lens.length - 1];
+        if (!last) return "–";
+        const shown = { text: last[0].text, token_bytes: "", special: last[0].text.startsWith("<|") };
+        return `${tokenLabel(shown)} ${fixed(100 * last[0].probability, 0)}%`;
+      }],
+    );
+    return rows;
+  }
+}
