@@ -1,7 +1,7 @@
 """Gives a finished checkpoint its other papers: experiments, samples and credits.
 
-The evaluation is in `assessment.py`, the recorded runs in `record.py`, and the model card, which is written of them all,
-in `card.py`.
+The evaluation is in `assessment.py`, the recorded runs in `record.py`, the card, which is written of them all, in
+`card.py`.
 """
 
 import importlib.util

@@ -15,7 +15,6 @@ from mor_core.deeper import with_recursions
 from mor_core.evaluation import evaluate
 from mor_core.presets import PRESETS
 from mor_core.samples import longest_overlap
-from mor_core.tracefile import load_trace
 from tests.conftest import STORY
 
 PROVENANCE = {
@@ -50,17 +49,14 @@ def papers(tiny_checkpoint, tmp_path, monkeypatch):
     (tmp_path / "README.md").write_text("Stories.\n")
     monkeypatch.setattr(samples, "NUM_SAMPLES", 3)
     monkeypatch.setattr(samples, "NEW_TOKENS", 8)
-    monkeypatch.setattr(report, "RECORDED_TOKENS", 4)
     monkeypatch.setattr(assessment, "SWEEP_LOGITS", (0.0,))
     # The presets are longer than the small model's context of 64 byte-sized tokens.
     short = tuple(type(p)(p.title, p.prompt[:20], p.note) for p in PRESETS[:2])
-    monkeypatch.setattr(report, "PRESETS", short)
     monkeypatch.setattr(samples, "PRESETS", short)
     loaded = load_checkpoint(folder)
     said = []
     write_evaluation(loaded, text, said.append)
     report.write_samples(loaded, text, said.append)
-    report.record_presets(loaded, said.append)
     report.copy_credits(folder, tmp_path)
     return folder
 
@@ -126,12 +122,6 @@ def test_experiments_stand_in_the_card_as_measured(papers, tmp_path):
         result = found["int8"]
         row = f"| {result['nll_nats_per_token']['int8']:.4f} | {result['unchanged_depth_share']:.2%} |"
         assert row in card
-
-
-def test_runs_of_the_presets_are_recorded(papers):
-    traces = [load_trace(path) for path in sorted((papers / "traces").iterdir())]
-    assert [trace.header.title for trace in traces] == [preset.title for preset in PRESETS[:2]]
-    assert all(trace.header.checkpoint_sha256 for trace in traces)
 
 
 def test_samples_name_their_seed_and_overlap(papers):

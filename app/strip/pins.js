@@ -1,7 +1,7 @@
 // Several tokens compared: pin A is the inspector's, Shift+click adds B to E. A letter stays with its token.
 
 const LETTERS = ["A", "B", "C", "D", "E"];
-const PIN_COLOURS = { B: "#d81b7a", C: "#0a78d1", D: "#b5651d", E: "#5f6b7a" }; // no depth has them
+const PIN_COLOURS = { B: "#d81b7a", C: "#d96b00", D: "#8a5a2b", E: "#5f6b7a" }; // no depth has them
 
 class Pins {
   constructor(view) {

@@ -9,6 +9,7 @@ class TokenList {
       const position = this.positionOf(event);
       if (position !== null) view.click(position, event);
     };
+    this.root.onmousedown = (event) => { if (event.shiftKey) event.preventDefault(); }; // pins, selects no text
     this.root.onmouseover = (event) => view.hover(this.positionOf(event), event);
     this.root.onmouseleave = () => view.hover(null);
     this.root.onscroll = () => {

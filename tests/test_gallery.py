@@ -1,0 +1,68 @@
+"""Recorded runs: anyone can make them again, each has its words in both languages, and early exits travel with them."""
+
+import pytest
+
+from app.words import entries
+from mor_core import gallery, record
+from mor_core.gallery import GALLERY, GROUPS, GalleryRun
+from mor_core.rules import RoutingRule
+from mor_core.tracefile import load_trace
+
+SHORT = (
+    GalleryRun("a-start", "story", "A start", "One thing.", "Once upon", max_new_tokens=5),
+    GalleryRun("a-line", "rare", "A line", "Another.", "the old oak tree", "analyse"),
+    GalleryRun("a-fixed", "rules", "Fixed", "A control.", "the old oak", "analyse", "fixed:2"),
+)
+
+
+@pytest.fixture
+def short(monkeypatch, tiny_loaded, tmp_path):
+    """A gallery of three short runs, and a checkpoint whose folder may be written to."""
+    from dataclasses import replace
+
+    monkeypatch.setattr(record, "GALLERY", SHORT)
+    info = replace(tiny_loaded.info, path=tmp_path)
+    return replace(tiny_loaded, info=info)
+
+
+def test_there_are_twelve_runs_or_more_of_every_group():
+    assert len(GALLERY) >= 12
+    assert {run.group for run in GALLERY} == set(GROUPS)
+    assert len({run.slug for run in GALLERY}) == len(GALLERY)
+
+
+@pytest.mark.parametrize("run", GALLERY, ids=[run.slug for run in GALLERY])
+def test_a_run_says_the_same_in_the_words_of_the_app_as_in_its_file(run):
+    assert entries()[f"gallery.{run.slug}_title"]["en"] == run.title
+    assert entries()[f"gallery.{run.slug}_note"]["en"] == run.note
+    RoutingRule.parse(run.routing)
+
+
+def test_runs_are_recorded_with_title_rule_and_early_exits(short, tmp_path):
+    said = []
+    paths = record.record_gallery(short, said.append)
+    names = [path.name for path in sorted((tmp_path / "traces").iterdir())]
+    assert names == [f"{n:02d}-{run.slug}.mortrace.json.gz" for n, run in enumerate(SHORT, 1)]
+    traces = [load_trace(path) for path in paths]
+    assert [trace.header.title for trace in traces] == [run.title for run in SHORT]
+    assert [trace.header.kind for trace in traces] == ["generate", "analyse", "analyse"]
+    assert traces[2].header.routing["name"] == "fixed"
+    assert all(trace.header.lens["kind"] == "early exit, untrained" for trace in traces)
+    assert len(said) == len(SHORT)
+
+
+def test_one_run_alone_is_recorded_and_an_unknown_one_is_named(short, tmp_path):
+    record.record_gallery(short, lambda line: None, only=["a-line"])
+    assert [path.name for path in (tmp_path / "traces").iterdir()] == ["02-a-line.mortrace.json.gz"]
+    with pytest.raises(ValueError, match="no run is called nothing"):
+        record.record_gallery(short, lambda line: None, only=["nothing"])
+
+
+def test_the_long_run_is_what_the_model_wrote_itself(short, monkeypatch):
+    monkeypatch.setattr(record, "LONG_RUN_SEEDS", (1, 2))
+    monkeypatch.setattr(record, "LONG_RUN_TOKENS", 60)
+    run = GalleryRun(gallery.LONG_RUN, "long", "Long", "Long.", "Once upon", "analyse")
+    trace = record.record_run(short, run, RoutingRule.causal())
+    text = b"".join(bytes.fromhex(t.token_bytes) for t in trace.tokens if not t.special)
+    assert text.count(b"Once upon") == 2
+    assert len(trace.header.windows) > 1
