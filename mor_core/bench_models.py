@@ -74,6 +74,36 @@ def prefill_costs(
     return [*costs, Cost(2 * num_logits * head, itemsize * head)]
 
 
+def decode_costs(
+    config: MoRConfig, context: int, held: Sequence[int], rows: int, itemsize: int
+) -> list[Cost]:
+    """Return the least cost of one step of `rows` sequences at a context, in the mean over depths by the schedule.
+
+    A layer's weights are read once if any row is expected to run it (else by that share of steps); each active row
+    reads its own keys and values.
+
+    Args:
+        config: of the model.
+        context: tokens before the new one.
+        held: entries of a row's slots of each recursion.
+        rows: sequences in the step.
+        itemsize: bytes of a number.
+    """
+    costs = []
+    entry = 2 * config.num_key_value_heads * config.attention_head_dim
+    for call in layer_schedule(config):
+        share, keys = 1.0, context
+        if call.recursion_idx is not None and config.has_router:
+            share = config.capacity_schedule[call.recursion_idx]
+            keys = held[call.recursion_idx if config.kv_strategy == "recursion_wise" else 0]
+        flops = rows * share * layer_flops(config, 1, keys + 1, projects_keys=call.computes_keys)
+        anybody = 1 - (1 - share) ** rows
+        weights = anybody * layer_parameters(config, projects_keys=call.computes_keys)
+        costs.append(Cost(flops, itemsize * (weights + rows * share * (keys + 1) * entry)))
+    head = config.vocab_size * config.hidden_size
+    return [*costs, Cost(2 * rows * head, itemsize * head)]
+
+
 def visible_counts(
     config: MoRConfig, call: LayerCall, num_tokens: int, active_counts: Sequence[int]
 ) -> tuple[int, int]:

@@ -37,7 +37,11 @@ class Entry:
 
 
 BENCHMARKS: dict[str, Entry] = {
+    "prefill": Entry("How long does a text take to be read, beside the vanilla model?", 4),
+    "train": Entry("How fast is a training step, beside the vanilla model's?", 6),
     "memory": Entry("Does the cache hold the bytes that the formula says?", 2, needs_quiet=False),
+    "growth": Entry("What does a longer context cost?", 3),
+    "load": Entry("How long until the first token, and until the command answers?", 1),
 }
 """In the order of `mor bench all`."""
 

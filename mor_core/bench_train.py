@@ -1,0 +1,100 @@
+"""`mor bench train`: tokens a second of a training step, beside the vanilla model of the same width and depth."""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+
+from mor_core.accounting import parameter_count, training_flops
+from mor_core.bench_models import peer_config, random_model, random_tokens, shape
+from mor_core.bench_result import Result
+from mor_core.benchmark import Bench, Side
+from mor_core.config import MoRConfig
+from mor_core.decoder import DecoderLayer
+from mor_core.optim import make_optimiser
+from mor_core.recipe_sections import OptimiserSection
+from mor_core.roofline import Cost
+
+_CONTEXT, _AIM, _PEAK_AIM = 512, 1.25, 0.55
+_TOUCHES = 10  # of every weight in a step: forward, backward, gradient, and AdamW's four reads and three writes
+_DEMO = MoRConfig(
+    num_layers_per_recursion=2,
+    hidden_size=256,
+    intermediate_size=704,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    vocab_size=4096,
+    max_position_embeddings=_CONTEXT,
+)
+
+
+@dataclass(frozen=True)
+class _Case:
+    name: str
+    config: MoRConfig
+    rows: int
+    compiled: bool = False
+
+
+def run(bench: Bench) -> Iterator[Result]:
+    """Take whole steps: forward, backward, clipping and AdamW."""
+    cases = [_Case("the demo model's shape", _DEMO, bench.pick(8, 1))]
+    if not bench.quick:
+        if shutil.which("g++") or shutil.which("clang++") or bench.device != "cpu":
+            cases.append(replace(cases[0], name="the demo model's shape, compiled", compiled=True))
+        cases.append(_Case("the 135M shape", shape("135M", 3, context=_CONTEXT), 1))
+    bench.planned = len(cases)
+    for case in cases:
+        if bench.seconds_left() > 0:
+            yield _measure(bench, case)
+
+
+def _measure(bench: Bench, case: _Case) -> Result:
+    flops = _step_flops(case)
+    result = bench.compare(
+        f"training step of {case.rows} x {_CONTEXT} tokens, MoR-3 at {case.name}",
+        _side(bench, case, "MoR, gathered path"),
+        _side(
+            bench,
+            replace(case, config=peer_config(case.config)),
+            "vanilla, same width and unrolled depth",
+        ),
+        unit="tokens/s",
+        aim=_AIM,
+        note="random weights; the top-k selection of training, at the capacity schedule; AdamW, gradients clipped",
+    )
+    if bench.roofline is None:
+        return result
+    share = result.ours / (case.rows * _CONTEXT) * flops / bench.roofline.flops_per_s
+    facts = {"matrix_peak_share": share, "matrix_peak_share_aim": _PEAK_AIM}
+    return replace(result, extra=result.extra | facts)
+
+
+def _step_flops(case: _Case) -> int:
+    """Count a step as the trainer's log does, attention among k active tokens as k x k."""
+    counts = [max(1, int(share * _CONTEXT)) for share in case.config.capacity_schedule]
+    return case.rows * training_flops(case.config, _CONTEXT, counts)
+
+
+def _side(bench: Bench, case: _Case, name: str) -> Side:
+    model = random_model(case.config, bench.device, bench.dtype).train()
+    if case.compiled:
+        for module in model.modules():
+            if isinstance(module, DecoderLayer):
+                module.compile(dynamic=False)
+    optimiser = make_optimiser(model, OptimiserSection(), torch.device(bench.device))
+    ids = random_tokens(case.config, case.rows, _CONTEXT, bench.device)
+    weights = list(model.parameters())
+
+    def step() -> None:
+        loss = model(input_ids=ids, labels=ids).loss
+        assert loss is not None
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(weights, 1.0)
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+
+    moved = _TOUCHES * parameter_count(case.config) * model.dtype.itemsize
+    costs = [Cost(_step_flops(case), moved)]
+    return Side(name, step, work=case.rows * _CONTEXT, costs=costs)
