@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup app test test-all browser lint fmt type lock clean
+.PHONY: setup app test test-all browser bench lint fmt type lock clean
 
 setup: .venv/installed
 
@@ -27,6 +27,10 @@ test-all: setup
 
 browser: .venv/checked
 	$(BIN)/python -m pytest -q -m browser
+
+# Every benchmark, at most 40 minutes; the machine should be idle. What it finds is on the Efficiency page.
+bench: .venv/checked
+	$(BIN)/mor bench all --out checkpoints/bench
 
 lint: .venv/checked
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -21,6 +21,7 @@ from mor_core.bench_result import Result
 from mor_core.benchmark import Bench, Side
 from mor_core.cache import RecursionCache
 from mor_core.config import MoRConfig
+from mor_core.model import MoRForCausalLM
 from mor_core.schedule import layer_schedule
 
 CONTEXTS = (128, 256, 512, 1024, 2048, 4096)
@@ -57,13 +58,13 @@ def run(bench: Bench) -> Iterator[Result]:
 class _Decode:
     """Decodes a few tokens of one row on a cache that was filled with nothing in particular."""
 
-    def __init__(self, model: torch.nn.Module, context: int) -> None:
+    def __init__(self, model: MoRForCausalLM, context: int) -> None:
         self.model, self.context = model, context
-        self.config: MoRConfig = model.config  # type: ignore[assignment]
+        self.config: MoRConfig = model.config
         self.rule = drawn_rule(self.config)
         self.ids = random_tokens(self.config, 1, _NEW_TOKENS, str(model.device))
         self.counts = [max(1, int(share * context)) for share in self.config.capacity_schedule]
-        self.itemsize: int = model.dtype.itemsize  # type: ignore[union-attr,assignment]
+        self.itemsize: int = model.dtype.itemsize
         self.cache = RecursionCache(self.config)
         self.num_bytes = kv_bytes(self.config, context, self.counts, self.itemsize)
         self._filled = {
@@ -85,7 +86,7 @@ class _Decode:
         routed = recursion_idx is not None and self.config.has_router
         count = self.counts[recursion_idx or 0] if routed else self.context
         shape_of = (1, self.config.num_key_value_heads, count, self.config.attention_head_dim)
-        keys = torch.randn(shape_of, device=self.ids.device, dtype=self.model.dtype)  # type: ignore[arg-type]
+        keys = torch.randn(shape_of, device=self.ids.device, dtype=self.model.dtype)
         return keys, torch.arange(count, device=self.ids.device)[None]
 
     def _fill(self) -> None:

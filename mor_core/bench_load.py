@@ -5,6 +5,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from typing import IO
 
 from mor_core.bench_result import Result, fact
 from mor_core.benchmark import Bench, Side
@@ -73,10 +74,10 @@ def _imports(bench: Bench) -> Result:
     )
 
 
-def _python(*arguments: str, report: object = subprocess.DEVNULL) -> None:
+def _python(*arguments: str, report: IO[str] | int = subprocess.DEVNULL) -> None:
     subprocess.run(
         [sys.executable, *arguments],
         check=True,
         stdout=subprocess.DEVNULL,
-        stderr=report,  # type: ignore[arg-type]
+        stderr=report,
     )

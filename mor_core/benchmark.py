@@ -162,6 +162,7 @@ class Bench:
         """Run A B A B and return the seconds of each side, warm-ups left out."""
         seconds: dict[str, list[float]] = {name: [] for name in sides}
         rounds = self.warm_ups + repeats
+        gc.collect()
         for number in range(rounds):
             for place, (name, side) in enumerate(sides.items()):
                 self.report((number * len(sides) + place) / (rounds * len(sides)), what)
@@ -174,7 +175,6 @@ class Bench:
     def _timed(self, side: Side) -> float:
         if side.prepare is not None:
             side.prepare()
-        gc.collect()
         was_on = gc.isenabled()
         gc.disable()  # a collection in one side's run would be charged to it alone
         try:
