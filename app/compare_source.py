@@ -147,7 +147,8 @@ def _start(requests: Sequence[AnalysisRequest]) -> None:
     if problem:
         notices.show_error(problem)
         return
-    state.set_compare_jobs((runs.analyse(requests[0]), runs.analyse(requests[1])))
+    first, second = requests
+    state.set_compare_jobs((runs.analyse(first, "compare_a"), runs.analyse(second, "compare_b")))
     st.rerun()
 
 

@@ -11,10 +11,15 @@ if TYPE_CHECKING:
     from mor_core.generation import TraceUpdate
 
 
-def start(request: GenerationRequest) -> Job:
-    """Queue a run; the model is loaded by its worker if it is not yet."""
+def start(request: GenerationRequest, purpose: str = "live") -> Job:
+    """Queue a run; the model is loaded by its worker if it is not yet.
+
+    Args:
+        request: what to generate, and how.
+        purpose: of the run; a newer one for the same replaces one that still waits.
+    """
     return job_manager().submit(
-        loading.model_key(request.checkpoint), generation_work(request), state.owner("live")
+        loading.model_key(request.checkpoint), generation_work(request), state.owner(purpose)
     )
 
 

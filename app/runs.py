@@ -45,10 +45,15 @@ def text_problem(text: str) -> str:
     return ""
 
 
-def analyse(request: AnalysisRequest) -> Job:
-    """Queue the reading of a text behind the other runs of the same model."""
+def analyse(request: AnalysisRequest, purpose: str = "explore") -> Job:
+    """Queue the reading of a text behind the other runs of the same model.
+
+    Args:
+        request: what to read, and how.
+        purpose: of the reading; a newer one for the same replaces one that still waits.
+    """
     return job_manager().submit(
-        loading.model_key(request.checkpoint), _analysis_work(request), state.owner("explore")
+        loading.model_key(request.checkpoint), _analysis_work(request), state.owner(purpose)
     )
 
 

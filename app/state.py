@@ -33,6 +33,31 @@ class Delivery:
     answered: str = ""
 
 
+@dataclass
+class Race:
+    """Two runs that are generated at the same time.
+
+    Attributes:
+        jobs: of A and B.
+        names: of A and B.
+        deliveries: how far each has been handed to a browser that cannot read the event route.
+    """
+
+    jobs: tuple[Job, Job]
+    names: tuple[str, str]
+    deliveries: tuple[Delivery, Delivery]
+
+    @property
+    def id(self) -> str:
+        """Name of the race."""
+        return f"{self.jobs[0].id}+{self.jobs[1].id}"
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether both runs are over."""
+        return all(job.is_finished for job in self.jobs)
+
+
 def owner(purpose: str) -> Owner | None:
     """Name this viewer and what a run is for: a newer run for the same replaces one that still waits."""
     if get_script_run_ctx(suppress_warning=True) is None:
@@ -114,6 +139,17 @@ def compare_jobs() -> tuple[Job, Job] | None:
 def set_compare_jobs(jobs: tuple[Job, Job]) -> None:
     """Remember two new readings."""
     st.session_state["compare_jobs"] = jobs
+
+
+def race() -> Race | None:
+    """Return this viewer's race, running or finished."""
+    return cast(Race | None, st.session_state.get("race"))
+
+
+def set_race(jobs: tuple[Job, Job], names: tuple[str, str]) -> None:
+    """Remember a new race."""
+    first, second = jobs
+    st.session_state["race"] = Race(jobs, names, (Delivery(first.id), Delivery(second.id)))
 
 
 def raced_runs() -> tuple[Trace, Trace] | None:

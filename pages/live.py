@@ -2,15 +2,23 @@
 
 import streamlit as st
 
-from app import controls, live_view, loading
+from app import controls, live_view, loading, race_view
 
 checkpoints = loading.list_checkpoints()
 left, right = st.columns([6, 1.3], vertical_alignment="bottom")
+with right:
+    is_race = race_view.choose_mode()
 with left:
     prompt = controls.prompt_field()
 request = controls.settings(checkpoints, prompt) if checkpoints else None
-with right:
-    job, is_running = live_view.transport(request)
-live_view.messages(job)
-live_view.panel(job, checkpoints, shown_running=is_running)
-live_view.keep(job)
+if is_race:
+    other = race_view.opponent(checkpoints, request)
+    with right:
+        is_running = race_view.transport((other, request) if other and request else None)
+    race_view.panel(checkpoints, shown_running=is_running)
+else:
+    with right:
+        job, is_running = live_view.transport(request)
+    live_view.messages(job)
+    live_view.panel(job, checkpoints, shown_running=is_running)
+    live_view.keep(job)

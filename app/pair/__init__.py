@@ -4,6 +4,8 @@ Shares words, numbers and the reading of events with the token strip; token text
 """
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +47,52 @@ _pair = st.components.v2.component(
 )
 
 
+_race = st.components.v2.component(
+    "mor_race",
+    html=_read(_FOLDER / "race.html"),
+    css=_read(_FOLDER / "pair.css"),
+    js=_script(
+        _STRIP / "format.js",
+        _STRIP / "run.js",
+        _STRIP / "counters.js",
+        _FOLDER / "marks.js",
+        _FOLDER / "race.js",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Lane:
+    """One run of a race, as the browser is to read it.
+
+    Attributes:
+        run: its id.
+        name: as plain text.
+        stream: path of the event route, where the browser can reach it.
+        batch: events to hand over with this rerun, where it cannot.
+    """
+
+    run: str
+    name: str
+    stream: str | None = None
+    batch: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class RaceState:
+    """What the browser reports of a race.
+
+    Attributes:
+        finished: True in the one run after the last event of both was drawn.
+        unreachable: the event route does not answer this browser; send batches instead.
+        resume_from: a request for a run's events from an index on, as (run, index, unique request).
+    """
+
+    finished: bool
+    unreachable: bool
+    resume_from: tuple[str, int, str] | None
+
+
 def draw_pair(comparison: Comparison, names: tuple[str, str], badge: Badge, *, key: str) -> None:
     """Draw two finished runs under each other, with the difference of each piece.
 
@@ -72,6 +120,51 @@ def draw_pair(comparison: Comparison, names: tuple[str, str], badge: Badge, *, k
             "diverges": comparison.alignment.diverges,
         },
     )
+
+
+def draw_race(
+    lanes: tuple[Lane, Lane], scale: Scale, badge: Badge, *, key: str, live: bool
+) -> RaceState:
+    """Draw two runs that are generated at the same time, or were.
+
+    Args:
+        lanes: A and B.
+        scale: of depth, the same for both.
+        badge: whether the runs were computed for this viewer just now.
+        key: of the element.
+        live: tell when both are over.
+    """
+    race = f"{lanes[0].run}+{lanes[1].run}"
+    result = _race(
+        key=key,
+        data={
+            "race": race,
+            "language": state.language(),
+            "badge": badge,
+            "live": live,
+            **_scale(scale),
+            "lanes": [
+                {**vars(lane), "values": values}
+                for lane, values in zip(lanes, scale.values, strict=True)
+            ],
+        },
+        on_finished_change=_ignore,
+        on_unreachable_change=_ignore,
+        on_resume_from_change=_ignore,
+    )
+    request = result.resume_from if isinstance(result.resume_from, str) else ""
+    run, _, rest = request.partition(":")
+    index = rest.partition(":")[0]
+    asks = any(lane.run == run for lane in lanes) and index.isdigit()
+    return RaceState(
+        finished=result.finished == race,
+        unreachable=result.unreachable == race,
+        resume_from=(run, int(index), request) if asks else None,
+    )
+
+
+def _ignore() -> None:
+    """Declare a state key; the value is read from the result."""
 
 
 def _side(comparison: Comparison, side: Side, name: str) -> dict[str, Any]:

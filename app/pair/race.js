@@ -1,0 +1,261 @@
+// Two runs that are generated at the same time: each reads its own events, the counters stand side by side.
+// One view a mount; the default export runs again on every change of data or theme.
+
+const VIEWS = new WeakMap();
+const SAME_SPEED = 0.02; // a smaller difference is called none
+
+// One run of the race: what is known of it, and its text. Nodes are made once and painted once more when a depth comes.
+class Lane {
+  constructor(race, side) {
+    this.race = race;
+    this.side = side;
+    this.node = element("section", "lane");
+    this.node.dataset.testid = `lane-${side}`;
+    const head = element("div", "head");
+    this.name = element("span", "name");
+    this.chip = element("span", "chip");
+    this.chip.dataset.testid = `chip-${side}`;
+    this.status = element("span", "quiet");
+    this.status.setAttribute("role", "status");
+    head.append(sideLetter(side), this.name, this.chip, this.status);
+    this.text = element("div", "flow");
+    this.text.onscroll = () => {
+      this.follows = this.text.scrollHeight - this.text.scrollTop - this.text.clientHeight < 40;
+    };
+    this.node.append(head, this.text);
+  }
+
+  begin(data) {
+    this.close();
+    this.run = new Run(data.run);
+    this.nodes = [];
+    this.divider = null;
+    this.follows = true;
+    this.text.replaceChildren();
+  }
+
+  close() {
+    this.source?.close();
+    this.source = null;
+  }
+
+  receive(data) {
+    this.data = data;
+    if (data.batch) this.take(data.batch);
+    if (data.stream && !this.source && !this.run.isFinished) this.listen(data.stream);
+  }
+
+  listen(url) {
+    const source = new EventSource(url);
+    this.source = source;
+    source.onmessage = (message) => {
+      if (this.source !== source) return source.close();
+      this.take(JSON.parse(message.data));
+      if (this.run.isFinished) source.close();
+      return this.race.redraw();
+    };
+    source.onerror = () => { // a lost connection reconnects by itself; a refused one does not
+      if (source.readyState === EventSource.CLOSED && !this.run.isFinished) this.race.set("unreachable", this.race.data.race);
+    };
+  }
+
+  take(batch) {
+    if (!this.run.take(batch)) {
+      this.race.set("resume_from", `${this.run.id}:${this.run.applied}:${Date.now()}`);
+      return;
+    }
+    if (this.run.frames.length) this.run.show(this.run.frames.length - 1);
+    this.race.tellWhenFinished();
+  }
+
+  get seconds() {
+    return this.run.frames.reduce((sum, frame) => sum + frame.seconds, 0);
+  }
+
+  get secondsPerToken() {
+    return this.run.decodeTokens ? this.run.decodeSeconds / this.run.decodeTokens : null;
+  }
+
+  draw() {
+    const { run } = this;
+    this.node.dataset.status = run.status.name;
+    setText(this.name, this.data.name);
+    setText(this.status, statusText(run));
+    for (const position of [...run.changed].sort((a, b) => a - b)) this.drawToken(run.tokens[position]);
+    const arrived = run.changed.size;
+    run.changed.clear();
+    if (arrived && this.follows && this.race.data.live) this.text.scrollTop = this.text.scrollHeight;
+    if (this.divider) setText(this.divider.lastChild, say("generated"));
+  }
+
+  drawToken(record) {
+    if (!record) return;
+    const depth = record.recursion_depth;
+    const token = { ...record, value: depth === null ? null : this.data.values[depth] };
+    const { colours } = this.race.data;
+    if (this.nodes[token.position]) {
+      paintToken(this.nodes[token.position], token, colours);
+      return;
+    }
+    if (token.phase === "decode" && !this.divider) {
+      this.divider = element("span", "divider");
+      this.divider.append(element("b", "", "│"), element("i", "", say("generated")));
+      this.text.append(this.divider);
+    }
+    const node = tokenMark(token, colours);
+    node.dataset.position = token.position;
+    this.nodes[token.position] = node;
+    this.text.append(node);
+    if (token.text.includes("\n")) this.text.append(element("span", "line-break"));
+  }
+}
+
+class RaceView {
+  constructor(root) {
+    this.root = root;
+    this.part = (name) => root.querySelector(`[data-part="${name}"]`);
+    this.lanes = [new Lane(this, 0), new Lane(this, 1)];
+    this.part("lanes").append(...this.lanes.map((lane) => lane.node));
+    this.tiles = ["tokens", "flops", "kv", "seconds"].map((id) => this.makeTile(id));
+    this.part("tiles").append(...this.tiles.map((tile) => tile.node));
+  }
+
+  close() {
+    this.lanes.forEach((lane) => lane.close());
+    cancelAnimationFrame(this.frame);
+  }
+
+  makeTile(id) {
+    const node = element("div", "tile");
+    node.dataset.testid = `race-${id}`;
+    const label = element("span", "tile-label");
+    const rows = SIDES.map((_, side) => {
+      const row = element("div", "tile-row");
+      const bar = element("span", `bar side-${side}`);
+      const value = element("b", "tile-value");
+      bar.append(element("i"));
+      row.append(sideLetter(side), bar, value);
+      return { node: row, bar: bar.firstChild, value };
+    });
+    const note = element("span", "quiet");
+    node.append(label, ...rows.map((row) => row.node), note);
+    return { id, node, label, rows, note };
+  }
+
+  receive(component) {
+    const { data, setStateValue, setTriggerValue } = component;
+    this.set = setStateValue;
+    this.trigger = setTriggerValue;
+    language = data.language;
+    if (this.data?.race !== data.race) {
+      this.reported = false;
+      this.lanes.forEach((lane, side) => lane.begin(data.lanes[side]));
+    }
+    this.data = data;
+    this.root.dataset.race = data.race;
+    this.lanes.forEach((lane, side) => lane.receive(data.lanes[side]));
+    this.redraw();
+  }
+
+  get isFinished() {
+    return this.lanes.every((lane) => lane.run.isFinished);
+  }
+
+  tellWhenFinished() {
+    if (!this.isFinished || !this.data.live || this.reported) return;
+    this.reported = true;
+    this.trigger("finished", this.data.race);
+  }
+
+  redraw() {
+    if (this.frame) return;
+    this.frame = requestAnimationFrame(() => {
+      this.frame = null;
+      this.draw();
+    });
+  }
+
+  draw() {
+    this.drawLegend();
+    this.lanes.forEach((lane) => lane.draw());
+    this.tiles.forEach((tile) => this.drawTile(tile, this.figure(tile.id)));
+    const slower = this.slower();
+    this.lanes.forEach((lane, side) => {
+      lane.chip.hidden = slower === null || slower.side !== side;
+      setText(lane.chip, lane.chip.hidden ? "" : say("slower", { factor: fixed(slower.factor, 2) }));
+    });
+    setText(this.part("note"), say("race_note"));
+  }
+
+  drawLegend() {
+    const { colours, unit, badge } = this.data;
+    const signature = [this.data.race, language, badge].join();
+    if (signature === this.legendOf) return;
+    this.legendOf = signature;
+    const mark = element("span", "badge", say(`badge_${badge}`));
+    mark.dataset.badge = badge;
+    this.part("legend").replaceChildren(mark, ...valueLegend(colours, unit), element("span", "quiet", say(`digit_${unit}`)));
+  }
+
+  // What a tile says: both values as numbers and as text, and a note below.
+  figure(id) {
+    const runs = this.lanes.map((lane) => lane.run);
+    const each = (count, write) => {
+      const numbers = this.lanes.map((lane) => count(lane.run, lane));
+      return { numbers, texts: numbers.map(write) };
+    };
+    const perToken = (numbers, write) => {
+      const parts = numbers.map((number, side) => (runs[side].shown.computed ? write(number / runs[side].shown.computed) : "–"));
+      return say("per_token", { a: parts[0], b: parts[1] });
+    };
+    if (id === "tokens") {
+      const counted = each((run) => run.numTokens("decode"), String);
+      const expected = runs.map((run) => run.header?.expected_new_tokens ?? 0);
+      return { ...counted, label: say("race_tokens"), note: say("of_at_most", { count: Math.max(...expected) || "–" }) };
+    }
+    if (id === "flops") {
+      const counted = each((run) => run.activeFlops, formatFlops);
+      return { ...counted, label: say("race_flops"), note: perToken(counted.numbers, formatFlops) };
+    }
+    if (id === "kv") {
+      const counted = each((run) => run.cacheBytes, formatBytes);
+      return { ...counted, label: say("race_kv"), note: perToken(counted.numbers, formatBytes) };
+    }
+    const counted = each((_, lane) => lane.seconds, (value) => say("race_seconds_value", { value: fixed(value, value < 10 ? 2 : 1) }));
+    const each_ms = this.lanes.map((lane) => (lane.secondsPerToken === null ? "–" : `${fixed(1000 * lane.secondsPerToken, 1)} ms`));
+    return { ...counted, label: say("race_seconds"), note: say("per_token", { a: each_ms[0], b: each_ms[1] }) };
+  }
+
+  drawTile(tile, figure) {
+    const largest = Math.max(...figure.numbers, 0);
+    setText(tile.label, figure.label);
+    tile.rows.forEach((row, side) => {
+      row.bar.style.width = `${largest ? (100 * figure.numbers[side]) / largest : 0}%`;
+      row.node.dataset.value = figure.numbers[side];
+      setText(row.value, figure.texts[side]);
+    });
+    setText(tile.note, figure.note);
+  }
+
+  // The side that takes longer for a generated token, and how much; nothing while that is unknown or no difference.
+  slower() {
+    const [ours, theirs] = this.lanes.map((lane) => lane.secondsPerToken);
+    if (!ours || !theirs) return null;
+    const factor = Math.max(ours, theirs) / Math.min(ours, theirs);
+    return factor - 1 < SAME_SPEED ? null : { side: ours > theirs ? 0 : 1, factor };
+  }
+}
+
+export default function render(component) {
+  const { parentElement } = component;
+  let view = VIEWS.get(parentElement);
+  if (!view) {
+    view = new RaceView(parentElement.querySelector(".mor-race"));
+    VIEWS.set(parentElement, view);
+  }
+  view.receive(component);
+  return () => {
+    view.close();
+    VIEWS.delete(parentElement);
+  };
+}
