@@ -35,6 +35,7 @@ class PairView {
     this.drawHeads();
     this.drawLegend();
     this.drawPieces();
+    this.focus.pinned = this.largest();
     this.drawParting();
     this.showDetail();
   }
@@ -155,6 +156,13 @@ class PairView {
     }
     node.append(head, text);
     return node;
+  }
+
+  // The piece to look at first: where the runs differ most.
+  largest() {
+    const sizes = this.data.pieces.map((piece) => Math.abs(piece[4] ?? 0));
+    const most = Math.max(...sizes, 0);
+    return most ? sizes.indexOf(most) : null;
   }
 
   share(difference) {

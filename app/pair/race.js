@@ -179,12 +179,12 @@ class RaceView {
     this.drawLegend();
     this.lanes.forEach((lane) => lane.draw());
     this.tiles.forEach((tile) => this.drawTile(tile, this.figure(tile.id)));
-    const slower = this.slower();
+    const slower = this.data.live ? this.slower() : null; // recordings did not run at the same time
     this.lanes.forEach((lane, side) => {
       lane.chip.hidden = slower === null || slower.side !== side;
       setText(lane.chip, lane.chip.hidden ? "" : say("slower", { factor: fixed(slower.factor, 2) }));
     });
-    setText(this.part("note"), say("race_note"));
+    setText(this.part("note"), `${say("race_note")} ${say(this.data.live ? "race_shared" : "race_recorded")}`);
   }
 
   drawLegend() {

@@ -1,0 +1,165 @@
+"""Compare and Race in a real browser: runs under each other, and two that grow at the same time."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+pytest.importorskip("playwright.sync_api", reason="see test_browser.py")
+
+from playwright.sync_api import Browser, Page
+
+from tests.e2e.server import Watched, open_page
+from tests.e2e.test_browser import assert_clean, set_number
+from tests.e2e.test_browser import pytestmark as pytestmark
+
+FIGURES = ("tokens", "flops", "kv", "seconds")
+
+
+def compare(watched: Watched) -> Page:
+    watched.page.get_by_text("Compare", exact=True).first.click()
+    watched.page.wait_for_selector('[data-testid="piece"]')
+    return watched.page
+
+
+def race(watched: Watched) -> Page:
+    watched.page.get_by_text("Race", exact=True).click()
+    watched.page.wait_for_selector('[data-testid="lane-1"] [data-testid="pair-token"]')
+    return watched.page
+
+
+def counters(page: Page) -> list[float]:
+    """Both runs' value of every counter."""
+    return [
+        float(row.get_attribute("data-value") or 0)
+        for name in FIGURES
+        for row in page.locator(f'[data-testid="race-{name}"] .tile-row').all()
+    ]
+
+
+def statuses(page: Page) -> list[str]:
+    lanes = [page.locator(f'[data-testid="lane-{side}"]') for side in (0, 1)]
+    return [lane.get_attribute("data-status") or "" for lane in lanes]
+
+
+def wait_for(page: Page, holds: Callable[[list[str]], bool], seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not holds(statuses(page)):
+        assert time.monotonic() < end, statuses(page)
+        page.wait_for_timeout(50)
+
+
+def watch_a_race(watched: Watched) -> None:
+    """Race to 60 tokens: both grow at once in one mount, and every counter of both advances."""
+    page = race(watched)
+    set_number(watched, "New tokens", "60")
+    page.locator(".st-key-race_start button").click()
+    page.wait_for_selector('[data-testid="race"] .badge[data-badge="LIVE"]')
+    for side in (0, 1):
+        lane = page.locator(f'[data-testid="lane-{side}"]')
+        lane.evaluate("node => { node.markedByTest = true }")
+    wait_for(page, lambda found: found == ["running", "running"])
+    page.wait_for_function(
+        """() => [...document.querySelectorAll('[data-testid="race-tokens"] .tile-row')]
+            .every(row => Number(row.dataset.value) > 0)"""
+    )
+    before = counters(page)
+    first = page.locator('[data-testid="lane-0"] [data-position="1"]')
+    first.evaluate("node => { node.markedByTest = true }")
+    wait_for(page, lambda found: found == ["done", "done"])
+    after = counters(page)
+    assert all(late > early for early, late in zip(before, after, strict=True)), (before, after)
+    assert after[:2] == [60, 60]
+    for side in (0, 1):
+        lane = page.locator(f'[data-testid="lane-{side}"]')
+        assert lane.evaluate("node => node.markedByTest === true"), "one mount a race"
+        assert lane.locator('[data-testid="pair-token"].pending').count() == 1
+    assert first.evaluate("node => node.markedByTest === true"), "a token is drawn once"
+    page.wait_for_selector(".st-key-race_start button:enabled")
+    assert_clean(watched)
+
+
+def test_race_advances_both_counters_in_one_mount(watched: Watched) -> None:
+    watch_a_race(watched)
+    page = watched.page
+    page.locator(".st-key-race_compare button").click()
+    page.wait_for_selector('[data-testid="pair-parting"][data-diverges="true"]')
+    assert page.locator('[data-testid="pair"] .badge').inner_text() == "LIVE"
+    assert_clean(watched)
+
+
+def test_race_without_the_event_route(browser: Browser, plain_address: str) -> None:
+    watched = open_page(browser, plain_address)
+    watch_a_race(watched)
+    watched.page.close()
+
+
+def test_stop_ends_both_runs_of_a_race(watched: Watched) -> None:
+    page = race(watched)
+    set_number(watched, "New tokens", "400")
+    page.locator(".st-key-race_start button").click()
+    wait_for(page, lambda found: found == ["running", "running"])
+    page.locator(".st-key-race_stop button").click()
+    wait_for(page, lambda found: found == ["cancelled", "cancelled"], seconds=10)
+    assert_clean(watched)
+
+
+def test_compare_marks_where_recorded_texts_part(watched: Watched) -> None:
+    page = compare(watched)
+    pieces = page.locator('[data-testid="piece"]')
+    shared = pieces.count()
+    parting = page.locator('[data-testid="pair-parting"]')
+    assert parting.get_attribute("data-diverges") == "true"
+    assert "part" in parting.inner_text()
+    rests = page.locator('[data-testid="pair-rests"] .rest')
+    firsts = [rests.nth(side).locator(".token .text").first.inner_text() for side in (0, 1)]
+    assert firsts[0] != firsts[1]
+    for index in range(shared):
+        rows = pieces.nth(index).locator(".row")
+        assert (
+            rows.nth(0).locator(".text").all_inner_texts()
+            == rows.nth(1).locator(".text").all_inner_texts()
+        )
+    shown: list[Any] = pieces.evaluate_all(
+        """cells => cells.map(cell => [
+            Number(cell.dataset.difference), cell.querySelector(".difference").textContent,
+            ...[...cell.querySelectorAll(".digit")].map(node => Number(node.textContent))])"""
+    )
+    for difference, text, ours, theirs in shown:
+        assert difference == theirs - ours
+        assert text == (f"+{difference}" if difference > 0 else str(difference).replace("-", "−"))
+    assert any(row[0] for row in shown)
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    assert_clean(watched)
+
+
+def test_compare_explains_a_piece_and_keys_move_the_pin(watched: Watched) -> None:
+    page = compare(watched)
+    detail = page.locator('[data-testid="pair-detail"]')
+    page.locator('[data-testid="piece"]').nth(2).click()
+    page.mouse.move(2, 2)
+    assert detail.get_attribute("data-piece") == "2"
+    for expected in ("position 2", "depth", "probability", "B − A"):
+        assert expected in detail.inner_text()
+    page.keyboard.press("ArrowRight")
+    assert detail.get_attribute("data-piece") == "3"
+    page.keyboard.press("Escape")
+    assert detail.get_attribute("data-piece") == ""
+    assert_clean(watched)
+
+
+def test_link_of_a_comparison_opens_it_again(watched: Watched, browser: Browser) -> None:
+    page = compare(watched)
+    page.get_by_text("Depth against depth", exact=True).click()
+    page.wait_for_selector(".stPlotlyChart")
+    field = page.get_by_role("combobox").first
+    field.click()
+    page.get_by_text("stories-demo/02-two-voices", exact=True).first.click()
+    page.wait_for_function("location.search.includes('02-two-voices')")
+    other = browser.new_page()
+    other.goto(page.url)
+    other.wait_for_selector('[data-testid="piece"]')
+    other.wait_for_selector(".stPlotlyChart")
+    assert "Where" in other.locator('[data-testid="pair-lines"]').inner_text().replace("␣", " ")
+    other.close()
