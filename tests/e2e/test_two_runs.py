@@ -152,7 +152,7 @@ def test_compare_explains_a_piece_and_keys_move_the_pin(watched: Watched) -> Non
 def test_link_of_a_comparison_opens_it_again(watched: Watched, browser: Browser) -> None:
     page = compare(watched)
     page.get_by_text("Depth against depth", exact=True).click()
-    page.wait_for_selector(".stPlotlyChart")
+    page.wait_for_selector("[data-testid=stPlotlyChart]")
     field = page.get_by_role("combobox").first
     field.click()
     page.get_by_text("stories-demo/02-two-voices", exact=True).first.click()
@@ -160,6 +160,6 @@ def test_link_of_a_comparison_opens_it_again(watched: Watched, browser: Browser)
     other = browser.new_page()
     other.goto(page.url)
     other.wait_for_selector('[data-testid="piece"]')
-    other.wait_for_selector(".stPlotlyChart")
+    other.wait_for_selector("[data-testid=stPlotlyChart]")
     assert "Where" in other.locator('[data-testid="pair-lines"]').inner_text().replace("␣", " ")
     other.close()
