@@ -8,6 +8,7 @@ from typing import Any, cast
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
+from app.bench_job import BenchJob
 from app.fair_queue import Owner
 from app.jobs import Job
 from mor_core.trace import Trace
@@ -218,3 +219,13 @@ def set_lesson_answer(lesson: str, answer: int | None) -> None:
     st.session_state["lesson_answers"] = st.session_state.get("lesson_answers", {}) | {
         lesson: answer
     }
+
+
+def bench_job() -> BenchJob | None:
+    """Return this viewer's short benchmark, running or finished."""
+    return cast(BenchJob | None, st.session_state.get("bench_job"))
+
+
+def set_bench_job(job: BenchJob) -> None:
+    """Remember a new short benchmark."""
+    st.session_state["bench_job"] = job

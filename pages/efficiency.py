@@ -2,8 +2,8 @@
 
 import streamlit as st
 
+from app import bench_view, family_view, frame, loading, notices
 from app import efficiency_view as view
-from app import family_view, frame, loading, notices
 from app.words import say
 
 checkpoints = loading.list_checkpoints()
@@ -19,6 +19,7 @@ if depths is None:
 else:
     view.counted_panels(info, depths)
 view.speed_panel(traces, int(info.config.get("num_recursions", 1)))
+bench_view.draw()
 view.quality_panel(info)
 view.training_panel(info)
 family_view.draw()

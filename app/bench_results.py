@@ -1,0 +1,110 @@
+"""The files that `mor bench` leaves, as tables: one row a result, and the growth with the context and the slots.
+
+Knows neither Streamlit nor torch.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from app.results import ResultError
+
+BENCH_FOLDER = "bench"
+GROWING = ("context", "slots")
+"""What speed and bytes are drawn against: fields of a result's `extra`."""
+
+
+def read_benchmarks(root: Path) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return the documents beside the checkpoints, in the order of their names, and what is wrong with the others."""
+    found, problems = [], []
+    for path in sorted((root / BENCH_FOLDER).glob("*.json")):
+        try:
+            document = json.loads(path.read_text(encoding="utf-8"))
+            results_table([document])
+            hardware_line(document)
+            found.append(dict(document))
+        except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+            problems.append(
+                f"{path.name} is damaged ({type(error).__name__}: {error}); "
+                f"write it again with: mor bench {path.stem} --out checkpoints/{BENCH_FOLDER}"
+            )
+    return found, problems
+
+
+def results_table(documents: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Return one row a result; `times_as_good` is above 1 where we are faster or smaller than the peer.
+
+    Raises:
+        ResultError: a result says neither more nor less is better.
+    """
+    rows = []
+    for document in documents:
+        for result in document["results"]:
+            if result["better"] not in ("higher", "lower"):
+                raise ResultError(f"better must be higher or lower, got {result['better']!r}")
+            row = {
+                "benchmark": document["benchmark"],
+                **{name: result[name] for name in ("what", "ours", "theirs", "unit", "peer")},
+                **{name: result[name] for name in ("ratio", "bound", "aim", "reached", "repeats")},
+            }
+            for side in ("ours", "theirs"):
+                spread = result["spread"].get(side, {})
+                row |= {f"{side}_{end}": spread.get(end) for end in ("min", "max", "iqr")}
+                row[f"{side}_roofline_share"] = result["roofline_share"].get(side)
+            goodness = [
+                _goodness(result[name], result["better"]) for name in ("ratio", "bound", "aim")
+            ]
+            row |= dict(zip(("times_as_good", "bound_times", "aim_times"), goodness, strict=True))
+            row |= dict(zip(("times_low", "times_high"), _extremes(result), strict=True))
+            rows.append({**row, "note": result["note"]})
+    return pd.DataFrame(rows)
+
+
+def growth_table(documents: Sequence[Mapping[str, Any]], axis: str) -> pd.DataFrame:
+    """Return one row a point of what grows along an axis of `GROWING`: speeds and bytes of both sides."""
+    rows = []
+    for document in documents:
+        for result in document["results"]:
+            extra = result["extra"]
+            if document["benchmark"] == "growth" and axis in extra and result["theirs"]:
+                rows.append(
+                    {
+                        axis: extra[axis],
+                        "our_tokens_per_s": result["ours"],
+                        "their_tokens_per_s": result["theirs"],
+                        "our_kv_bytes": extra.get("our_kv_bytes"),
+                        "their_kv_bytes": extra.get("their_kv_bytes"),
+                    }
+                )
+    table = pd.DataFrame(rows)
+    return table.sort_values(axis) if len(table) else table
+
+
+def hardware_line(document: Mapping[str, Any]) -> str:
+    """Name the machine, and what it can do at most."""
+    machine, limits = document["hardware"], document["roofline"]
+    parts = [machine.get("gpu") or machine["processor"], f"{machine['threads']} threads"]
+    parts += [machine["dtype"], f"torch {machine['torch']}"]
+    if limits:
+        parts.append(f"{limits['flops_per_s'] / 1e9:,.0f} GFLOP/s")
+        parts.append(f"{limits['bytes_per_s'] / 1e9:,.1f} GB/s")
+    return " · ".join(parts)
+
+
+def _goodness(ratio: float | None, better: str) -> float | None:
+    if not ratio:
+        return None
+    return ratio if better == "higher" else 1 / ratio
+
+
+def _extremes(result: Mapping[str, Any]) -> tuple[float | None, float | None]:
+    """Return the worst and the best pair of repeats: each round's ratio, as both sides ran next to each other."""
+    samples = [result["spread"].get(side, {}).get("samples", []) for side in ("ours", "theirs")]
+    pairs = [a / b for a, b in zip(*samples, strict=False) if b]
+    if not pairs:
+        return None, None
+    times = [_goodness(pair, result["better"]) or 0.0 for pair in pairs]
+    return min(times), max(times)

@@ -1,0 +1,227 @@
+"""What the Efficiency page says of benchmarks is what their files hold; its own short one runs beside the server."""
+
+import json
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from app import bench_job, bench_results, bench_view, charts_bench
+from app.words import LANGUAGES
+from mor_core.bench_result import Result, fact, spread, with_ratio
+from mor_core.benchmark import BenchmarkStopped
+
+ENTRY = str(Path(__file__).resolve().parents[1] / "app" / "main.py")
+HARDWARE = {
+    "processor": "Some *CPU*",
+    "threads": 2,
+    "dtype": "float32",
+    "torch": "2.13",
+    "device": "cpu",
+}
+
+
+def document(name, results, **fields):
+    return {
+        "benchmark": name,
+        "question": "?",
+        "results": [result.as_dict() for result in results],
+        "hardware": HARDWARE,
+        "settings": {"quick": False},
+        "roofline": {"flops_per_s": 1.5e11, "bytes_per_s": 2.5e10},
+        "warnings": [],
+        **fields,
+    }
+
+
+def compared(what, ours, theirs, better="higher", **fields):
+    middle = {"ours": sorted(ours)[1], "theirs": sorted(theirs)[1]}
+    spreads = {"ours": spread(ours), "theirs": spread(theirs)}
+    unit = "tokens/s" if better == "higher" else "ms"
+    found = Result(what, "a peer", **middle, unit=unit, better=better, spread=spreads, **fields)
+    return with_ratio(found)
+
+
+def growth():
+    return [
+        compared(
+            f"decode at {context}",
+            [speed, speed, speed],
+            [10.0, 10.0, 10.0],
+            extra={
+                "context": context,
+                "our_kv_bytes": 2**20 * context,
+                "their_kv_bytes": 2**21 * context,
+            },
+        )
+        for context, speed in ((256, 12.0), (128, 20.0))
+    ]
+
+
+DOCUMENTS = [
+    document(
+        "decode", [compared("decode", [30.0, 40.0, 50.0], [10.0, 10.0, 20.0], bound=5.0, aim=4.0)]
+    ),
+    document(
+        "prefill",
+        [
+            compared(
+                "prefill", [60.0, 50.0, 80.0], [120.0, 120.0, 100.0], "lower", bound=0.4, aim=0.75
+            )
+        ],
+    ),
+    document("growth", growth(), warnings=["others took 1.00 cores"]),
+    document("load", [fact("`mor --help`", 0.7, "s", aim=0.5)], roofline=None),
+]
+
+
+def test_times_as_good_is_above_one_where_we_are_better():
+    table = bench_results.results_table(DOCUMENTS).set_index("benchmark")
+    assert table.loc["decode", "times_as_good"] == 4.0
+    assert table.loc["decode", "bound_times"] == 5.0
+    assert table.loc["prefill", "times_as_good"] == 2.0
+    assert table.loc["prefill", "bound_times"] == 2.5
+    assert table.loc["prefill", "aim_times"] == pytest.approx(4 / 3)
+    assert list(table.loc["prefill", ["times_low", "times_high"]]) == [1.25, 2.4]
+    assert list(table.loc["decode", ["times_low", "times_high"]]) == [2.5, 4.0]
+    assert table.loc["load", "reached"] == False  # noqa: E712  a column of objects
+
+
+def test_chart_shows_ratio_bound_and_spread_and_says_how_many_aims_are_reached():
+    table = bench_results.results_table(DOCUMENTS)
+    chart = charts_bench.ratio_points(table)
+    bound, aim, measured = chart.figure.data
+    assert list(measured.x) == [4.0, 2.0, 1.2, 2.0]
+    assert list(bound.x)[:2] == [5.0, 2.5]
+    assert next(iter(aim.x)) == 4.0
+    assert next(iter(measured.error_x.arrayminus)) == 1.5
+    assert "2 of 3 aims reached" in chart.finding
+    assert "4.00x (decode, against a peer)" in chart.finding
+    assert len(chart.table) == len(table)
+
+
+def test_growth_is_drawn_in_order_of_what_grows():
+    grown = bench_results.growth_table(DOCUMENTS, "context")
+    assert list(grown["context"]) == [128, 256]
+    speed = charts_bench.growth_lines(grown, "context", "tokens_per_s")
+    assert [list(line.y) for line in speed.figure.data] == [[20.0, 12.0], [10.0, 10.0]]
+    assert "12.0 tokens a second against 10.0 (1.20x)" in speed.finding
+    size = charts_bench.growth_lines(grown, "context", "kv_bytes")
+    assert list(size.figure.data[0].y) == [128, 256]
+    assert bench_results.growth_table(DOCUMENTS, "slots").empty
+
+
+@pytest.fixture
+def root(tiny_checkpoint, tmp_path, monkeypatch):
+    import shutil
+
+    shutil.copytree(tiny_checkpoint, tmp_path / "tiny")
+    monkeypatch.setenv("MOR_CHECKPOINTS", str(tmp_path))
+    monkeypatch.setenv("MOR_DEVICE", "cpu")
+    return tmp_path
+
+
+def opened(language="en"):
+    page = AppTest.from_file(ENTRY, default_timeout=60)
+    page.query_params["lang"] = language
+    page = page.switch_page("../pages/efficiency.py").run()
+    assert not page.exception
+    return page
+
+
+def text_of(page):
+    parts = [*page.markdown, *page.caption, *page.info, *page.error]
+    return " ".join(str(part.value) for part in parts).replace("\\", "")
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_page_shows_the_files_or_says_how_to_make_them(root, language):
+    assert "make bench" in text_of(opened(language))
+    (root / "bench").mkdir()
+    for found in DOCUMENTS:
+        (root / "bench" / f"{found['benchmark']}.json").write_text(json.dumps(found))
+    (root / "bench" / "broken.json").write_text('{"results": [{}]}')
+    page = opened(language)
+    shown = text_of(page)
+    assert "make bench" not in shown
+    assert "broken.json is damaged" in shown
+    assert "Some *CPU* · 2 threads · float32 · torch 2.13 · 150 GFLOP/s · 25.0 GB/s" in shown
+    assert "growth: others took 1.00 cores" in shown
+    table = next(frame.value for frame in page.dataframe if "times_as_good" in frame.value)
+    assert sorted(table["what"]) == sorted(r["what"] for d in DOCUMENTS for r in d["results"])
+    if language == "en":
+        assert "Quality beyond the trained context is not claimed" in shown
+
+
+def test_button_measures_in_a_thread_with_progress_and_saves_nothing(root, monkeypatch):
+    goes_on = threading.Event()
+    found = document("prefill", [compared("here", [2.0, 2.0, 2.0], [1.0, 1.0, 1.0])])
+
+    def start(name, place):
+        def measure(job):
+            job.note(0.5, f"{name} on {place()[0]}")
+            goes_on.wait(10)
+            return found
+
+        job = bench_job.BenchJob()
+        threading.Thread(target=job.work, args=(measure,), daemon=True).start()
+        return job
+
+    monkeypatch.setattr(bench_view.bench_job, "start", start)
+    page = opened()
+    page.button(key="bench_run").click().run()
+    assert page.button(key="bench_run").disabled
+    goes_on.set()
+    wait_for(lambda: page.session_state["bench_job"].is_finished)
+    page.run()
+    assert not page.exception
+    assert "2.00x (here, against a peer)" in text_of(page)
+    assert not (root / "bench").exists()
+
+
+def test_only_one_benchmark_runs_at_a_time_and_an_unwatched_one_stops():
+    goes_on = threading.Event()
+    first, second = bench_job.BenchJob(), bench_job.BenchJob()
+
+    def measure(job):
+        goes_on.wait(10)
+        return {"results": []}
+
+    def stopped(job):
+        raise BenchmarkStopped("w")
+
+    threads = [threading.Thread(target=first.work, args=(measure,))]
+    threads[0].start()
+    wait_for(lambda: not first.waits)
+    threads.append(threading.Thread(target=second.work, args=(stopped,)))
+    threads[1].start()
+    assert second.waits
+    assert not second.is_finished
+    goes_on.set()
+    for thread in threads:
+        thread.join(10)
+    assert first.document == {"results": []}
+    assert (second.document, second.message, second.is_finished) == (None, "", True)
+    silent = bench_job.BenchJob()
+    assert not silent.should_stop()
+    silent.last_seen -= bench_job.SILENCE_S + 1
+    assert silent.should_stop()
+
+
+def test_what_goes_wrong_is_said():
+    job = bench_job.BenchJob()
+
+    def fail(_):
+        raise ValueError("no such device")
+
+    job.work(fail)
+    assert (job.message, job.is_finished) == ("no such device", True)
+
+
+def wait_for(condition, seconds=20):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
