@@ -1,6 +1,7 @@
 """What the pages share: charts with their twins, tables, headings and downloads."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import pandas as pd
 import streamlit as st
@@ -8,8 +9,11 @@ import streamlit as st
 from app import notices
 from app.chart import Chart
 from app.tables import to_csv
-from app.words import say, term
+from app.words import entries, say, term
 from mor_core.checkpoint import CheckpointInfo
+from mor_core.trace import Trace
+
+Badge = Literal["LIVE", "RECORDED"]
 
 _CONFIG = {"displaylogo": False, "modeBarButtonsToRemove": ["lasso2d", "select2d", "autoScale2d"]}
 
@@ -65,17 +69,58 @@ def choose_checkpoint(
     return checkpoints[names.index(name)]
 
 
-def provenance(info: CheckpointInfo) -> None:
-    """Write one line: which model, and where its weights come from."""
+def provenance(info: CheckpointInfo, *, badge: Badge | None = None) -> None:
+    """Write one line: which model, where its weights come from, and whether what follows is computed or recorded."""
     config, origin = info.config, info.provenance
     tokens = origin.get("num_tokens")
+    is_counted = isinstance(tokens, int | float)
     parts = [
         info.name,
-        f"{config.get('num_recursions', 1)} recursions",
-        f"router {config.get('router_type', 'unknown')}",
-        f"cache {config.get('kv_strategy', 'unknown')}",
-        f"trained on {tokens / 1e6:.1f}M tokens" if isinstance(tokens, int | float) else "",
-        f"seed {origin['seed']}" if "seed" in origin else "",
-        f"weights {info.sha256[:8]}",
+        say("frame.recursions", count=config.get("num_recursions", 1)),
+        router_name(config),
+        cache_name(config),
+        say("frame.trained_on", tokens=f"{tokens / 1e6:.1f}") if is_counted else "",
+        say("frame.seed", seed=origin["seed"]) if "seed" in origin else "",
+        f"sha256 {info.sha256[:8]}",
     ]
-    st.caption(notices.as_text(" · ".join(part for part in parts if part)))
+    _line(parts, badge)
+
+
+def run_provenance(trace: Trace, badge: Badge) -> None:
+    """Write one line of a run: model, rule, LIVE or RECORDED, how many tokens of each phase, seed and weights."""
+    header = trace.header
+    phases = [token.phase for token in trace.tokens]
+    seed = header.sampling.get("seed")
+    parts = [
+        header.checkpoint,
+        say("frame.recursions", count=header.num_recursions),
+        say("frame.rule", rule=header.routing.get("name", "?")),
+        say("frame.prefill", count=phases.count("prefill")),
+        say("frame.decode", count=phases.count("decode")),
+        "" if seed is None else say("frame.seed", seed=seed),
+        f"{header.device} {header.dtype}",
+        f"sha256 {header.checkpoint_sha256[:8]}",
+    ]
+    _line(parts, badge)
+
+
+def router_name(config: Mapping[str, Any]) -> str:
+    """Name a model's router in the viewer's language."""
+    return _named("router", config.get("router_type", "none"))
+
+
+def cache_name(config: Mapping[str, Any]) -> str:
+    """Name a model's cache in the viewer's language."""
+    return _named("cache", config.get("kv_strategy", "unknown"))
+
+
+def _named(kind: str, value: object) -> str:
+    key = f"frame.{kind}_{value}"
+    return say(key) if key in entries() else f"{kind} {value}"
+
+
+def _line(parts: Sequence[str], badge: Badge | None) -> None:
+    text = notices.as_text(" · ".join(part for part in parts if part))
+    colour = {"LIVE": "red", "RECORDED": "gray"}
+    words = f":{colour[badge]}-badge[{say(f'frame.badge_{badge.lower()}')}] " if badge else ""
+    st.caption(words + text)

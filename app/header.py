@@ -13,6 +13,7 @@ ICONS = {
     "compare": ":material/compare_arrows:",
     "efficiency": ":material/speed:",
     "learn": ":material/school:",
+    "checkpoints": ":material/inventory_2:",
     "about": ":material/info:",
 }
 # Streamlit has no place for a widget in its top bar, so the switch is put there by position.

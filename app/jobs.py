@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 from app.events import Event, end_event, header_event, tokens_event
 from app.fair_queue import FairQueue, Owner
+from mor_core.placement import out_of_memory_advice
 from mor_core.trace import StepRecord, TokenRecord, Trace, TraceHeader
 
 logger = logging.getLogger(__name__)
@@ -72,6 +73,7 @@ class Job:
     events: list[Event] = field(default_factory=list)
     trace: Trace | None = None
     message: str = ""
+    created: float = field(default_factory=time.monotonic)
     last_seen: float = field(default_factory=time.monotonic)
     _cancelled: threading.Event = field(default_factory=threading.Event)
     _start: threading.Lock = field(default_factory=threading.Lock)
@@ -111,7 +113,8 @@ class Job:
         except Exception as error:
             logger.exception("job %s failed", self.id)
             self._fail(
-                f"The run stopped on an internal error ({type(error).__name__}); the server's log has the details."
+                out_of_memory_advice(error)
+                or f"The run stopped on an internal error ({type(error).__name__}); the server's log has the details."
             )
 
     def _consume(self, updates: Iterator[Update]) -> None:

@@ -3,22 +3,27 @@
 A recorded run needs no weights: torch is imported when the first model is loaded, which happens in a job's thread.
 """
 
-import functools
-import gc
 import logging
 import os
+import time
 from collections.abc import Hashable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import streamlit as st
 
+from app import state
 from app.family_results import FAMILY_FILE, read_family
+from app.jobs import job_manager
+from app.models import ModelName, shelf
 from app.results import training_table
 from mor_core import checkpoint
-from mor_core.checkpoint import DTYPE_NAMES, CheckpointInfo, LoadedCheckpoint, checkpoint_root
 from mor_core.lesson_runs import FOLDER as LESSON_FOLDER
+from mor_core.checkpoint import CheckpointError, CheckpointInfo, LoadedCheckpoint
+from mor_core.placement import Placement, placement
+from mor_core.roots import checkpoint_root, checkpoint_roots
 from mor_core.trace import TRACE_SUFFIX, Trace
 from mor_core.tracefile import load_trace
 
@@ -27,18 +32,33 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-MAX_MODELS = 2
 MAX_TRACES = 96  # those of the lessons are short
+UNLOAD_S = 5.0
 
 
 def list_checkpoints() -> list[CheckpointInfo]:
-    """Return the checkpoints, the default first."""
-    return _found()[0]
+    """Return the checkpoints, the default first, then the folders that this viewer has opened."""
+    listed = _found()[0]
+    known = {info.path.resolve() for info in listed}
+    return [*listed, *(info for info in _opened()[0] if info.path not in known)]
 
 
 def checkpoint_problems() -> list[str]:
     """Say what is wrong with each folder that looks like a checkpoint and is left out of the list."""
-    return _found()[1]
+    return [*_found()[1], *_opened()[1]]
+
+
+def describe_folder(folder: Path) -> CheckpointInfo:
+    """Describe a folder under a root, by its place in the root.
+
+    Raises:
+        CheckpointError: it is no checkpoint; the message says what is wrong.
+    """
+    info = _describe(str(folder), _newest_change(folder))
+    roots = [root.resolve() for root in checkpoint_roots()]
+    root = next((root for root in roots if folder.is_relative_to(root)), None)
+    place = folder.relative_to(root).as_posix() if root else info.name
+    return replace(info, name=info.name if place == "." else place)
 
 
 def family() -> dict[str, Any]:
@@ -58,7 +78,8 @@ def training_log(name: str) -> pd.DataFrame:
         ResultError: the file holds something else.
         OSError: the file cannot be read.
     """
-    path = checkpoint_root() / name / "train_log.jsonl"
+    folders = {info.name: info.path for info in list_checkpoints()}
+    path = folders.get(name, checkpoint_root() / name) / "train_log.jsonl"
     return _read_log(str(path), path.stat().st_mtime_ns)
 
 
@@ -73,8 +94,9 @@ def load_model(path: str, weights_sha256: str, device: str, dtype: str) -> Loade
 
     Raises:
         CheckpointError: the folder does not hold what it should.
+        PlacementError: its weights are more than the memory that is left.
     """
-    return _load_model(path, weights_sha256, device, dtype)
+    return shelf().get(ModelName(path, weights_sha256), Placement(device, dtype))
 
 
 def read_config(info: CheckpointInfo) -> "MoRConfig":
@@ -88,7 +110,7 @@ def read_config(info: CheckpointInfo) -> "MoRConfig":
 
 def model_key(info: CheckpointInfo) -> Hashable:
     """Name the worker that serves a checkpoint's model: runs of the same weights take turns."""
-    return (str(info.path), info.sha256)
+    return ModelName(str(info.path), info.sha256)
 
 
 def loaded_checkpoint(info: CheckpointInfo) -> LoadedCheckpoint:
@@ -97,7 +119,34 @@ def loaded_checkpoint(info: CheckpointInfo) -> LoadedCheckpoint:
     Raises:
         CheckpointError: the folder does not hold what it should any more.
     """
-    return load_model(str(info.path), info.sha256, *device_and_dtype())
+    name = ModelName(str(info.path), info.sha256)
+    return shelf().get(name, shelf().chosen(name) or default_placement())
+
+
+def load_on(info: CheckpointInfo, device: str, dtype: str) -> LoadedCheckpoint:
+    """Load a checkpoint's model where a viewer wants it, in place of elsewhere; for a job's thread.
+
+    Raises:
+        CheckpointError: the folder does not hold what it should any more.
+        PlacementError: it cannot run there.
+    """
+    place = placement(device, dtype)
+    name = ModelName(str(info.path), info.sha256)
+    loaded = shelf().get(name, place)
+    shelf().choose(name, place)
+    return loaded
+
+
+def unload(info: CheckpointInfo) -> None:
+    """Cancel a checkpoint's runs and give its memory back; its next run loads it again."""
+    name = ModelName(str(info.path), info.sha256)
+    jobs = job_manager().jobs_of(name)
+    for job in jobs:
+        job.cancel()
+    end = time.monotonic() + UNLOAD_S
+    while time.monotonic() < end and not all(job.is_finished for job in jobs):
+        time.sleep(0.02)  # a run holds the model until its present token is done
+    shelf().drop(name)
 
 
 def warm_up() -> None:
@@ -109,20 +158,15 @@ def warm_up() -> None:
             logger.warning("the default checkpoint could not be loaded ahead: %s", error)
 
 
-def device_and_dtype() -> tuple[str, str]:
-    """Return where models run: MOR_DEVICE and MOR_DTYPE, else a GPU in bfloat16, else the CPU in float32.
+def default_placement() -> Placement:
+    """Return where models run unless a viewer chose otherwise: MOR_DEVICE and MOR_DTYPE, else what suits the machine.
 
-    Needs torch only to look for a GPU, so it is asked in a job's thread.
+    Needs torch to look for a GPU, so it is asked in a job's thread.
+
+    Raises:
+        PlacementError: the variables name what this machine does not have.
     """
-    device = os.environ.get("MOR_DEVICE", "auto")
-    if device == "auto":
-        import torch
-
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    dtype = os.environ.get("MOR_DTYPE", "auto")
-    if dtype == "auto":
-        dtype = "bfloat16" if device.startswith("cuda") else "float32"
-    return device, DTYPE_NAMES.get(dtype, dtype)
+    return placement(os.environ.get("MOR_DEVICE", "auto"), os.environ.get("MOR_DTYPE", "auto"))
 
 
 def recorded_traces(folder: Path) -> list[Path]:
@@ -145,22 +189,6 @@ def open_trace(path: Path) -> Trace:
     return _open_trace(str(path), path.stat().st_mtime_ns)
 
 
-@st.cache_resource(max_entries=MAX_MODELS, show_spinner=False)
-def _load_model(
-    path: str,
-    weights_sha256: str,  # noqa: ARG001  part of the cache's key
-    device: str,
-    dtype: str,
-) -> LoadedCheckpoint:
-    import torch
-
-    _leave_a_core_to_the_server()
-    loaded = checkpoint.load_checkpoint(Path(path), device=device, dtype=getattr(torch, dtype))
-    gc.collect()
-    gc.freeze()  # torch's and transformers' objects stay: no later collection needs to look at them
-    return loaded
-
-
 @st.cache_resource(max_entries=MAX_TRACES, show_spinner="Preparing the count")
 def _read_config(
     path: str,
@@ -170,16 +198,34 @@ def _read_config(
 
 
 @st.cache_data(max_entries=4, show_spinner=False)
-def _read_folder(
-    root: str,
-    newest_change: int,  # noqa: ARG001  part of the cache's key
+def _read_folders(
+    roots: tuple[str, ...],  # noqa: ARG001  part of the cache's key, as is the time
+    newest_change: int,  # noqa: ARG001
 ) -> tuple[list[CheckpointInfo], list[str]]:
-    return checkpoint.scan_checkpoints(Path(root))
+    return checkpoint.scan_checkpoints()
+
+
+@st.cache_data(max_entries=MAX_TRACES, show_spinner=False)
+def _describe(
+    folder: str,
+    newest_change: int,  # noqa: ARG001  part of the cache's key
+) -> CheckpointInfo:
+    return checkpoint.describe_checkpoint(Path(folder))
 
 
 def _found() -> tuple[list[CheckpointInfo], list[str]]:
-    root = checkpoint_root()
-    return _read_folder(str(root), _newest_change(root))
+    roots = checkpoint_roots()
+    return _read_folders(tuple(map(str, roots)), max(map(_newest_change, roots)))
+
+
+def _opened() -> tuple[list[CheckpointInfo], list[str]]:
+    found, problems = [], []
+    for folder in state.opened_folders():
+        try:
+            found.append(describe_folder(folder))
+        except CheckpointError as error:
+            problems.append(str(error))
+    return found, problems
 
 
 @st.cache_data(max_entries=MAX_TRACES, show_spinner=False)
@@ -210,10 +256,3 @@ def _newest_change(root: Path) -> int:
     """Time of the last change to the list of checkpoints or to one of their configs or weights, in nanoseconds."""
     files = [root, *root.glob("*"), *root.glob("*/config.json"), *root.glob("*/*.safetensors")]
     return max((path.stat().st_mtime_ns for path in files if path.exists()), default=0)
-
-
-@functools.cache
-def _leave_a_core_to_the_server() -> None:
-    import torch
-
-    torch.set_num_threads(max(1, (os.cpu_count() or 2) - 1))

@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Container
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import streamlit as st
@@ -162,6 +163,28 @@ def set_raced_runs(runs: tuple[Trace, Trace]) -> None:
     """Remember the runs of a race, and let the Compare page open with them."""
     st.session_state["raced_runs"] = runs
     st.session_state[COMPARE_SOURCE] = "race"
+
+
+def opened_folders() -> list[Path]:
+    """Return the folders under a root that this viewer has opened beside the listed ones; none outside a session."""
+    if get_script_run_ctx(suppress_warning=True) is None:
+        return []
+    return list(st.session_state.get("opened_folders", []))
+
+
+def add_opened_folder(folder: Path) -> None:
+    """Remember a folder as opened."""
+    st.session_state["opened_folders"] = list(dict.fromkeys([*opened_folders(), folder]))
+
+
+def loading_job() -> Job | None:
+    """Return the loading of a model that this viewer asked for, running or finished."""
+    return cast(Job | None, st.session_state.get("loading_job"))
+
+
+def set_loading_job(job: Job | None) -> None:
+    """Remember a loading."""
+    st.session_state["loading_job"] = job
 
 
 def language() -> str:

@@ -4,13 +4,15 @@ A folder holds config.json, the weights as safetensors, the tokenizer, and paper
 provenance, evaluation, samples, traces, model card. No pickle is read and no code of a folder is run.
 """
 
-import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 # What else belongs to checkpoints is public here, wherever it is written.
 from mor_core.checkpoint_writer import save_checkpoint as save_checkpoint
+from mor_core.placement import DTYPE_NAMES as DTYPE_NAMES
+from mor_core.roots import checkpoint_root as checkpoint_root
+from mor_core.roots import checkpoint_roots
 from mor_core.weightfiles import CheckpointError as CheckpointError
 from mor_core.weightfiles import (
     check_config_fields,
@@ -29,10 +31,7 @@ if TYPE_CHECKING:
     from mor_core.config import MoRConfig
     from mor_core.model import MoRForCausalLM
 
-ROOT_VARIABLE = "MOR_CHECKPOINTS"
 DEFAULT_NAME = "default"
-DTYPE_NAMES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
-"""Short names of the types that a model can run in, and torch's."""
 
 
 @dataclass(frozen=True)
@@ -71,30 +70,22 @@ class LoadedCheckpoint:
     trained_recursions: int | None = None
 
 
-def checkpoint_root() -> Path:
-    """Return the folder of checkpoints: MOR_CHECKPOINTS, else the project's, else the working directory's."""
-    named = os.environ.get(ROOT_VARIABLE)
-    if named:
-        return Path(named)
-    beside_code = Path(__file__).resolve().parent.parent / "checkpoints"
-    return beside_code if beside_code.is_dir() else Path("checkpoints")
-
-
 def resolve_checkpoint(name: str | Path, root: Path | None = None) -> Path:
-    """Return the folder of a name in `root`, of a path, or of `default`, the one that the app opens with.
+    """Return the folder of a name in `root` (default: in any allowed one), of a path, or of `default`.
 
     Raises:
         CheckpointError: there is none; the message lists those there are.
     """
-    root = checkpoint_root() if root is None else root
+    roots = checkpoint_roots() if root is None else [root]
     if str(name) == DEFAULT_NAME:
-        return _default(root)
-    for folder in (root / name, Path(name)):
+        return _default(roots[0])
+    for folder in (*(root / name for root in roots), Path(name)):
         if (folder / "config.json").is_file():
             return folder
-    known = ", ".join(folder.name for folder in _folders(root)) or "none"
+    known = ", ".join(folder.name for root in roots for folder in _folders(root)) or "none"
+    places = ", ".join(map(str, roots))
     raise CheckpointError(
-        f"checkpoint {str(name)!r} was not found: it is neither a folder with a config.json nor one in {root}; "
+        f"checkpoint {str(name)!r} was not found: it is neither a folder with a config.json nor one in {places}; "
         f"there are: {known}"
     )
 
@@ -105,19 +96,26 @@ def list_checkpoints(root: Path | None = None) -> list[CheckpointInfo]:
 
 
 def scan_checkpoints(root: Path | None = None) -> tuple[list[CheckpointInfo], list[str]]:
-    """Describe every sound checkpoint of a folder, the default first, and say what is wrong with the others."""
-    root = checkpoint_root() if root is None else root
-    found, problems = [], []
-    for folder in _folders(root):
+    """Describe every sound checkpoint of a folder, the default first, and say what is wrong with the others.
+
+    Without a folder all allowed ones are looked through; where two hold the same name, the later one's is longer.
+    """
+    roots = checkpoint_roots() if root is None else [root]
+    found: dict[str, CheckpointInfo] = {}
+    problems = []
+    for folder in (folder for root in roots for folder in _folders(root)):
         try:
-            found.append(describe_checkpoint(folder))
+            info = describe_checkpoint(folder)
         except CheckpointError as error:
             problems.append(str(error))
+            continue
+        name = info.name if info.name not in found else f"{folder.parent.name}/{info.name}"
+        found[name] = replace(info, name=name)
     try:
-        default = _default(root).name
+        default = _default(roots[0]).name
     except CheckpointError:
         default = ""
-    return sorted(found, key=lambda info: (info.name != default, info.name)), problems
+    return sorted(found.values(), key=lambda info: (info.name != default, info.name)), problems
 
 
 def read_config(folder: Path) -> "MoRConfig":

@@ -25,6 +25,7 @@ from mor_core.cli_options import (
     print_json,
     read_rule,
 )
+from mor_core.placement import placement
 
 app = typer.Typer(
     help="See a language model decide how much computation each token deserves.",
@@ -199,8 +200,10 @@ def quantise(
 def run_app(
     host: Annotated[str, typer.Option(help="127.0.0.1 is this machine alone.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8501,
-    device: Annotated[str, typer.Option(help="auto takes a GPU if there is one.")] = "auto",
-    dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
+    device: Annotated[
+        str, typer.Option(help="auto (a GPU if there is one), cpu, cuda:N.")
+    ] = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 (bf16), float16.")] = "auto",
 ) -> None:
     """Start the app in the browser."""
     root = Path(__file__).resolve().parent.parent
@@ -209,6 +212,7 @@ def run_app(
         raise ValueError(
             f"the app is not beside the library ({script.parent.name}/ is missing); run mor from a clone"
         )
+    placement("cpu" if device == "auto" else device, dtype)  # refused now and not at the first run
     command = [sys.executable, "-m", "streamlit", "run", str(script)]
     command += ["--server.address", host, "--server.port", str(port)]
     os.chdir(root)

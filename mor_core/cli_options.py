@@ -35,23 +35,12 @@ def open_checkpoint(
     """
     import torch
 
-    from mor_core.checkpoint import DTYPE_NAMES, load_checkpoint, resolve_checkpoint
+    from mor_core.checkpoint import load_checkpoint, resolve_checkpoint
+    from mor_core.placement import placement
 
-    known = [*DTYPE_NAMES.values(), *DTYPE_NAMES]
-    if dtype not in known:
-        raise typer.BadParameter(f"dtype must be {', '.join(known)}, got {dtype!r}")
+    place = placement(device, dtype)
     folder = resolve_checkpoint(name)
-    try:
-        place = torch.device(device)
-    except RuntimeError as error:
-        raise typer.BadParameter(f"device must be cpu, cuda or cuda:N, got {device!r}") from error
-    if place.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(
-            "device cuda was asked for, but this machine has no usable GPU; use --device cpu"
-        )
-    loaded = load_checkpoint(
-        folder, device=place, dtype=getattr(torch, DTYPE_NAMES.get(dtype, dtype))
-    )
+    loaded = load_checkpoint(folder, device=place.device, dtype=getattr(torch, place.dtype))
     if recursions is None:
         return loaded
     from mor_core.deeper import with_recursions

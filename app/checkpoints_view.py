@@ -1,0 +1,195 @@
+"""The Checkpoints page's parts: memory, where models run, loading and unloading, and folders that are not listed."""
+
+import time
+from collections.abc import Iterator
+
+import streamlit as st
+
+from app import frame, loading, notices, state
+from app.jobs import Update, job_manager
+from app.models import Held, shelf
+from app.theme import format_bytes
+from app.words import say
+from mor_core.checkpoint import CheckpointError, CheckpointInfo
+from mor_core.placement import DTYPE_BYTES, gpu_memory, known_devices, machine_bytes, process_bytes
+from mor_core.roots import allowed_folder, checkpoint_roots
+
+AUTO = "auto"
+POLL_S = 0.5
+
+
+def memory() -> None:
+    """Show what is held and what is free, in main memory and on every GPU."""
+    gpus = gpu_memory()
+    free, total = machine_bytes()
+    columns = st.columns(3 + len(gpus))
+    columns[0].metric(
+        say("checkpoints.process"),
+        format_bytes(process_bytes()),
+        help=say("checkpoints.process_help"),
+    )
+    columns[1].metric(say("checkpoints.free"), _of(free, total))
+    columns[2].metric(
+        say("checkpoints.in_memory"),
+        f"{len(shelf().held())} / {shelf().limit}",
+        help=say("checkpoints.in_memory_help", limit=shelf().limit),
+    )
+    for column, gpu in zip(columns[3:], gpus, strict=True):
+        column.metric(
+            say("checkpoints.gpu", device=gpu.name),
+            _of(gpu.free, gpu.total),
+            help=say("checkpoints.gpu_help", held=format_bytes(gpu.held)),
+        )
+
+
+def choose_place() -> tuple[str, str]:
+    """Draw the choice of device and type, and return it."""
+    left, right, note = st.columns([1, 1, 2.4], vertical_alignment="bottom")
+    device = left.selectbox(
+        say("checkpoints.device"),
+        [AUTO, *known_devices()],
+        format_func=_named,
+        key="place_device",
+        help=say("checkpoints.device_help"),
+        persist_state="session",
+    )
+    dtype = right.selectbox(
+        say("checkpoints.dtype"),
+        [AUTO, *DTYPE_BYTES],
+        format_func=_named,
+        key="place_dtype",
+        help=say("checkpoints.dtype_help"),
+        persist_state="session",
+    )
+    note.caption(say("checkpoints.shared"))
+    return str(device), str(dtype)
+
+
+def progress() -> None:
+    """Show a loading that goes on, and why the last one failed."""
+    job = state.loading_job()
+    if job is None:
+        return
+    if job.message:
+        notices.show_error(job.message)
+    if not job.is_finished:
+        _watch()
+
+
+def models(place: tuple[str, str]) -> None:
+    """List the checkpoints: what each is, where it is in memory, and the buttons to load and unload it."""
+    checkpoints = loading.list_checkpoints()
+    held = {item.name: item for item in shelf().held()}
+    for info in checkpoints:
+        key = loading.model_key(info)
+        _row(info, next((item for name, item in held.items() if name == key), None), place)
+    if not checkpoints:
+        notices.show_info(say("frame.no_checkpoints"))
+    for problem in loading.checkpoint_problems():
+        notices.show_warning(say("frame.left_out", problem=problem))
+
+
+def open_folder() -> None:
+    """Draw the field for a folder under a root; what is wrong with it is said below."""
+    st.subheader(say("checkpoints.open_heading"))
+    roots = ", ".join(f"`{root.resolve()}`" for root in checkpoint_roots())
+    st.caption(say("checkpoints.open_note", roots=roots))
+    with st.form("open_folder", border=False):
+        left, right = st.columns([5, 1], vertical_alignment="bottom")
+        text = left.text_input(
+            say("checkpoints.folder"),
+            key="open_folder_path",
+            placeholder=say("checkpoints.folder_placeholder"),
+        )
+        pressed = right.form_submit_button(say("checkpoints.open"), width="stretch")
+    if pressed:
+        _open(text)
+
+
+def _open(text: str) -> None:
+    try:
+        folder = allowed_folder(text)
+        info = loading.describe_folder(folder)
+    except CheckpointError as error:
+        notices.show_error(str(error))
+        return
+    if folder in {listed.path.resolve() for listed in loading.list_checkpoints()}:
+        notices.show_info(say("checkpoints.already", name=info.name))
+        return
+    state.add_opened_folder(folder)
+    st.toast(notices.as_text(say("checkpoints.opened", name=info.name)))
+    st.rerun()
+
+
+def _row(info: CheckpointInfo, held: Held | None, place: tuple[str, str]) -> None:
+    config = info.config
+    shape = say(
+        "checkpoints.shape",
+        recursions=config.get("num_recursions", 1),
+        router=frame.router_name(config),
+        cache=frame.cache_name(config),
+        size=format_bytes(info.num_bytes),
+        sha=info.sha256[:8],
+    )
+    status = say("checkpoints.not_loaded")
+    if held is not None:
+        status = say(
+            "checkpoints.loaded",
+            device=held.place.device,
+            dtype=held.place.dtype,
+            size=format_bytes(held.num_bytes),
+        )
+    count = len(job_manager().jobs_of(loading.model_key(info)))
+    if count:
+        status += " · " + say("checkpoints.runs", count=count)
+    with st.container(border=True):
+        words, first, second = st.columns([5, 1, 1], vertical_alignment="center")
+        mark = ":material/memory:" if held else ":material/memory_alt:"
+        words.markdown(f"{mark} **{notices.as_text(info.name)}** · {notices.as_text(status)}")
+        words.caption(notices.as_text(shape))
+        first.button(
+            say("checkpoints.load"),
+            key=f"load_{info.path}",
+            width="stretch",
+            on_click=_load,
+            args=(info, *place),
+        )
+        second.button(
+            say("checkpoints.unload"),
+            key=f"unload_{info.path}",
+            width="stretch",
+            disabled=held is None,
+            help=say("checkpoints.unload_help"),
+            on_click=loading.unload,
+            args=(info,),
+        )
+
+
+def _load(info: CheckpointInfo, device: str, dtype: str) -> None:
+    def work(_: object) -> Iterator[Update]:
+        loading.load_on(info, device, dtype)
+        return iter(())
+
+    job = job_manager().submit(loading.model_key(info), work, state.owner(f"load {info.path}"))
+    state.set_loading_job(job)
+
+
+@st.fragment(run_every=POLL_S)
+def _watch() -> None:
+    """Look again until the model is there; then the page is drawn with it."""
+    job = state.loading_job()
+    if job is None or job.is_finished:
+        st.rerun()
+    job.touch()
+    ahead = job_manager().num_ahead(job)
+    seconds = f"{time.monotonic() - job.created:.0f}"
+    words = say("checkpoints.loading", seconds=seconds)
+    st.status(say("checkpoints.waits", ahead=ahead) if ahead else words, state="running")
+
+
+def _named(value: str) -> str:
+    return say("checkpoints.auto") if value == AUTO else value
+
+
+def _of(free: int, total: int) -> str:
+    return f"{format_bytes(free)} / {format_bytes(total)}"

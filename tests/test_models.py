@@ -1,0 +1,134 @@
+"""Models in memory: loaded once for all, given back over the limit, on demand, and when they move."""
+
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app import jobs, loading, models
+from app.jobs import JobStatus, job_manager
+from app.models import ModelName, ModelShelf
+from mor_core.checkpoint import CheckpointInfo, describe_checkpoint
+from mor_core.placement import Placement
+from tests.scripted import scripted_run
+
+CPU, CPU_BF16 = Placement("cpu", "float32"), Placement("cpu", "bfloat16")
+
+
+def named(letter: str) -> ModelName:
+    return ModelName(f"/{letter}", letter * 64)
+
+
+class Loaded:
+    """What a loading returns, without a checkpoint."""
+
+    def __init__(self) -> None:
+        import torch
+
+        self.model = torch.nn.Linear(3, 1, bias=False)
+
+
+@pytest.fixture
+def asked() -> list[tuple[str, str]]:
+    return []
+
+
+@pytest.fixture
+def shelf(asked: list[tuple[str, str]]) -> ModelShelf:
+    def load(name: ModelName, place: Placement) -> Any:
+        asked.append((name.path, place.dtype))
+        return Loaded()
+
+    return ModelShelf(load, limit=2)
+
+
+def test_a_model_is_loaded_once_however_many_ask(
+    shelf: ModelShelf, asked: list[tuple[str, str]]
+) -> None:
+    got: list[object] = []
+    threads = [
+        threading.Thread(target=lambda: got.append(shelf.get(named("a"), CPU))) for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(map(id, got))) == 1
+    assert asked == [("/a", "float32")]
+    assert [item.num_bytes for item in shelf.held()] == [12]
+
+
+def test_the_longest_unused_model_makes_room(shelf: ModelShelf) -> None:
+    first = weakref.ref(shelf.get(named("a"), CPU).model)
+    shelf.get(named("b"), CPU)
+    shelf.get(named("a"), CPU)
+    shelf.get(named("c"), CPU)
+    assert [item.name for item in shelf.held()] == [named("a"), named("c")]
+    assert first() is not None
+    shelf.get(named("d"), CPU)
+    assert first() is None, "its memory is given back"
+
+
+def test_a_model_moves_to_the_place_that_was_chosen(shelf: ModelShelf) -> None:
+    shelf.get(named("a"), CPU)
+    shelf.get(named("a"), CPU_BF16)
+    shelf.choose(named("a"), CPU_BF16)
+    assert [item.place for item in shelf.held()] == [CPU_BF16]
+    assert shelf.chosen(named("a")) == CPU_BF16
+    assert shelf.chosen(named("b")) is None
+
+
+@pytest.fixture
+def info(tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CheckpointInfo]:
+    monkeypatch.setenv("MOR_DEVICE", "cpu")
+    models.shelf.cache_clear()
+    yield describe_checkpoint(tiny_checkpoint)
+    models.shelf.cache_clear()
+
+
+def test_unloading_ends_the_runs_and_frees_the_weights(info: CheckpointInfo) -> None:
+    weights = weakref.ref(loading.loaded_checkpoint(info).model)
+    manager = job_manager()
+
+    def work(should_stop: Callable[[], bool]) -> Iterator[Any]:
+        loaded = loading.loaded_checkpoint(info)
+        yield from scripted_run(length=10_000, delay_s=0.005)(should_stop)
+        del loaded
+
+    running = manager.submit(loading.model_key(info), work)
+    waiting = manager.submit(loading.model_key(info), scripted_run())
+    end = time.monotonic() + 10
+    while running.status is not JobStatus.RUNNING:
+        assert time.monotonic() < end
+        time.sleep(0.005)
+    assert weights() is not None
+    loading.unload(info)
+    assert running.status is JobStatus.CANCELLED
+    assert waiting.status is JobStatus.CANCELLED
+    assert models.shelf().held() == []
+    assert weights() is None
+
+
+def test_a_run_uses_the_chosen_type(info: CheckpointInfo) -> None:
+    assert str(loading.loaded_checkpoint(info).model.dtype) == "torch.float32"
+    loading.load_on(info, "cpu", "bf16")
+    assert str(loading.loaded_checkpoint(info).model.dtype) == "torch.bfloat16"
+    assert [item.place for item in models.shelf().held()] == [CPU_BF16]
+
+
+def test_a_run_without_memory_gets_advice(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    def work(should_stop: Callable[[], bool]) -> Iterator[Any]:
+        yield from list(scripted_run()(should_stop))[:1]
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")
+
+    job = jobs.Job(work)
+    job.run()
+    assert job.status is JobStatus.FAILED
+    assert "unload other models" in job.message
+    assert job.trace is not None, "what was computed stays"
