@@ -73,13 +73,13 @@ def provenance(info: CheckpointInfo, *, badge: Badge | None = None) -> None:
     """Write one line: which model, where its weights come from, and whether what follows is computed or recorded."""
     config, origin = info.config, info.provenance
     tokens = origin.get("num_tokens")
-    is_counted = isinstance(tokens, int | float)
+    counted = f"{tokens / 1e6:.1f}" if isinstance(tokens, int | float) else ""
     parts = [
         info.name,
         say("frame.recursions", count=config.get("num_recursions", 1)),
         router_name(config),
         cache_name(config),
-        say("frame.trained_on", tokens=f"{tokens / 1e6:.1f}") if is_counted else "",
+        say("frame.trained_on", tokens=counted) if counted else "",
         say("frame.seed", seed=origin["seed"]) if "seed" in origin else "",
         f"sha256 {info.sha256[:8]}",
     ]

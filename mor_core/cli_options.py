@@ -36,9 +36,12 @@ def open_checkpoint(
     import torch
 
     from mor_core.checkpoint import load_checkpoint, resolve_checkpoint
-    from mor_core.placement import placement
+    from mor_core.placement import PlacementError, placement
 
-    place = placement(device, dtype)
+    try:
+        place = placement(device, dtype)
+    except PlacementError as error:
+        raise typer.BadParameter(str(error)) from error
     folder = resolve_checkpoint(name)
     loaded = load_checkpoint(folder, device=place.device, dtype=getattr(torch, place.dtype))
     if recursions is None:

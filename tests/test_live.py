@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from app import loading, state
+from app import loading, models, state
 from app.controls import MAX_PROMPT_CHARACTERS, prompt_problem
 from app.jobs import Job, JobStatus, job_manager
 from app.notices import as_text
@@ -208,7 +208,7 @@ def test_checkpoint_that_breaks_after_it_was_listed_gets_a_message(
     page: AppTest, checkpoints: Path
 ) -> None:
     (checkpoints / "tiny" / "tokenizer.json").write_text("{}")
-    loading._load_model.clear()
+    models.shelf.cache_clear()
     press_run(page)
     assert finished(page).status is JobStatus.FAILED
     assert "tiny" in shown_errors(page)
