@@ -20,8 +20,8 @@ from app.jobs import job_manager
 from app.models import ModelName, shelf
 from app.results import training_table
 from mor_core import checkpoint
-from mor_core.lesson_runs import FOLDER as LESSON_FOLDER
 from mor_core.checkpoint import CheckpointError, CheckpointInfo, LoadedCheckpoint
+from mor_core.lesson_runs import FOLDER as LESSON_FOLDER
 from mor_core.placement import Placement, placement
 from mor_core.roots import checkpoint_root, checkpoint_roots
 from mor_core.trace import TRACE_SUFFIX, Trace
