@@ -21,6 +21,9 @@ EXAMPLE = (
     'however he jumped he could not reach them. "They are sour," said he, and he went away into '
     "the wood, for there was nobody to see him."
 )
+FIRST_RUN = (
+    "the-house-that-jack-built"  # a text that both models read to its end, where it is recorded
+)
 POLL_S = 0.3
 Pair = tuple[Trace, Trace]
 
@@ -68,11 +71,18 @@ def _recorded(checkpoints: Sequence[CheckpointInfo]) -> Pair | None:
         return None
     names = list(found)
     left, right = st.columns(2)
-    baseline = names.index(counterpart(names[0], names))
-    first = left.selectbox(
-        say("compare.run_a"), names, index=baseline, key="compare_a", bind="query-params"
+    shown = next((name for name in names if name.endswith(FIRST_RUN)), names[0])
+    defaults = [names.index(name) for name in (counterpart(shown, names), shown)]
+    first, second = (
+        column.selectbox(
+            say(f"compare.run_{side}"),
+            names,
+            index=default,
+            key=f"compare_{side}",
+            bind="query-params",
+        )
+        for column, side, default in zip((left, right), "ab", defaults, strict=True)
     )
-    second = right.selectbox(say("compare.run_b"), names, key="compare_b", bind="query-params")
     opened = [_opened(found[name]) for name in (first, second)]
     return (opened[0], opened[1]) if opened[0] and opened[1] else None
 
