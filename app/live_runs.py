@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from app import loading, state
 from app.controls import GenerationRequest
 from app.jobs import Job, Work, job_manager
+from mor_core.checkpoint import CheckpointInfo
 
 if TYPE_CHECKING:
     from mor_core.generation import TraceUpdate
@@ -21,6 +22,16 @@ def start(request: GenerationRequest, purpose: str = "live") -> Job:
     return job_manager().submit(
         loading.model_key(request.checkpoint), generation_work(request), state.owner(purpose)
     )
+
+
+def load_ahead(info: CheckpointInfo) -> None:
+    """Queue the loading of a model, so that the first run waits for nothing."""
+
+    def work(_: Callable[[], bool]) -> "Iterator[TraceUpdate]":
+        loading.loaded_checkpoint(info)
+        yield from ()
+
+    job_manager().submit(loading.model_key(info), work)
 
 
 def generation_work(request: GenerationRequest) -> Work:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from app import controls, live_runs, loading, notices, state
+from app import controls, live_runs, loading, notices, preflight, state
 from app.controls import GenerationRequest
 from app.jobs import Job, job_batch, job_manager
 from app.stream import stream_url
@@ -61,17 +61,27 @@ def messages(job: Job | None) -> None:
 
 
 def panel(
-    job: Job | None, checkpoints: Sequence[CheckpointInfo], *, shown_running: bool = False
+    job: Job | None,
+    checkpoints: Sequence[CheckpointInfo],
+    request: GenerationRequest | None,
+    *,
+    shown_running: bool = False,
 ) -> None:
     """Draw the run, or a recorded one before the first.
 
     Args:
         job: this viewer's run.
         checkpoints: whose recorded runs may be drawn.
+        request: what a slide clicker's press runs before the first run.
         shown_running: what the buttons say; they are drawn again once the run is over.
     """
+    with st.container():  # also when empty: the strip below must not move
+        if job is None and state.is_presenting() and request is not None:
+            preflight.card(request.checkpoint, streams=_streams())
     if job is None:
-        _recorded(checkpoints)
+        if _recorded(checkpoints) and request is not None:
+            _run(request)
+            st.rerun()
         return
     polls = not job.is_finished and not _streams()
 
@@ -125,14 +135,16 @@ def _take_answers(job: Job, drawn: StripState) -> None:
         st.rerun()
 
 
-def _recorded(checkpoints: Sequence[CheckpointInfo]) -> None:
+def _recorded(checkpoints: Sequence[CheckpointInfo]) -> bool:
+    """Draw a recorded run; return whether a speaker asked for a live one."""
     trace = _first_trace(checkpoints)
     if not checkpoints:
         notices.show_info(say("frame.no_checkpoints"))
     elif trace is None:
         notices.show_info(say("live.no_recorded_run"))
     else:
-        token_strip(trace, key=STRIP_KEY, badge="RECORDED")
+        return token_strip(trace, key=STRIP_KEY, badge="RECORDED").wants_run
+    return False
 
 
 def _first_trace(checkpoints: Sequence[CheckpointInfo]) -> Trace | None:

@@ -149,6 +149,12 @@ def unload(info: CheckpointInfo) -> None:
     shelf().drop(name)
 
 
+def held_at(info: CheckpointInfo) -> Placement | None:
+    """Return where a listed checkpoint's model is in memory, `None` if it is not there; loads nothing."""
+    name = ModelName(str(info.path), info.sha256)
+    return next((held.place for held in shelf().held() if held.name == name), None)
+
+
 def warm_up() -> None:
     """Load the default checkpoint's model; what is wrong with it is said when somebody runs it."""
     for info in list_checkpoints()[:1]:

@@ -18,6 +18,7 @@ PROMPT = "live_prompt"
 PRESET = "live_preset"
 LANGUAGE = "lang"
 COMPARE_SOURCE = "compare_source"
+PRESENT = "present"
 
 
 @dataclass
@@ -121,6 +122,24 @@ def set_prompt(text: str) -> None:
 def preset_title() -> str | None:
     """Return the title of the chosen preset."""
     return cast(str | None, st.session_state.get(PRESET))
+
+
+def is_presenting() -> bool:
+    """Whether this viewer is on a stage; a session begins as its link says."""
+    if get_script_run_ctx(suppress_warning=True) is None:
+        return False
+    if PRESENT not in st.session_state:
+        st.session_state[PRESENT] = st.query_params.get(PRESENT) == "1"
+    return bool(st.session_state[PRESENT])
+
+
+def set_presenting(presents: bool) -> None:
+    """Enter or leave presenter mode, in the session and in the link."""
+    st.session_state[PRESENT] = presents
+    if presents:
+        st.query_params[PRESENT] = "1"
+    else:
+        st.query_params.pop(PRESENT, None)
 
 
 def analysis_job() -> Job | None:

@@ -2,11 +2,12 @@
 
 import streamlit as st
 
-from app import controls, live_view, loading, race_view
+from app import controls, live_view, loading, preflight, race_view
 
 checkpoints = loading.list_checkpoints()
 left, right = st.columns([6, 1.3], vertical_alignment="bottom")
 with right:
+    preflight.switch()
     is_race = race_view.choose_mode()
 with left:
     prompt = controls.prompt_field()
@@ -20,5 +21,5 @@ else:
     with right:
         job, is_running = live_view.transport(request)
     live_view.messages(job)
-    live_view.panel(job, checkpoints, shown_running=is_running)
+    live_view.panel(job, checkpoints, request, shown_running=is_running)
     live_view.keep(job)

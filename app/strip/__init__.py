@@ -15,6 +15,7 @@ import streamlit as st
 
 from app import state
 from app.events import trace_events
+from app.hidden_words import hidden_words
 from app.jobs import Job
 from app.tables import class_label
 from app.view_state import ViewState, view_of
@@ -27,9 +28,11 @@ Badge = Literal["LIVE", "RECORDED"]
 _FOLDER = Path(__file__).parent
 _SCRIPTS = (
     "format",
+    "hidden",
     "run",
     "transport",
     "metrics",
+    "presenter",
     "tokens",
     "heatmaps",
     "legend",
@@ -58,11 +61,16 @@ def _words() -> str:
     return f"const WORDS = {json.dumps(found, indent=0)};"
 
 
+def _hidden_words() -> str:
+    """Write the words that presenter mode hides for JavaScript."""
+    return f"const HIDDEN_WORDS = {json.dumps(hidden_words(), indent=0)};"
+
+
 _mount = st.components.v2.component(
     "mor_token_strip",
     html=_read("strip.html"),
     css=_read("strip.css"),
-    js="\n".join([_words(), *(_read(f"{name}.js") for name in _SCRIPTS)]),
+    js="\n".join([_words(), _hidden_words(), *(_read(f"{name}.js") for name in _SCRIPTS)]),
 )
 
 
@@ -74,6 +82,7 @@ class StripState:
         pin: position of the pinned token.
         finished: True in the one run after a live run's last event was drawn.
         unreachable: the event route does not answer this browser; send batches instead.
+        wants_run: True in the one run after a speaker asked for a run with the slide clicker.
         resume_from: a request for the events from this index on, as (index, unique request), after some were missed.
         view: what the reader chose to see of this run; `None` before the first choice, and without the tools.
     """
@@ -81,6 +90,7 @@ class StripState:
     pin: int | None
     finished: bool
     unreachable: bool
+    wants_run: bool
     resume_from: tuple[int, str] | None
     view: ViewState | None = None
 
@@ -146,12 +156,18 @@ def _tools(trace: Trace, view: ViewState) -> dict[str, Any]:
 def _draw(run_id: str, key: str, data: dict[str, Any]) -> StripState:
     result = _mount(
         key=key,
-        data={"run": run_id, "language": state.language(), **data},
+        data={
+            "run": run_id,
+            "language": state.language(),
+            "present": state.is_presenting(),
+            **data,
+        },
         on_pin_change=_ignore,
         on_unreachable_change=_ignore,
         on_resume_from_change=_ignore,
         on_finished_change=_ignore,
         on_view_change=_ignore,
+        on_wants_run_change=_ignore,
     )
     pin = result.pin if isinstance(result.pin, Mapping) and result.pin.get("run") == run_id else {}
     chosen = result.view if isinstance(result.view, Mapping) else {}
@@ -162,6 +178,7 @@ def _draw(run_id: str, key: str, data: dict[str, Any]) -> StripState:
         pin=pin.get("position"),
         finished=result.finished == run_id,
         unreachable=result.unreachable == run_id,
+        wants_run=result.wants_run is True,
         resume_from=(int(index), request) if asked_by == run_id and index.isdigit() else None,
         view=view_of(chosen) if chosen.get("run") == run_id else None,
     )

@@ -9,6 +9,11 @@ const AXIS_HEIGHT = 22;
 const MIN_COLUMN = 5; // narrower is not legible: of a longer run a window is drawn
 const MAX_COLUMN = 24;
 
+// How much larger than its CSS pixels an element is drawn, as in presenter mode.
+function zoomOf(node) {
+  return node.currentCSSZoom ?? 1;
+}
+
 class Heatmaps {
   constructor(root, view) {
     this.root = root;
@@ -40,7 +45,7 @@ class Heatmaps {
 
   positionOf(event) {
     const box = this.canvas.getBoundingClientRect();
-    const position = this.span.start + Math.floor((event.clientX - box.left) / this.column);
+    const position = this.span.start + Math.floor((event.clientX - box.left) / zoomOf(this.canvas) / this.column);
     const run = this.view.run;
     return run && run.tokens[position] ? position : null;
   }
@@ -70,7 +75,7 @@ class Heatmaps {
     const columns = this.span.end - this.span.start;
     this.column = Math.min(MAX_COLUMN, Math.max(MIN_COLUMN, available / columns));
     const width = Math.max(Math.round(columns * this.column), 1);
-    const scale = window.devicePixelRatio || 1;
+    const scale = (window.devicePixelRatio || 1) * zoomOf(this.canvas);
     const layout = [width, this.height, scale].join();
     if (layout !== this.drawnLayout) {
       this.canvas.width = width * scale;

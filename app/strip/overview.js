@@ -58,7 +58,7 @@ class Overview {
 
   positionOf(event) {
     const box = this.canvas.getBoundingClientRect();
-    return (event.clientX - box.left) * this.perPixel;
+    return ((event.clientX - box.left) / zoomOf(this.canvas)) * this.perPixel;
   }
 
   grasp(event) {

@@ -13,6 +13,9 @@ class Run {
     this.applied = 0; // events taken in
     this.status = { name: "queued", ahead: 0, message: "" };
     this.finishReason = null;
+    this.hides = false; // whether hidden words are blocks
+    this.blocked = new Map();
+    this.numHidden = 0;
   }
 
   // Returns false if events are missing before these.
@@ -70,13 +73,23 @@ class Run {
     const { computed } = this.frames[at];
     const isText = this.header.run_kind === "analyse"; // a text that is read has no newest token
     this.at = at;
-    this.tokens = this.records.slice(0, isText ? computed : computed + 1);
+    this.tokens = this.visible().slice(0, isText ? computed : computed + 1);
     if (this.tokens.length > computed) this.tokens[computed] = withoutDepth(this.tokens[computed]);
     const length = Math.max(before.length, this.tokens.length);
     for (let position = 0; position < length; position += 1) {
       const [old, now] = [before[position], this.tokens[position]];
-      if (old !== now && !(old && now && old.recursion_depth === null && now.recursion_depth === null)) this.changed.add(position);
+      const isStillNew = old && now && old.recursion_depth === null && now.recursion_depth === null && old.text === now.text;
+      if (old !== now && !isStillNew) this.changed.add(position);
     }
+  }
+
+  // The records as they may be drawn.
+  visible() {
+    this.numHidden = 0;
+    if (!this.hides) return this.records;
+    const { tokens, count } = withHiddenWords(this.records, !this.isFinished, this.blocked);
+    this.numHidden = count;
+    return tokens;
   }
 
   get isFinished() {
@@ -131,6 +144,6 @@ function withoutDepth(token) {
   if (token.recursion_depth === null) return token;
   const unknown = token.router_logits.map(() => null);
   return {
-    ...token, recursion_depth: null, router_logits: unknown, router_scores: unknown, cached_slots: [], latency_s: null, expert_idx: [], lens: [],
+    ...token, recursion_depth: null, router_logits: unknown, router_scores: unknown, cached_slots: [], latency_s: null, expert_idx: [], lens: [], lens: [],
   };
 }

@@ -22,6 +22,7 @@ class View {
     this.toolbar = new Toolbar(this.part("tools"), this);
     this.maps = new Heatmaps(this.part("maps"), this);
     this.transport = new Transport(this.part("transport"), this);
+    this.presenter = new Presenter(this);
     this.observer = new ResizeObserver(() => this.redraw());
     this.observer.observe(this.part("maps"));
     this.onKey = (event) => this.key(event);
@@ -32,6 +33,7 @@ class View {
     this.source?.close();
     this.observer.disconnect();
     this.transport.cancel();
+    this.presenter.close();
     clearTimeout(this.reportTimer);
     document.removeEventListener("keydown", this.onKey);
   }
@@ -48,21 +50,32 @@ class View {
     this.part("inspector").setAttribute("aria-label", say("inspector_label"));
     this.setState = setStateValue;
     this.setTrigger = setTriggerValue;
-    if (!this.run || this.run.id !== data.run) this.begin(data);
+    if (!this.main || this.main.id !== data.run) this.begin(data);
+    this.presenter.receive(data);
+    this.hide(Boolean(data.present));
     if (data.batch) this.take(data.batch);
-    if (data.stream && !this.source && !this.run.isFinished) this.listen(data.stream);
+    if (data.stream && !this.source && !this.main.isFinished) this.listen(data.stream);
     this.redraw();
   }
 
   begin(data) {
     this.source?.close();
     this.source = null;
-    this.run = new Run(data.run);
-    this.run.view = this;
-    this.transport.begin(this.run, data.live);
+    this.main = new Run(data.run);
+    this.reported = false;
+    this.watch(this.main, data.live && !PLAYED.has(data.run));
+    this.presenter.hear();
+  }
+
+  // Draws this run from now on: the one that Python names, or a recorded one in its place.
+  watch(run, plays) {
+    run.view = this;
+    run.hides = Boolean(this.data.present);
+    this.run = run;
+    for (const position of run.tokens.keys()) run.changed.add(position);
+    this.transport.begin(run, plays);
     this.pinned = null;
     this.hovered = null;
-    this.reported = false;
     this.attending = null;
     this.pins.clear();
     this.filters.clear();
@@ -71,6 +84,19 @@ class View {
     this.list.attend(null);
     this.isRestored = false;
     this.part("counters").replaceChildren();
+    this.transport.arrived();
+    this.redraw();
+  }
+
+  hide(hides) {
+    const { run } = this;
+    if (run.hides === hides) return;
+    run.hides = hides;
+    if (run.at >= 0) run.show(run.at);
+  }
+
+  get badge() {
+    return this.run === this.main ? this.data.badge : "RECORDED";
   }
 
   listen(url) {
@@ -79,20 +105,22 @@ class View {
     source.onmessage = (message) => {
       if (this.source !== source) return source.close();
       this.take(JSON.parse(message.data));
-      if (this.run.isFinished) source.close();
+      if (this.main.isFinished) source.close();
       return this.redraw();
     };
     source.onerror = () => { // a lost connection reconnects by itself; a refused one does not
-      if (source.readyState === EventSource.CLOSED && !this.run.isFinished) this.setState("unreachable", this.run.id);
+      if (source.readyState === EventSource.CLOSED && !this.main.isFinished) this.setState("unreachable", this.main.id);
     };
   }
 
   take(batch) {
-    if (!this.run.take(batch)) return this.setState("resume_from", `${this.run.id}:${this.run.applied}:${Date.now()}`);
-    this.transport.arrived();
-    if (this.run.isFinished && this.data.live && !this.reported) {
+    const { main } = this;
+    if (!main.take(batch)) return this.setState("resume_from", `${main.id}:${main.applied}:${Date.now()}`);
+    if (batch.events.length || main.isFinished) this.presenter.hear();
+    if (this.run === main) this.transport.arrived();
+    if (main.isFinished && this.data.live && !this.reported) {
       this.reported = true;
-      this.setTrigger("finished", this.run.id);
+      this.setTrigger("finished", main.id);
     }
     return undefined;
   }
@@ -110,7 +138,7 @@ class View {
     if (!run) return;
     this.root.dataset.run = run.id;
     this.root.style.setProperty("--neutral", this.theme().neutral);
-    drawStatus(this.part("status"), run, this.data.badge);
+    drawStatus(this.part("status"), run, this.badge);
     drawCounters(this.part("counters"), run);
     if (run.header) {
       this.restore();
@@ -125,6 +153,9 @@ class View {
     if (!this.part("maps").hidden) this.overview.update(run);
     this.pins.draw(this.part("pins"), run);
     this.transport.draw();
+    this.presenter.draw();
+    setText(this.part("hidden"), run.numHidden ? say("hidden_note", { count: run.numHidden }) : "");
+    this.root.dataset.pinned = this.pinned !== null;
     this.inspect();
   }
 
@@ -168,7 +199,7 @@ class View {
 
   key(event) {
     if (event.ctrlKey || event.metaKey || event.altKey || !this.run || !this.run.tokens.length) return;
-    if (this.transport.key(event)) return;
+    if (this.presenter.key(event) || this.transport.key(event)) return;
     const target = event.composedPath()[0];
     if (target.isContentEditable || ["INPUT", "TEXTAREA", "SELECT"].includes(target.tagName)) return;
     const name = event.key.toLowerCase();

@@ -84,6 +84,7 @@ class TokenList {
       this.root.append(node);
       if (unit.some((part) => part.text.includes("\n"))) this.root.append(element("span", "line-break"));
     }
+    this.write(node, unit);
     this.units[token.position] = unit;
     this.paint(run, unit, node);
   }
@@ -139,12 +140,16 @@ class TokenList {
     node.dataset.position = token.position;
     node.dataset.phase = token.phase;
     node.setAttribute("role", "option");
-    const text = element("span", "text");
-    for (const part of unit) {
-      for (const piece of tokenPieces(part)) text.append(element("span", piece.mark ? "mark" : "", piece.text));
-    }
-    node.append(text, element("span", "digit"));
+    node.append(element("span", "text"), element("span", "digit"));
     return node;
+  }
+
+  write(node, unit) { // again where presenter mode hides a word
+    const written = unit.map((token) => token.text).join("");
+    if (node.written === written) return;
+    node.written = written;
+    const pieces = unit.flatMap(tokenPieces);
+    node.firstChild.replaceChildren(...pieces.map((piece) => element("span", piece.mark ? "mark" : "", piece.text)));
   }
 
   focus(pinned, hovered) {

@@ -3,7 +3,8 @@
 
 const SPEEDS = [["real", null], ["ten", 100], ["three", 1000 / 3], ["step", Infinity]]; // at least so many milliseconds a token
 const LONGEST_WAIT = 3000; // of a replayed pause
-const PLAYED = new Set(); // runs that this page has begun to show
+// Runs that this page has begun to show. A new one plays once; a recorded one, or one that is seen again, stands at its end.
+const PLAYED = new Set();
 
 class Transport {
   constructor(root, view) {
@@ -54,10 +55,9 @@ class Transport {
     return SPEEDS.find(([name]) => name === this.speed)[1];
   }
 
-  // A run that was computed just now plays once; a recorded one, or one that is seen again, stands at its end.
-  begin(run, isLive) {
+  begin(run, plays) {
     this.cancel();
-    this.paused = !isLive || PLAYED.has(run.id);
+    this.paused = !plays;
     PLAYED.add(run.id);
     this.received = -1; // the last frame that had arrived when it was last asked
     this.shownAt = 0; // when the present frame appeared
@@ -77,6 +77,7 @@ class Transport {
     this.received = last;
     if (run.at < 0) this.show(this.speed === "real" || this.paused ? last : 0);
     else if (!this.paused && this.speed === "real" && wasAtEnd) this.show(last);
+    else if (run.isFinished && run.at === last) this.show(last);
     this.schedule();
   }
 
@@ -222,7 +223,7 @@ class Transport {
     this.keys.dataset.for = signature;
     this.keys.replaceChildren();
     const keys = [["␣", say("transport_key_space")], ["← →", say("transport_key_arrows")]];
-    if (this.view.data.present) keys.push(["PgUp PgDn", say("transport_key_pages")]);
+    if (this.view.data.present) keys.push(["PgUp PgDn", say("transport_key_pages")], ["B", say("present_key_blank")]);
     for (const [key, text] of keys) this.keys.append(element("kbd", "", key), ` ${text}  `);
   }
 }

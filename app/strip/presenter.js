@@ -1,0 +1,96 @@
+// Presenter mode: what a speaker needs beside the run. A black screen, and a recorded run if the model falls silent.
+
+let lastRecorded = null; // the last recorded run that was drawn on this page: playing it needs no server
+const SILENT_MS = 3000; // an audience looks at a still screen no longer
+
+class Presenter {
+  constructor(view) {
+    this.view = view;
+    this.heard = performance.now();
+    this.notice = view.part("notice");
+    this.blank = element("dialog", "blank");
+    this.blank.dataset.testid = "blank";
+    this.blank.append(element("span", "blank-text"));
+    view.root.append(this.blank);
+  }
+
+  get isOn() {
+    return Boolean(this.view.data?.present);
+  }
+
+  receive(data) {
+    this.view.root.classList.toggle("present", this.isOn);
+    if (!data.live && data.batch) lastRecorded = { run: data.run, batch: data.batch };
+    if (this.isOn && !this.wasOn) this.view.transport.setSpeed("ten"); // slow enough to be followed aloud
+    this.wasOn = this.isOn;
+    if (!this.isOn && this.blank.open) this.blank.close();
+    clearInterval(this.timer);
+    if (this.isOn && data.live) this.timer = setInterval(() => this.listen(), 500);
+  }
+
+  close() {
+    clearInterval(this.timer);
+  }
+
+  hear() {
+    this.heard = performance.now();
+    this.draw();
+  }
+
+  listen() {
+    if (this.view.main.isFinished) clearInterval(this.timer);
+    this.draw();
+  }
+
+  get isSilent() {
+    const { view } = this;
+    return this.isOn && view.data.live && !view.main.isFinished && performance.now() - this.heard > SILENT_MS;
+  }
+
+  draw() {
+    const { view } = this;
+    const isElsewhere = view.run !== view.main;
+    const state = isElsewhere ? "elsewhere" : this.isSilent && lastRecorded ? "silent" : "";
+    if (this.notice.dataset.for === state + language) return;
+    this.notice.dataset.for = state + language;
+    this.notice.hidden = !state;
+    this.notice.replaceChildren();
+    if (!state) return;
+    const button = element("button", "transport-button", say(isElsewhere ? "stall_back" : "stall_play"));
+    button.type = "button";
+    button.dataset.testid = "stall-button";
+    button.onclick = () => this.turn();
+    this.notice.append(element("span", "", say(isElsewhere ? "stall_playing" : "stall_silent")), button);
+  }
+
+  // Between the live run and the recorded one.
+  turn() {
+    const { view } = this;
+    if (view.run !== view.main) view.watch(view.main, !view.main.isFinished);
+    else {
+      const run = new Run(`${lastRecorded.run}-fallback`);
+      run.take(lastRecorded.batch);
+      view.watch(run, true);
+      view.transport.show(0);
+      view.transport.schedule();
+    }
+    this.draw();
+  }
+
+  // Returns whether the key was one of its own.
+  key(event) {
+    if (!this.isOn) return false;
+    const name = event.key.toLowerCase();
+    if (name === "b" || name === ".") {
+      if (isForAnother(event)) return false;
+      if (this.blank.open) this.blank.close();
+      else {
+        this.blank.firstChild.textContent = say("blank");
+        this.blank.showModal();
+      }
+    } else if (event.key === "PageDown" && !this.view.data.live && !isForAnother(event)) this.view.setTrigger("wants_run", true);
+    else return this.blank.open; // nothing moves behind a black screen
+    event.preventDefault();
+    return true;
+  }
+}
