@@ -103,7 +103,7 @@ def _proof(material: Material) -> None:
     seed = int(_choose("seed", labels, labels))
     other = material.runs[f"read-random-{seed}"]
     st.table(exhibits.repeated_table(material.own, other))
-    exhibits.routers_rows(material, seed)
+    exhibits.depths_of(other, "learn_random")
 
 
 def _choose(name: str, values: list[str], labels: list[str]) -> str:

@@ -93,6 +93,8 @@ def _reveal(lesson: Lesson, material: Material) -> None:
     if guess:
         candidates = [token.position for token in lessons.content(trace)]
         _say_pick_score(score_picks(guess, targets, candidates))
+    if lesson.name == "choice":
+        st.markdown(say("learn.alone"))
     marks = {position: HIT if position in targets else MISS for position in guess or []}
     exhibits.depths_of(trace, f"learn_revealed_{lesson.name}", marks)
     st.caption(say("learn.legend"))
@@ -132,7 +134,7 @@ def _percent(probability: float) -> str:
 
 
 def _check(lesson: Lesson, material: Material) -> None:
-    _say(lesson, "question", material)
+    st.markdown(f"**{written(lesson, 'question', material)}**")
     options = list(range(1, lesson.num_answers + 1))
     before = state.lesson_answer(lesson.name)
     answer = st.radio(

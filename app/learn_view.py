@@ -45,12 +45,15 @@ def _lesson(number: int, lesson: Lesson, step: str, material: Material) -> None:
     if clicked is not None and clicked != STEPS.index(step):
         state.set_lesson_link(number, str(clicked + 1))
         st.rerun()
-    may_follow = learn_steps.draw(lesson, step, material)
-    if step == CHECK:
-        right = sum(state.lesson_answer(each.name) == each.right for each in LESSONS)
-        st.caption(say("learn.score_total", right=right, total=len(LESSONS)))
-        if lesson is LESSONS[-1] and state.lesson_answer(lesson.name):
-            notices.show_info(say("learn.finished"))
+    with (
+        st.container()
+    ):  # one place, so that the buttons below stay where they are while a step is drawn
+        may_follow = learn_steps.draw(lesson, step, material)
+        if step == CHECK:
+            right = sum(state.lesson_answer(each.name) == each.right for each in LESSONS)
+            st.caption(say("learn.score_total", right=right, total=len(LESSONS)))
+            if lesson is LESSONS[-1] and state.lesson_answer(lesson.name):
+                notices.show_info(say("learn.finished"))
     _buttons(number, step, may_follow)
 
 
@@ -59,7 +62,7 @@ def _choose_lesson(number: int) -> None:
         chosen = st.segmented_control(
             say("learn.lesson"),
             list(range(1, len(LESSONS) + 1)),
-            format_func=lambda index: f"{index} {say(f'lessons.{LESSONS[index - 1].name}_short')}",
+            format_func=_lesson_label,
             default=number,
             required=True,
             key=f"learn_lesson_{number}",
@@ -70,35 +73,58 @@ def _choose_lesson(number: int) -> None:
         st.rerun()
 
 
+def _lesson_label(number: int) -> str:
+    """Write a lesson's number and name, with a tick once its question was answered right."""
+    lesson = LESSONS[number - 1]
+    tick = " ✓" if state.lesson_answer(lesson.name) == lesson.right else ""
+    return f"{number} {say(f'lessons.{lesson.name}_short')}{tick}"
+
+
 def _buttons(number: int, step: str, may_follow: bool) -> None:
     before, after = lessons.neighbours(number, step)
     with st.container(horizontal=True, vertical_alignment="center", key="learn_buttons"):
-        _go(say("learn.back"), "learn_back", before, icon=":material/arrow_back:")
-        is_last_step = step == CHECK
-        words = say("learn.next_lesson") if is_last_step else say("learn.next")
-        _go(words, "learn_next", after if may_follow else None, icon=":material/arrow_forward:")
+        st.button(
+            say("learn.back"),
+            key="learn_back",
+            icon=":material/arrow_back:",
+            disabled=before is None,
+            on_click=_move,
+            args=(-1,),
+        )
+        st.button(
+            say("learn.next_lesson" if step == CHECK else "learn.next"),
+            key="learn_next",
+            icon=":material/arrow_forward:",
+            icon_position="right",
+            type="primary",
+            disabled=after is None or not may_follow,
+            on_click=_move,
+            args=(1,),
+        )
         if step == PREDICT and not may_follow:
-            _go(say("learn.skip"), "learn_skip", after)
-        _go(say("learn.print"), "learn_print", (number, SHEET), icon=":material/print:")
+            st.button(
+                say("learn.skip"), key="learn_skip", type="tertiary", on_click=_move, args=(1, True)
+            )
+        st.button(
+            say("learn.print"),
+            key="learn_print",
+            icon=":material/print:",
+            type="tertiary",
+            on_click=state.set_lesson_link,
+            args=(number, SHEET),
+        )
     st.caption(say("learn.keys"))
 
 
-def _go(words: str, key: str, place: tuple[int, str] | None, *, icon: str | None = None) -> None:
-    """Draw a button that goes to a place; without one it cannot be pressed."""
-    st.button(
-        words,
-        key=key,
-        icon=icon,
-        icon_position="right" if key == "learn_next" else "left",
-        type="primary"
-        if key == "learn_next"
-        else "tertiary"
-        if key != "learn_back"
-        else "secondary",
-        disabled=place is None,
-        on_click=state.set_lesson_link,
-        args=(place[0], lessons.step_link(place[1])) if place else (1, "1"),
-    )
+def _move(by: int, skips: bool = False) -> None:
+    """Go one step on or back from where the viewer is now, which may be further than the button knew."""
+    number, step = lessons.parse_place(*state.lesson_link())
+    if step == SHEET:
+        return
+    guessed = step != PREDICT or bool(state.lesson_guess(LESSONS[number - 1].name))
+    place = lessons.neighbours(number, step)[0 if by < 0 else 1]
+    if place and (by < 0 or guessed or skips):
+        state.set_lesson_link(place[0], lessons.step_link(place[1]))
 
 
 def _material(checkpoints: Sequence[CheckpointInfo]) -> Material | None:
