@@ -5,6 +5,7 @@ import string
 from pathlib import Path
 
 import pytest
+from markdown_it import MarkdownIt
 
 from app.words import LANGUAGES, entries
 
@@ -29,6 +30,14 @@ def test_both_languages_say_it_with_the_same_values(key):
     assert all(text.strip() for text in texts.values())
     if "\\" not in texts["en"]:  # formulas have braces of their own
         assert fields(texts["en"]) == fields(texts["zh"])
+
+
+def test_emphasis_closes():
+    """Between a full stop and a letter, asterisks stay asterisks; Chinese has no space to help."""
+    markdown = MarkdownIt()
+    for key, texts in entries().items():
+        for text in texts.values():
+            assert "**" not in re.sub(r"<code>.*?</code>", "", markdown.render(text)), key
 
 
 def test_every_name_in_the_code_is_an_entry():
