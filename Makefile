@@ -44,7 +44,7 @@ type: .venv/checked
 # Pins what a clean environment gets; the local part of a version (+cpu) is the machine's, not the project's.
 lock:
 	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
-	.venv-lock/bin/python -m pip install --quiet . pytest pytest-timeout
+	.venv-lock/bin/python -m pip install --quiet . pytest pytest-timeout "python-dateutil<3"  # typepy's, which lm-eval takes
 	(echo "# Everything that running and testing needs, pinned. Refresh with: make lock"; \
 	.venv-lock/bin/python -m pip freeze --exclude mor-explorer | sed 's/+[a-z0-9]*$$//' | grep -v '^nvidia-') > requirements.txt
 	rm -rf .venv-lock

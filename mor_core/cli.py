@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mor_core import cli_bench, cli_convert, cli_train
+from mor_core import cli_bench, cli_convert, cli_harness, cli_train
 from mor_core.cli_options import (
     Checkpoint,
     Device,
@@ -227,6 +227,8 @@ app.command()(cli_train.report)
 app.command()(cli_train.record)
 app.command()(cli_train.lessons)
 app.command()(cli_train.family)
+app.command()(cli_harness.tasks)
+app.command("lm-eval")(cli_harness.lm_eval)
 app.command()(cli_convert.convert)
 app.command()(cli_convert.conformance)
 
