@@ -16,11 +16,17 @@ COSTS = {
     "active_flops_per_token": format_flops,
     "kv_bytes_per_token": format_bytes,
     "training_tokens_per_s": lambda rate: f"{rate:,.0f}",
+    "decode_tokens_per_s": lambda rate: f"{rate:,.0f}",
 }
 _MARKERS = ("circle", "square", "diamond", "triangle-up", "cross", "star", "hexagon", "pentagon")
 MOST_LABELS = 6
 VALIDATION = "validation_nll_causal_nats_per_token"
-HIGHER_IS_BETTER = ("training_tokens_per_s",)
+HIGHER_IS_BETTER = ("training_tokens_per_s", "decode_tokens_per_s")
+
+
+def costs_of(table: pd.DataFrame) -> list[str]:
+    """Return the costs that are known of at least one member."""
+    return [cost for cost in COSTS if table[cost].notna().any()]
 
 
 def member_marker(index: int) -> dict[str, str]:
@@ -32,6 +38,7 @@ def member_marker(index: int) -> dict[str, str]:
 def pareto(table: pd.DataFrame, cost: str, gap: float | None) -> Chart:
     """Draw bits per byte with intervals against one cost; a line joins what nothing beats in both."""
     figure = new_figure(420)
+    table = table[table[cost].notna()]  # speed is not measured for all
     best = frontier(table, cost)
     line = table[table["name"].isin(best)].sort_values(cost)
     labelled = len(table) <= MOST_LABELS  # names beside more points than that lie on each other

@@ -6,6 +6,7 @@ Knows neither Streamlit nor torch.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,7 @@ def members_table(family: Mapping[str, Any]) -> pd.DataFrame:
                 "training_flops": training["active_flops"],
                 "executed_flops": training["executed_flops"],
                 "training_tokens_per_s": training["tokens_per_s"],
+                "decode_tokens_per_s": (member.get("decoding") or {}).get("tokens_per_s", nan),
                 "training_wall_s": training["wall_s"],
                 "peak_memory_bytes": training["peak_memory_bytes"],
                 "parameters": model["parameters"],

@@ -5,7 +5,16 @@ from typing import Any
 
 import streamlit as st
 
-from app import charts_family, charts_pairs, claims, family_results, frame, loading, notices
+from app import (
+    charts_family,
+    charts_pairs,
+    charts_paper,
+    claims,
+    family_results,
+    frame,
+    loading,
+    notices,
+)
 from app.results import ResultError
 from app.words import say
 
@@ -34,16 +43,16 @@ def draw() -> None:
 
 
 def _quality_against_cost(family: Family) -> None:
+    table = family_results.members_table(family)
     cost = st.segmented_control(
         say("efficiency.cost"),
-        list(charts_family.COSTS),
+        charts_family.costs_of(table),
         format_func=lambda name: say(f"efficiency.cost_{name}"),
         default="training_flops",
         required=True,
         key="cost",
         bind="query-params",
     )
-    table = family_results.members_table(family)
     chart = charts_family.pareto(table, cost or "training_flops", family_results.seed_gap(family))
     text = family["members"][0]["text"]
     frame.show_chart(chart, key="pareto", caption=say("efficiency.family_caption", text=text))
@@ -123,10 +132,11 @@ def _sweep(family: Family) -> None:
 
 def _paper() -> None:
     frame.heading(say("efficiency.paper_heading"))
-    frame.show_table(family_results.paper_table(), key="paper")
-    st.caption(say("efficiency.paper_caption"))
-    frame.show_table(family_results.paper_throughput_table(), key="paper_throughput")
-    st.caption(say("efficiency.paper_throughput_caption"))
+    table, speeds = family_results.paper_table(), family_results.paper_throughput_table()
+    caption = say("efficiency.paper_caption")
+    frame.show_chart(charts_paper.losses(table), key="paper", caption=caption)
+    caption = say("efficiency.paper_throughput_caption")
+    frame.show_chart(charts_paper.throughput(speeds), key="paper_throughput", caption=caption)
 
 
 def _claims(family: Family) -> None:

@@ -23,6 +23,7 @@ from mor_core.data import (
 from mor_core.plan import Plan
 from mor_core.recipe import Recipe
 from mor_core.recipe_sections import DataSection
+from mor_core.tokenizer import named_tokenizer
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,10 @@ def prepare_data(recipe: Recipe, cache_folder: Path, data_dir: Path | None) -> P
         train_path = find_corpus(data.train, data_dir)
         valid_path = find_corpus(data.valid, data_dir) if data.valid else None
     length = config.max_position_embeddings
-    tokenizer = cached_tokenizer(train_path, config.vocab_size, length, cache_folder)
+    if data.tokenizer:
+        tokenizer = named_tokenizer(data.tokenizer, config.vocab_size)
+    else:
+        tokenizer = cached_tokenizer(train_path, config.vocab_size, length, cache_folder)
     return PreparedData(
         tokenizer=tokenizer,
         train=tokenise_corpus(train_path, tokenizer, cache_folder),

@@ -27,6 +27,7 @@ class DataSection:
         text_column: its column.
         train_split: its split to train on.
         valid_split: its split to validate on; empty for no validation.
+        tokenizer: a folder with a tokenizer.json, or a name on the Hugging Face Hub; empty to learn one from the text.
         max_documents: rows to take of each split; 0 for all.
         final_documents: what the learning-rate decay reads: `all` documents, or the `simple` ones.
         final_share: the simple ones are those of the lowest reading grades that hold this share of the tokens.
@@ -39,6 +40,7 @@ class DataSection:
     text_column: str = "text"
     train_split: str = "train"
     valid_split: str = "validation"
+    tokenizer: str = ""
     max_documents: int = 0
     final_documents: Literal["all", "simple"] = "all"
     final_share: float = 0.3

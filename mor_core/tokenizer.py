@@ -63,9 +63,33 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     path = folder / "tokenizer.json"
     if not path.is_file():
         raise ValueError(f"{path} is missing; a tokenizer folder holds a tokenizer.json")
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+    return _checked(PreTrainedTokenizerFast.from_pretrained(folder), str(path))
+
+
+def named_tokenizer(name: str, vocab_size: int) -> PreTrainedTokenizerFast:
+    """Load the tokenizer that a recipe names: a folder, or a name on the Hugging Face Hub.
+
+    Raises:
+        ValueError: it is not there, has another token 0, or more tokens than the model.
+    """
+    if Path(name).is_dir():
+        tokenizer = load_tokenizer(Path(name))
+    else:
+        try:
+            tokenizer = _checked(PreTrainedTokenizerFast.from_pretrained(name), name)
+        except OSError as error:
+            raise ValueError(
+                f"[data] tokenizer must be a folder with a tokenizer.json or a name on the Hub, got {name!r}"
+            ) from error
+    check_vocabulary(tokenizer, vocab_size)
+    return tokenizer
+
+
+def _checked(tokenizer: PreTrainedTokenizerFast, place: str) -> PreTrainedTokenizerFast:
     if tokenizer.bos_token_id != DOCUMENT_START_ID:
-        raise ValueError(f"{path} must have {DOCUMENT_START} as token 0, got {tokenizer.bos_token}")
+        raise ValueError(
+            f"{place} must have {DOCUMENT_START} as token 0, got {tokenizer.bos_token}"
+        )
     return tokenizer
 
 

@@ -28,6 +28,16 @@ def test_the_papers_recipes_come_to_the_papers_steps(name):
     assert plan["decay_steps"] / plan["steps"] == pytest.approx(0.2, abs=1e-3)
 
 
+@pytest.mark.parametrize("name", PAPERS)
+def test_the_papers_recipes_fetch_what_they_read_and_the_papers_vocabulary(name):
+    recipe = load_recipe(RECIPES / f"{name}.toml")
+    assert recipe.data.tokenizer == f"HuggingFaceTB/SmolLM-{PAPERS[name][0]}"
+    tokens_of_a_document = recipe.budget.tokens / recipe.data.max_documents
+    assert (
+        850 < tokens_of_a_document < 1000
+    )  # FineWeb-Edu's have some 1,000: the data is read about once
+
+
 def test_the_largest_takes_the_steps_of_the_official_configuration():
     plan = dry_run(load_recipe(RECIPES / "fineweb-360m-mor3-expert.toml"))
     assert plan["steps"] == plan["paper"]["steps_in_its_configuration"] == 14161

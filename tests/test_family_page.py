@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from app import charts_family, charts_pairs, claims, family_results
+from app import charts_family, charts_pairs, charts_paper, claims, family_results
+from app.notices import as_text
 from app.results import ResultError
 from app.words import LANGUAGES
 
@@ -102,6 +103,8 @@ def test_the_frontier_holds_what_nothing_beats_in_both():
 @pytest.mark.parametrize("cost", charts_family.COSTS)
 def test_every_cost_is_drawn_with_its_interval(found, cost):
     table = family_results.members_table(found)
+    assert ("decode_tokens_per_s" in charts_family.costs_of(table)) is False  # not measured here
+    table["decode_tokens_per_s"] = [5.0, 7.0]
     chart = charts_family.pareto(table, cost, family_results.seed_gap(found))
     points = [trace for trace in chart.figure.data if trace.mode == "markers+text"]
     assert [point.x[0] for point in points] == table[cost].tolist()
@@ -228,6 +231,48 @@ def test_the_best_is_not_told_from_what_a_seed_could_be(found):
     chart = charts_family.pareto(table, "parameters", found["seeds"][0]["gap"] * 1.01)
     assert f"No order between {best} and {other}." in chart.finding
     assert "No order" not in charts_family.pareto(table, "parameters", 0.0).finding
+
+
+def test_the_papers_results_are_drawn_as_printed_and_marked():
+    table = family_results.paper_table()
+    chart = charts_paper.losses(table)
+    drawn = sorted(value for trace in chart.figure.data for value in trace.y)
+    known = table[table["nll"].notna() & (table["model"] != "Vanilla")]
+    assert drawn == sorted(known["nll"])
+    assert any(note.text == "the paper's" for note in chart.figure.layout.annotations)
+    assert (
+        "1 of 5 MoR models have a lower loss than the plain Transformer (2.7824)" in chart.finding
+    )
+    assert "with 2 recursions (2.7511)" in chart.finding
+    chart = charts_paper.throughput(family_results.paper_throughput_table())
+    assert [list(trace.y) for trace in chart.figure.data] == [[1.23, 1.33, 1.42], [1.6, 1.95, 2.06]]
+    assert any(note.text == "the paper's" for note in chart.figure.layout.annotations)
+
+
+def test_every_table_of_the_page_is_the_files(family_root, found, monkeypatch):
+    page = opened(family_root, monkeypatch)
+    shown = [frame.value for frame in page.dataframe]
+    name = found["members"][0]["name"]
+    for table in (
+        family_results.members_table(found),
+        family_results.rules_table(found, name),
+        family_results.sweep_table(found, name),
+        family_results.differences_table(found, name),
+        family_results.seeds_table(found["seeds"][0]),
+    ):
+        alike = [one for one in shown if set(table.columns) <= set(one.columns)]
+        assert any(one[list(table.columns)].equals(table) for one in alike), list(table.columns)
+    answers = claims.claims_table(found)["what we measured"].tolist()
+    written = page.table[0].value.to_numpy().ravel().tolist()
+    assert all(as_text(answer) in written for answer in answers)
+
+
+def test_members_of_unknown_speed_are_left_out_of_its_chart(found):
+    table = family_results.members_table(found)
+    table["decode_tokens_per_s"] = [float("nan"), 7.0]
+    chart = charts_family.pareto(table, "decode_tokens_per_s", None)
+    assert chart.table["name"].tolist() == ["second"]
+    assert charts_family.costs_of(table) == list(charts_family.COSTS)
 
 
 def test_other_compute_is_no_equal_compute(found):
