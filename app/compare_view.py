@@ -1,5 +1,7 @@
 """The Compare page's views of two runs: the finding, both under each other, and the numbers."""
 
+from collections.abc import Sequence
+
 import streamlit as st
 
 from app import charts_compare, compare_words, frame, notices, pair
@@ -7,14 +9,24 @@ from app.compare_source import Pair
 from app.comparison import Comparison, compare, piece_table, run_figures, shared_figures
 from app.strip import Badge
 from app.words import say
+from mor_core.checkpoint import CheckpointInfo
 
 FIGURES, DEPTHS, PREDICTIONS, TABLE = VIEWS = "figures", "depths", "predictions", "table"
 
 
-def draw(runs: Pair, badge: Badge) -> None:
-    """Draw two runs with what was found above them."""
+def draw(runs: Pair, badge: Badge, checkpoints: Sequence[CheckpointInfo]) -> None:
+    """Draw two runs with what was found above them.
+
+    Args:
+        runs: A and B.
+        badge: whether they were computed for this viewer just now.
+        checkpoints: where to look up how the models were trained.
+    """
     compared = compare(*runs)
     st.markdown(f"#### {notices.as_text(compare_words.finding(compared))}")
+    trained = compare_words.training_note(compared, checkpoints)
+    if trained:
+        st.caption(notices.as_text(trained))
     pair.draw_pair(compared, compare_words.run_names(compared), badge, key="compare_pair")
     _notes(compared)
     with st.container(horizontal=True, horizontal_alignment="distribute"):

@@ -9,6 +9,7 @@ from app.comparison import Comparison, Figure, shared_figures
 from app.events import threshold_logits
 from app.theme import format_bytes, format_flops
 from app.words import say
+from mor_core.checkpoint import CheckpointInfo
 from mor_core.trace import TraceHeader
 
 _OVERRIDES = ("forced", "fixed", "random")
@@ -49,6 +50,17 @@ def finding(comparison: Comparison) -> str:
     if comparison.alignment.diverges:
         parts.append(say("compare.found_parting", n=f"{n:,}"))
     return "".join(parts) if _joins() else " ".join(parts)
+
+
+def training_note(comparison: Comparison, checkpoints: Sequence[CheckpointInfo]) -> str:
+    """Say that the models were trained for different lengths, nothing where they were not or nobody knows."""
+    known = {info.sha256: info.provenance.get("num_tokens") for info in checkpoints}
+    counts = [known.get(run.header.checkpoint_sha256) for run in comparison.runs]
+    numbers = [count for count in counts if isinstance(count, int | float)]
+    if len(numbers) < len(counts) or numbers[0] == numbers[1]:
+        return ""
+    first, second = (f"{count / 1e6:,.1f}M" for count in numbers)
+    return say("compare.trained_differently", a=first, b=second)
 
 
 def figure_table(figures: Sequence[Figure]) -> pd.DataFrame:

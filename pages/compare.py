@@ -2,6 +2,7 @@
 
 from app import compare_source, compare_view, loading
 
-runs, badge = compare_source.choose(loading.list_checkpoints())
+checkpoints = loading.list_checkpoints()
+runs, badge = compare_source.choose(checkpoints)
 if runs is not None:
-    compare_view.draw(runs, badge)
+    compare_view.draw(runs, badge, checkpoints)

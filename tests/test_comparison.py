@@ -3,16 +3,18 @@
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
 from app.charts_compare import joint_depths, surprise_differences
-from app.compare_words import figure_table, finding, raw_table, rule_text, run_names
+from app.compare_words import figure_table, finding, raw_table, rule_text, run_names, training_note
 from app.comparison import Figure, compare, piece_table, run_figures, shared_figures
 from app.scale import shared_scale
 from app.theme import NO_DEPTH
+from mor_core.checkpoint import CheckpointInfo
 from mor_core.trace import StepRecord, Trace
 from tests.scripted import ENTRY_BYTES, scripted_header, scripted_token, scripted_trace
 
@@ -221,3 +223,27 @@ def test_chart_of_surprise_names_the_largest_difference() -> None:
         "B predicts 0 of 2 pieces better, A 1. The largest difference is +2.0 bits at “b”."
     )
     assert chart.table["surprise_difference"].tolist() == pytest.approx([0, 2])
+
+
+def trained(sha256: str, num_tokens: int | None) -> CheckpointInfo:
+    provenance = {} if num_tokens is None else {"num_tokens": num_tokens}
+    return CheckpointInfo("name", Path("folder"), sha256, {}, provenance, {}, 0)
+
+
+@pytest.mark.parametrize(
+    ("counts", "expected"),
+    [
+        ((10_010_624, 30_007_296), "A was trained on 10.0M tokens, B on 30.0M"),
+        ((5, 5), ""),
+        ((5, None), ""),
+    ],
+)
+def test_unequal_training_is_pointed_out(counts: tuple[int | None, ...], expected: str) -> None:
+    first, second = run([3, 1], "a"), run([3, 1], "a")
+    second.header.checkpoint_sha256 = "cd" * 32
+    infos = [
+        trained(side.header.checkpoint_sha256, count)
+        for side, count in zip((first, second), counts, strict=True)
+    ]
+    assert training_note(compare(first, second), infos).startswith(expected)
+    assert bool(training_note(compare(first, second), infos)) == bool(expected)

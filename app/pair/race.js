@@ -221,6 +221,7 @@ class RaceView {
       const counted = each((run) => run.cacheBytes, formatBytes);
       return { ...counted, label: say("race_kv"), note: perToken(counted.numbers, formatBytes) };
     }
+    if (!this.data.live) return { numbers: [0, 0], texts: ["–", "–"], label: say("race_seconds"), note: say("race_not_timed") };
     const counted = each((_, lane) => lane.seconds, (value) => say("race_seconds_value", { value: fixed(value, value < 10 ? 2 : 1) }));
     const each_ms = this.lanes.map((lane) => (lane.secondsPerToken === null ? "–" : `${fixed(1000 * lane.secondsPerToken, 1)} ms`));
     return { ...counted, label: say("race_seconds"), note: say("per_token", { a: each_ms[0], b: each_ms[1] }) };
