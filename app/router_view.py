@@ -68,7 +68,7 @@ def _probabilities(trace: Trace) -> None:
     start = 0
     if tokens > WINDOW:
         start = st.select_slider(
-            say("explore.positions"), list(range(0, tokens, WINDOW)), key="router_window"
+            say("router.positions"), list(range(0, tokens, WINDOW)), key="router_window"
         )
     window = range(start, min(start + WINDOW, tokens))
     frame.show_chart(charts.score_heatmap(trace, window), key="probabilities")
