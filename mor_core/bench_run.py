@@ -42,6 +42,7 @@ BENCHMARKS: dict[str, Entry] = {
     "memory": Entry("Does the cache hold the bytes that the formula says?", 2, needs_quiet=False),
     "growth": Entry("What does a longer context cost?", 3),
     "load": Entry("How long until the first token, and until the command answers?", 1),
+    "ui": Entry("Does the app in a browser keep its budgets?", 5, needs_quiet=False),
 }
 """In the order of `mor bench all`."""
 
