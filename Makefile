@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup app test test-all browser bench lint fmt type lock clean
+.PHONY: setup app test test-all browser bench soak lint fmt type lock clean
 
 setup: .venv/installed
 
@@ -31,6 +31,10 @@ browser: .venv/checked
 # Every benchmark, at most 40 minutes; the machine should be idle. What it finds is on the Efficiency page.
 bench: .venv/checked
 	$(BIN)/mor bench all --out checkpoints/bench
+
+# Twenty minutes of repeated runs in one page; run by hand.
+soak: .venv/checked
+	$(BIN)/mor bench soak
 
 lint: .venv/checked
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

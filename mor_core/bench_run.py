@@ -28,12 +28,14 @@ class Entry:
     Attributes:
         question: that it answers.
         minutes: that it may take in `mor bench all`, which ends in at most their sum.
-        needs_quiet: whether its numbers are times.
+        needs_quiet: whether its numbers are times of this process.
+        in_all: whether `mor bench all` runs it.
     """
 
     question: str
     minutes: float
     needs_quiet: bool = True
+    in_all: bool = True
 
 
 BENCHMARKS: dict[str, Entry] = {
@@ -43,6 +45,7 @@ BENCHMARKS: dict[str, Entry] = {
     "growth": Entry("What does a longer context cost?", 3),
     "load": Entry("How long until the first token, and until the command answers?", 1),
     "ui": Entry("Does the app in a browser keep its budgets?", 5, needs_quiet=False),
+    "soak": Entry("Does memory grow over 20 minutes of runs?", 20, needs_quiet=False, in_all=False),
 }
 """In the order of `mor bench all`."""
 

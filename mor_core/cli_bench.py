@@ -90,6 +90,8 @@ def _run_all(options: list[str], minutes: float | None) -> None:
 
     failed = []
     for name, entry in BENCHMARKS.items():
+        if not entry.in_all:
+            continue
         say(f"{name}: {entry.question}")
         command = [sys.executable, "-m", "mor_core.cli", "bench", name, *options]
         command += ["--minutes", str(minutes or entry.minutes)]
