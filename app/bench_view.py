@@ -79,7 +79,7 @@ def _here() -> None:
         say("bench.stop"), icon=":material/stop:", key="bench_stop", disabled=not is_running
     )
     if starts:
-        state.set_bench_job(bench_job.start(SHORT, loading.device_and_dtype))
+        state.set_bench_job(bench_job.start(SHORT, _place))
         st.rerun()
     if job is None:
         return
@@ -89,6 +89,12 @@ def _here() -> None:
         _watch()
     else:
         _outcome(job)
+
+
+def _place() -> tuple[str, str]:
+    """Return this server's device and type of numbers."""
+    place = loading.default_placement()
+    return place.device, place.dtype
 
 
 @st.fragment(run_every=POLL_S)
