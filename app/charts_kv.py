@@ -22,7 +22,7 @@ from app.theme import LINE, SERIES, UNROUTED, depth_colours, format_bytes
 from app.words import say
 from mor_core.trace import Trace
 
-_COLOURS = {ABSENT: "#d5d8dd", OWN: SERIES[0], SHARED: SERIES[3]}
+_COLOURS = {ABSENT: "rgba(140,150,165,0.22)", OWN: SERIES[0], SHARED: SERIES[3]}
 
 
 def occupancy(trace: Trace, window: range) -> Chart:
@@ -139,7 +139,7 @@ def strategies(table: pd.DataFrame) -> Chart:
         cliponaxis=False,
         hovertemplate="%{y}: %{text}<extra></extra>",
     )
-    figure.update_xaxes(title_text="KiB", range=[0, table["kv_bytes"].max() / 1024 * 1.12])
+    figure.update_xaxes(title_text="KiB", range=[0, table["kv_bytes"].max() / 1024 * 1.25])
     figure.update_yaxes(autorange="reversed", type="category")
     return Chart(figure, _strategies_finding(table), table)
 
@@ -183,6 +183,8 @@ def _growth_finding(table: pd.DataFrame) -> str:
     decoded = table["kv_bytes"].diff()[table["phase"] == "decode"].dropna()
     if decoded.empty:
         return finding
+    if decoded.min() == decoded.max():
+        return f"{finding} {say('kv_cache.growth_even', each=format_bytes(decoded.min()))}"
     return f"{finding} " + say(
         "kv_cache.growth_decode",
         least=format_bytes(decoded.min()),

@@ -107,6 +107,7 @@ def reach(table: pd.DataFrame, dead_ratio: float | None) -> Chart:
         y=table["share_at_full_depth"],
         marker={"color": SERIES[0]},
         text=[f"{share:.0%}" for share in table["share_at_full_depth"]],
+        textangle=0,
         customdata=table["num_tokens"],
         hovertemplate=say("router.reach_hover") + "<extra></extra>",
         showlegend=False,

@@ -9,7 +9,7 @@ from app.chart import Chart, new_figure, rows_height
 from app.charts_kv import strategy_name
 from app.costs import PLAIN
 from app.memory import Load
-from app.theme import LINE, SERIES, UNROUTED, format_bytes
+from app.theme import LINE, SERIES, UNROUTED, format_bytes, text_on
 from app.words import say
 
 _DASHES = ("solid", "dash", "dot")
@@ -19,22 +19,22 @@ _MARKERS = ("circle", "square", "diamond")
 def paper_bytes(table: pd.DataFrame, load: Load) -> Chart:
     """Draw weights and cache of the paper's models at one context and batch, one bar a strategy."""
     figure = new_figure(rows_height(len(table), row=46), barmode="stack")
+    longest = table["total_bytes"].max()
     names = [strategy_name(name) for name in table["strategy"]]
-    for column, colour, pattern in (
-        ("weight_bytes", UNROUTED, ""),
-        ("kv_bytes", SERIES[0], "/"),
-    ):
+    for column, colour in (("weight_bytes", UNROUTED), ("kv_bytes", SERIES[0])):
         figure.add_bar(
             orientation="h",
             y=names,
             x=table[column] / 2**30,
             name=say(f"kv_cache.{column}"),
-            marker={"color": colour, "pattern": {"shape": pattern}},
-            text=[format_bytes(size) for size in table[column]],
+            marker={"color": colour, "line": {"width": 1, "color": "rgba(255,255,255,0.6)"}},
+            text=[format_bytes(size) if size > longest / 5 else "" for size in table[column]],
+            customdata=[format_bytes(size) for size in table[column]],
             textposition="inside",
             insidetextanchor="middle",
             textangle=0,
-            hovertemplate=f"%{{y}}, {say(f'kv_cache.{column}')}: %{{text}}<extra></extra>",
+            textfont={"color": text_on(colour)},
+            hovertemplate=f"%{{y}}, {say(f'kv_cache.{column}')}: %{{customdata}}<extra></extra>",
         )
     figure.add_scatter(
         x=table["total_bytes"] / 2**30,
@@ -46,7 +46,7 @@ def paper_bytes(table: pd.DataFrame, load: Load) -> Chart:
         showlegend=False,
         cliponaxis=False,
     )
-    figure.update_xaxes(title_text="GiB", range=[0, table["total_bytes"].max() / 2**30 * 1.15])
+    figure.update_xaxes(title_text="GiB", range=[0, longest / 2**30 * 1.25])
     figure.update_yaxes(autorange="reversed", type="category")
     by_name = table.set_index("strategy")["kv_bytes"]
     finding = say(

@@ -25,7 +25,7 @@ from app.words import say
 _BIN = 0.5  # width of a bar in logits
 _CHOICE_BIN = 0.05  # the same in scores between 0 and 1
 _EDGE = 12.0  # logits beyond are counted in the outermost bar: sigmoid(12) is 0.999994
-_TICKS = (-12, -8, -4, -2, 0, 2, 4, 8, 12)
+_TICKS = (-12, -6, 0, 6, 12)  # more would not fit a phone
 _LOOKS = {
     # change: colour, symbol; filled goes in, open stays out
     STAYS_IN: (SCORE_HIGH, "circle"),
@@ -70,10 +70,12 @@ def score_distributions(
         figure.update_xaxes(title_text=say("router.axis_score"), row=recursions, col=1)
     else:
         names = [_tick(tick) for tick in _TICKS]
-        figure.update_xaxes(tickvals=_TICKS, ticktext=names, range=[-_EDGE - 1, _EDGE + 1])
+        figure.update_xaxes(
+            tickvals=_TICKS, ticktext=names, tickangle=0, range=[-_EDGE - 1, _EDGE + 1]
+        )
         figure.update_xaxes(title_text=say("router.axis_logit"), row=recursions, col=1)
     figure.update_layout(showlegend=True)
-    finding = _choice_finding(table) if chooses_depth else _distribution_finding(table, recursions)
+    finding = choice_finding(table) if chooses_depth else _distribution_finding(table, recursions)
     return Chart(figure, finding, pd.concat(counted, ignore_index=True))
 
 
@@ -118,8 +120,8 @@ def sweep(table: pd.DataFrame) -> Chart:
     )
     for row in (1, 2):
         figure.add_vline(x=0, line={"color": LINE, "width": 2, "dash": "dash"}, row=row, col=1)
-    ticks = table["threshold_logit"].tolist()
-    figure.update_xaxes(tickvals=ticks, ticktext=[_tick(tick) for tick in ticks])
+    ticks = sorted({table["threshold_logit"].min(), -3, 0, 3, table["threshold_logit"].max()})
+    figure.update_xaxes(tickvals=ticks, ticktext=[_tick(tick) for tick in ticks], tickangle=0)
     figure.update_xaxes(title_text=say("router.axis_threshold"), row=2, col=1)
     figure.update_yaxes(title_text=say("efficiency.axis_nll"), row=1, col=1)
     figure.update_yaxes(
@@ -248,7 +250,8 @@ def _distribution_finding(table: pd.DataFrame, recursions: int) -> str:
     return text[0].upper() + text[1:]
 
 
-def _choice_finding(table: pd.DataFrame) -> str:
+def choice_finding(table: pd.DataFrame) -> str:
+    """Say how often a token-choice router chose each depth, and how clearly."""
     taken = table[table["entered"]]
     if taken.empty:
         return say("router.nothing_judged")
@@ -291,7 +294,7 @@ def _tick(logit: float) -> str:
     score = sigmoid(logit)
     if not 0.001 <= score <= 0.999:
         return f"{logit:+g}<br>{'<0.001' if score < 0.5 else '>0.999'}".replace("<0", "&lt;0")
-    return f"{logit:+g}<br>{score:.2f}" if logit else "0<br>0.5"
+    return f"{logit:+g}<br>{score:.3f}" if logit else "0<br>0.5"
 
 
 def _change(change: str) -> str:

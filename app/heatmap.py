@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from app.chart import hover_text
 from app.tables import label
 from app.theme import LINE, text_on
+from app.words import say
 from mor_core.trace import TokenRecord, Trace
 
 MAX_DIGIT_COLUMNS = 128  # wider windows leave no room for a digit in a cell
@@ -40,7 +41,9 @@ def add_cells(
     )
     figure.update_yaxes(autorange="reversed", showgrid=False, ticks="", type="category", dtick=1)
     ends = [positions[0] - 0.5, positions[-1] + 0.5]
-    figure.update_xaxes(title_text="position", showgrid=False, ticks="outside", range=ends)
+    figure.update_xaxes(
+        title_text=say("frame.axis_position"), showgrid=False, ticks="outside", range=ends
+    )
     if len(tokens) <= MAX_NAMED_COLUMNS:
         names = [f"{hover_text(label(token))}" for token in tokens]
         figure.update_xaxes(tickvals=positions, ticktext=names, tickangle=-60, title_text="")
@@ -120,7 +123,8 @@ def mark_boundaries(figure: go.Figure, trace: Trace, window: range, rows: Sequen
     """Draw lines where the prompt ends, and where a text was cut into pieces that the model read one by one."""
     decoded = [token.position for token in trace.tokens if token.phase == "decode"]
     read = [end for _, end in trace.header.windows[:-1]]
-    for name, starts in (("generated from here", decoded[:1]), ("next piece of the text", read)):
+    marks = ((say("frame.generated_from_here"), decoded[:1]), (say("frame.next_piece"), read))
+    for name, starts in marks:
         places = [start for start in starts if window.start < start < window.stop]
         if places:
             figure.add_scatter(

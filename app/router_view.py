@@ -1,6 +1,7 @@
 """The Router page's panels: scores of a run, a threshold to move over them, and what the evaluation says."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -71,7 +72,9 @@ def _probabilities(trace: Trace) -> None:
             say("router.positions"), list(range(0, tokens, WINDOW)), key="router_window"
         )
     window = range(start, min(start + WINDOW, tokens))
-    frame.show_chart(charts.score_heatmap(trace, window), key="probabilities")
+    finding = charts_router.choice_finding(judgements.judgements([trace]))
+    chart = replace(charts.score_heatmap(trace, window), finding=finding)
+    frame.show_chart(chart, key="probabilities")
 
 
 @st.fragment

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,18 @@ from mor_core.trace import TRACE_SUFFIX
 from mor_core.tracefile import save_trace
 from tests.models import TOKEN_CHOICE, tiny_config, tiny_model
 from tests.scripted import DEPTHS, LOGITS, scripted_trace
-from tests.test_pages import checkpoints, figures, opened, recorded_checkpoint, shown, table
+from tests.test_pages import (
+    ENTRY,
+    ROOT,
+    checkpoints,
+    choose,
+    figures,
+    opened,
+    recorded_checkpoint,
+    shown,
+    table,
+    waited,
+)
 
 __all__ = ["checkpoints", "recorded_checkpoint"]  # fixtures
 
@@ -198,8 +211,6 @@ def test_page_sets_a_share(checkpoints: Path) -> None:
 def test_link_opens_the_view_that_it_names(checkpoints: Path) -> None:
     from streamlit.testing.v1 import AppTest
 
-    from tests.test_pages import ENTRY
-
     page = AppTest.from_file(ENTRY, default_timeout=60)
     page.query_params["run"] = "Second"
     page.query_params["threshold_2"] = "3"
@@ -259,3 +270,29 @@ def test_page_shows_the_probabilities_of_token_choice(checkpoints: Path, tiny_to
     assert "no threshold to move" in shown(page)
     scores = table(page, "router_score_r1")[[f"router_score_r{number}" for number in (1, 2, 3)]]
     assert scores.dropna().sum(axis=1).to_numpy() == pytest.approx(1, abs=1e-5)
+
+
+def test_page_paints_without_torch(checkpoints: Path) -> None:
+    script = (
+        "import sys; from streamlit.testing.v1 import AppTest; "
+        f"page = AppTest.from_file({ENTRY!r}, default_timeout=60); "
+        "page.switch_page('../pages/router.py').run(); "
+        "assert len(page.get('plotly_chart')) == 2, page.exception; "
+        "print('torch' in sys.modules)"
+    )
+    run = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert run.stdout.strip().splitlines()[-1:] == ["False"], run.stderr
+
+
+def test_page_reads_a_text_of_the_viewer(checkpoints: Path) -> None:
+    page = opened("router")
+    choose(page, "source", "Own text")
+    page.text_area(key="own_text").set_value("The old rabbit ran home.").run()
+    page.button(key="analyse").click().run()
+    waited(page)
+    assert "LIVE · Own text" in shown(page)
+    read = "".join(table(page, "change")["token"])
+    assert read.replace("␣", " ") == "The old rabbit ran home."
+    page.text_area(key="own_text").set_value(" ").run()
+    page.button(key="analyse").click().run()
+    assert len(page.error) == 1

@@ -1,0 +1,55 @@
+"""The Router page's threshold in a real browser: the finding follows it, and so does the link."""
+
+import re
+
+import pytest
+
+pytest.importorskip("playwright.sync_api", reason="see test_browser.py")
+
+from playwright.sync_api import Page, expect
+
+from tests.e2e.server import Watched
+from tests.e2e.test_browser import assert_clean
+from tests.e2e.test_browser import pytestmark as pytestmark
+
+FINDING = re.compile(
+    r"With the threshold at logit \+2\.00 \(score 0\.881\), (\d+) of the \d+ tokens "
+    r"judged at recursion 2 are decided otherwise: 0 would enter, (\d+) would be left out\."
+)
+
+
+def finding(page: Page) -> re.Match[str]:
+    line = page.get_by_text(FINDING)
+    line.wait_for(timeout=30_000)
+    found = FINDING.search(line.inner_text())
+    assert found is not None
+    return found
+
+
+def test_moved_threshold_names_who_would_change_and_the_link_keeps_it(watched: Watched) -> None:
+    page = watched.page
+    page.get_by_role("link", name="Router").click()
+    page.get_by_text("no decision changes").wait_for(timeout=60_000)
+    page.locator(".st-key-threshold_2").evaluate("node => { node.markedByTest = true }")
+    thumb = page.locator(".st-key-threshold_2 [role=slider]")
+    thumb.focus()
+    for _ in range(8):  # steps of a quarter of a logit
+        page.keyboard.press("ArrowRight")
+    changed = finding(page)
+    assert int(changed[1]) == int(changed[2]) > 0
+    legend = page.locator(".st-key-moved .legendtext").all_inner_texts()
+    assert f"would be left out ({changed[2]})" in legend
+    assert page.locator(".st-key-threshold_2").evaluate("node => node.markedByTest === true")
+    assert "threshold_2=2" in page.url
+    assert_clean(watched)
+
+    page.goto(page.url)  # as another viewer opens the link
+    assert finding(page)[0] == changed[0]
+    expect(page.locator(".st-key-threshold_2 [role=slider]")).to_have_attribute(
+        "aria-valuenow", "2"
+    )
+    # Streamlit looks for its server below the page's own path first, and logs that it is not there.
+    probes = [text for text in watched.complaints if "404" in text]
+    assert watched.complaints == probes
+    assert len(probes) == 2
+    assert watched.foreign_requests == []
