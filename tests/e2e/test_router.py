@@ -20,7 +20,7 @@ FINDING = re.compile(
 
 def finding(page: Page) -> re.Match[str]:
     line = page.get_by_text(FINDING)
-    line.wait_for(timeout=30_000)
+    line.wait_for()
     found = FINDING.search(line.inner_text())
     assert found is not None
     return found
@@ -28,10 +28,12 @@ def finding(page: Page) -> re.Match[str]:
 
 def test_moved_threshold_names_who_would_change_and_the_link_keeps_it(watched: Watched) -> None:
     page = watched.page
+    page.set_default_timeout(60_000)
     page.get_by_role("link", name="Router").click()
-    page.get_by_text("no decision changes").wait_for(timeout=60_000)
+    page.get_by_text("From the checkpoint's config.json.").wait_for()
+    assert page.get_by_text("no decision changes").count() == 1
     page.locator(".st-key-threshold_2").evaluate("node => { node.markedByTest = true }")
-    thumb = page.locator(".st-key-threshold_2 [role=slider]")
+    thumb = page.locator(".st-key-threshold_2 input")
     thumb.focus()
     for _ in range(8):  # steps of a quarter of a logit
         page.keyboard.press("ArrowRight")
@@ -45,9 +47,7 @@ def test_moved_threshold_names_who_would_change_and_the_link_keeps_it(watched: W
 
     page.goto(page.url)  # as another viewer opens the link
     assert finding(page)[0] == changed[0]
-    expect(page.locator(".st-key-threshold_2 [role=slider]")).to_have_attribute(
-        "aria-valuenow", "2"
-    )
+    expect(page.locator(".st-key-threshold_2 input")).to_have_attribute("aria-valuenow", "2")
     # Streamlit looks for its server below the page's own path first, and logs that it is not there.
     probes = [text for text in watched.complaints if "404" in text]
     assert watched.complaints == probes
