@@ -57,7 +57,9 @@ def choose(checkpoints: Sequence[CheckpointInfo]) -> Chosen | None:
     if source == RECORDED or source is None:
         return _recorded(checkpoints)
     trace = _own_text(checkpoints) if source == OWN_TEXT else _uploaded()
-    return trace and Chosen(trace, "LIVE" if source == OWN_TEXT else "RECORDED")
+    if trace is None:
+        return None
+    return Chosen(trace, "LIVE" if source == OWN_TEXT else "RECORDED")
 
 
 def _recorded(checkpoints: Sequence[CheckpointInfo]) -> Chosen | None:
