@@ -37,18 +37,18 @@ def scores_panel(chosen: Chosen) -> None:
     chooses_depth = judgements.is_token_choice(header)
     frame.heading(say("router.scores_heading"), "router score", "threshold", "logit")
     traces = [chosen.trace]
-    if not chosen.is_live and len(chosen.recorded) > 1:
+    if len(chosen.like_it) > 1:
         scope = st.segmented_control(
             say("router.scope"),
             list(SCOPES),
-            format_func=lambda name: say(f"router.scope_{name}", runs=len(chosen.recorded)),
+            format_func=lambda name: say(f"router.scope_{name}", runs=len(chosen.like_it)),
             default=ALL_RUNS,
             required=True,
             key="scope",
             bind="query-params",
             label_visibility="collapsed",
         )
-        traces = chosen.recorded if scope == ALL_RUNS else traces
+        traces = chosen.like_it if scope == ALL_RUNS else traces
     table = judgements.judgements(traces)
     if table.empty:
         notices.show_info(say("router.nothing_judged"))

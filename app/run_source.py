@@ -5,12 +5,14 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from app import loading, notices, runs, state
+from app import frame, gallery, loading, notices, runs, state
+from app.gallery import Recorded
 from app.routing_controls import RoutingChoice
 from app.runs import AnalysisRequest
-from app.words import entries, say
+from app.strip import Badge
+from app.words import say
 from mor_core.checkpoint import CheckpointInfo
-from mor_core.trace import Trace, TraceHeader
+from mor_core.trace import Trace
 from mor_core.tracefile import TraceError
 
 RECORDED, OWN = SOURCES = "recorded", "own"
@@ -23,13 +25,13 @@ class Chosen:
 
     Attributes:
         trace: the run.
-        recorded: every recorded run of the checkpoint.
-        is_live: whether the run was computed just now.
+        badge: whether it was computed just now.
+        like_it: every recorded run of the checkpoint that followed the same rule; none beside a text just read.
     """
 
     trace: Trace
-    recorded: list[Trace]
-    is_live: bool
+    badge: Badge
+    like_it: list[Trace]
 
 
 def choose_checkpoint(checkpoints: Sequence[CheckpointInfo]) -> CheckpointInfo:
@@ -48,7 +50,6 @@ def choose_run(info: CheckpointInfo, example: str) -> Chosen | None:
         info: the checkpoint.
         example: text that stands in the field at first.
     """
-    recorded = open_recorded(info)
     source = st.segmented_control(
         say("explore.source"),
         list(SOURCES),
@@ -61,63 +62,45 @@ def choose_run(info: CheckpointInfo, example: str) -> Chosen | None:
     )
     if source == OWN:
         trace = _own_text(info, example)
-        return Chosen(trace, recorded, is_live=True) if trace is not None else None
-    if not recorded:
+        chosen = None if trace is None else Chosen(trace, "LIVE", [])
+    else:
+        chosen = _recorded(info)
+    if chosen is not None:
+        frame.run_provenance(chosen.trace, chosen.badge)
+    return chosen
+
+
+def _recorded(info: CheckpointInfo) -> Chosen | None:
+    listed, problems = gallery.recorded_runs(info.path)
+    opened = {run.name: trace for run in listed if (trace := _opened(run)) is not None}
+    for problem in problems:
+        notices.show_error(problem)
+    if not opened:
         notices.show_info(say("explore.no_traces"))
         return None
-    titles = [title_of(trace) for trace in recorded]
-    title = st.pills(
+    titles = {run.name: run.title for run in listed}
+    name = st.selectbox(
         say("explore.run"),
-        titles,
-        default=titles[0],
-        required=True,
-        key="run",
+        list(opened),
+        format_func=lambda name: titles[name],
+        key="trace",
         bind="query-params",
-        format_func=notices.as_text,
-        label_visibility="collapsed",
+        width=400,
     )
-    return Chosen(recorded[titles.index(title or titles[0])], recorded, is_live=False)
+    trace = opened[name]
+    rule = trace.header.routing
+    like_it = [other for other in opened.values() if other.header.routing == rule]
+    return Chosen(trace, "RECORDED", like_it)
 
 
-def caption(chosen: Chosen) -> None:
-    """Write one line: whether the run is live or recorded, its rule, its length and where it was computed."""
-    header = chosen.trace.header
-    line = say(
-        "router.run_line",
-        badge=say("strip.badge_LIVE" if chosen.is_live else "strip.badge_RECORDED"),
-        title=say("explore.source_own") if chosen.is_live else title_of(chosen.trace),
-        rule=_rule(header),
-        tokens=f"{len(chosen.trace.tokens):,}",
-        device=header.device,
-        dtype=header.dtype,
-    )
-    st.caption(notices.as_text(line))
-
-
-def open_recorded(info: CheckpointInfo) -> list[Trace]:
-    """Open a checkpoint's recorded runs; one that is damaged is named and left out."""
-    traces = []
-    for path in loading.recorded_traces(info.path):
-        try:
-            trace = loading.open_trace(path)
-        except TraceError as error:
-            notices.show_error(f"{path.name}: {error}")
-            continue
-        if trace.tokens:
-            traces.append(trace)
-    return traces
-
-
-def title_of(trace: Trace) -> str:
-    """Return what a run is called."""
-    return trace.header.title or trace.header.created
-
-
-def _rule(header: TraceHeader) -> str:
-    name = header.routing.get("name", "none")
-    if f"strip.rule_{name}" not in entries():  # a rule of a later version
-        return str(name)
-    return say(f"strip.rule_{name}", depth=header.routing.get("depth"))
+def _opened(run: Recorded) -> Trace | None:
+    """Open a recorded run; name it if it is damaged."""
+    try:
+        trace = loading.open_trace(run.path)
+    except TraceError as error:
+        notices.show_error(f"{run.path.name}: {error}")
+        return None
+    return trace if trace.tokens else None
 
 
 def _own_text(info: CheckpointInfo, example: str) -> Trace | None:

@@ -14,7 +14,6 @@ info = run_source.choose_checkpoint(checkpoints)
 frame.provenance(info)
 chosen = run_source.choose_run(info, view.EXAMPLE)
 if chosen is not None:
-    run_source.caption(chosen)
     view.occupancy_panel(chosen.trace)
     view.growth_panel(chosen.trace)
     view.strategies_panel(info, chosen.trace)

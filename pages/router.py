@@ -17,7 +17,6 @@ if info.config.get("router_type", "none") == "none":
     st.stop()
 chosen = run_source.choose_run(info, view.EXAMPLE)
 if chosen is not None:
-    run_source.caption(chosen)
     view.scores_panel(chosen)
     view.knob_panel(chosen.trace)
 view.evaluation_panels(info)

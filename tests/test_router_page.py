@@ -212,11 +212,11 @@ def test_link_opens_the_view_that_it_names(checkpoints: Path) -> None:
     from streamlit.testing.v1 import AppTest
 
     page = AppTest.from_file(ENTRY, default_timeout=60)
-    page.query_params["run"] = "Second"
+    page.query_params["trace"] = "Second"
     page.query_params["threshold_2"] = "3"
     page.switch_page("../pages/router.py").run()
     assert not page.exception
-    assert "Second" in shown(page)
+    assert page.selectbox(key="trace").value == "1"
     assert page.slider(key="threshold_2").value == 3
 
 
@@ -290,7 +290,7 @@ def test_page_reads_a_text_of_the_viewer(checkpoints: Path) -> None:
     page.text_area(key="own_text").set_value("The old rabbit ran home.").run()
     page.button(key="analyse").click().run()
     waited(page)
-    assert "LIVE · Own text" in shown(page)
+    assert "LIVE" in shown(page)
     read = "".join(table(page, "change")["token"])
     assert read.replace("␣", " ") == "The old rabbit ran home."
     page.text_area(key="own_text").set_value(" ").run()
