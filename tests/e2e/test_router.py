@@ -39,7 +39,7 @@ def test_moved_threshold_names_who_would_change_and_the_link_keeps_it(watched: W
         page.keyboard.press("ArrowRight")
     changed = finding(page)
     assert int(changed[1]) == int(changed[2]) > 0
-    legend = page.locator(".st-key-moved .legendtext").all_inner_texts()
+    legend = page.locator(".st-key-moved .legendtext").all_text_contents()
     assert f"would be left out ({changed[2]})" in legend
     assert page.locator(".st-key-threshold_2").evaluate("node => node.markedByTest === true")
     assert "threshold_2=2" in page.url
