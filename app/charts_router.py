@@ -1,4 +1,4 @@
-"""How routers decide, as charts: scores around the threshold, thresholds tried, a threshold that is moved, load.
+"""How routers decide, as charts: scores around the threshold, and thresholds tried.
 
 Pure: tables of `app.judgements` and `app.router_results` in, charts out.
 """
@@ -8,17 +8,8 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from app.chart import Chart, hover_text, new_figure, rows_height
-from app.judgements import (
-    CHANGES,
-    STAYS_IN,
-    STAYS_OUT,
-    WOULD_ENTER,
-    WOULD_LEAVE,
-    Moved,
-    close_calls,
-    sigmoid,
-)
+from app.chart import Chart, new_figure, rows_height
+from app.judgements import close_calls, sigmoid
 from app.theme import LINE, SCORE_HIGH, SCORE_LOW, SERIES, format_flops
 from app.words import say
 
@@ -26,14 +17,6 @@ _BIN = 0.5  # width of a bar in logits
 _CHOICE_BIN = 0.05  # the same in scores between 0 and 1
 _EDGE = 12.0  # logits beyond are counted in the outermost bar: sigmoid(12) is 0.999994
 _TICKS = (-12, -6, 0, 6, 12)  # more would not fit a phone
-_LOOKS = {
-    # change: colour, symbol; filled goes in, open stays out
-    STAYS_IN: (SCORE_HIGH, "circle"),
-    STAYS_OUT: (SCORE_LOW, "circle-open"),
-    WOULD_ENTER: (SERIES[2], "triangle-up"),
-    WOULD_LEAVE: (SERIES[3], "triangle-down"),
-}
-_MAX_NAMED = 30  # more names would cover each other
 
 
 def score_distributions(
@@ -128,66 +111,6 @@ def sweep(table: pd.DataFrame) -> Chart:
         title_text=say("efficiency.axis_active_mflops"), rangemode="tozero", row=2, col=1
     )
     return Chart(figure, _sweep_finding(table), table)
-
-
-def moved_threshold(moved: Moved, recursion: int, trained_logit: float, num_tokens: int) -> Chart:
-    """Draw each candidate of one recursion at its position and logit, by what the moved threshold changes.
-
-    Args:
-        moved: of `move_threshold`.
-        recursion: whose router judged.
-        trained_logit: the threshold that decided in the run.
-        num_tokens: length of the run, so that the axis shows the positions that were not judged too.
-    """
-    figure = new_figure(400)
-    turned = moved.count(WOULD_ENTER) + moved.count(WOULD_LEAVE)
-    for change in CHANGES:
-        colour, symbol = _LOOKS[change]
-        rows = moved.rows[moved.rows["change"] == change]
-        is_named = change in (WOULD_ENTER, WOULD_LEAVE) and turned <= _MAX_NAMED
-        tokens = [hover_text(token) for token in rows["token"]]
-        figure.add_scatter(
-            x=rows["position"],
-            y=rows["logit"],
-            mode="markers+text" if is_named else "markers",
-            text=tokens,
-            textposition="top center" if change == WOULD_ENTER else "bottom center",
-            name=f"{_change(change)} ({len(rows)})",
-            marker={"color": colour, "symbol": symbol, "size": 10 if "would" in change else 7},
-            customdata=[
-                [token, f"{score:.3f}"] for token, score in zip(tokens, rows["score"], strict=True)
-            ],
-            hovertemplate=say("router.moved_hover", change=_change(change)) + "<extra></extra>",
-            cliponaxis=False,
-        )
-    for limit, dash, name in (
-        (trained_logit, "dash", say("router.line_run")),
-        (moved.threshold_logit, "solid", say("router.line_moved")),
-    ):
-        figure.add_scatter(
-            x=[-0.5, num_tokens - 0.5],
-            y=[limit, limit],
-            mode="lines",
-            line={"color": LINE, "width": 2, "dash": dash},
-            name=f"{name} {limit:+.2f}",
-            hoverinfo="skip",
-        )
-    figure.update_xaxes(title_text=say("router.axis_position"), range=[-0.5, num_tokens - 0.5])
-    figure.update_yaxes(title_text=say("router.axis_logit_plain"))
-    finding = say(
-        "router.moved_finding" if turned else "router.unmoved_finding",
-        recursion=recursion,
-        logit=f"{moved.threshold_logit:+.2f}",
-        score=f"{sigmoid(moved.threshold_logit):.3f}",
-        turned=turned,
-        judged=len(moved.rows),
-        enter=moved.count(WOULD_ENTER),
-        leave=moved.count(WOULD_LEAVE),
-        before=f"{moved.share_before:.0%}",
-        after=f"{moved.share_after:.0%}",
-    )
-    columns = ["position", "token", "recursion", "logit", "score", "entered", "change"]
-    return Chart(figure, finding, moved.rows[columns])
 
 
 def _counts(rows: pd.DataFrame, *, chooses_depth: bool) -> pd.DataFrame:
@@ -295,7 +218,3 @@ def _tick(logit: float) -> str:
     if not 0.001 <= score <= 0.999:
         return f"{logit:+g}<br>{'<0.001' if score < 0.5 else '>0.999'}".replace("<0", "&lt;0")
     return f"{logit:+g}<br>{score:.3f}" if logit else "0<br>0.5"
-
-
-def _change(change: str) -> str:
-    return say(f"router.change_{change.replace(' ', '_')}")

@@ -36,7 +36,7 @@ def occupancy_panel(trace: Trace) -> None:
     start = 0
     if tokens > WINDOW:
         start = st.select_slider(
-            say("router.positions"),
+            say("frame.positions"),
             list(range(0, tokens, WINDOW)),
             format_func=lambda first: f"{first}-{min(first + WINDOW, tokens) - 1}",
             key="kv_window",

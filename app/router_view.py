@@ -7,7 +7,16 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from app import charts, charts_load, charts_router, frame, judgements, notices, router_results
+from app import (
+    charts,
+    charts_knob,
+    charts_load,
+    charts_router,
+    frame,
+    judgements,
+    notices,
+    router_results,
+)
 from app.events import threshold_logits
 from app.results import ResultError
 from app.routing_controls import THRESHOLD_LOGITS
@@ -69,7 +78,7 @@ def _probabilities(trace: Trace) -> None:
     start = 0
     if tokens > WINDOW:
         start = st.select_slider(
-            say("router.positions"), list(range(0, tokens, WINDOW)), key="router_window"
+            say("frame.positions"), list(range(0, tokens, WINDOW)), key="router_window"
         )
     window = range(start, min(start + WINDOW, tokens))
     finding = charts_router.choice_finding(judgements.judgements([trace]))
@@ -96,7 +105,7 @@ def knob_panel(trace: Trace) -> None:
     moved = judgements.move_threshold(rows, limit)
     trained = threshold_logits(header)[number - 1]
     assert trained is not None, "a deciding recursion has a threshold"
-    chart = charts_router.moved_threshold(moved, number, trained, len(trace.tokens))
+    chart = charts_knob.moved_threshold(moved, number, trained, len(trace.tokens))
     later = "router.knob_last" if number == header.num_recursions else "router.knob_later"
     before = "router.knob_first" if number == min(deciding) else "router.knob_deeper"
     caption = " ".join([say(before, recursion=number), say(later), say("router.knob_not_run")])

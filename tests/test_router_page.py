@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app import charts_load, charts_router, judgements, router_results
+from app import charts_knob, charts_load, charts_router, judgements, router_results
 from app.results import ResultError
 from mor_core.accounting import parameter_count
 from mor_core.checkpoint import save_checkpoint
@@ -145,7 +145,7 @@ def test_distribution_counts_every_judgement_once():
 def test_moved_chart_names_who_would_change():
     found = judgements.judgements([scripted_trace()])
     moved = judgements.move_threshold(found[found["recursion"] == 2], 1.5)
-    chart = charts_router.moved_threshold(moved, 2, 0.0, 6)
+    chart = charts_knob.moved_threshold(moved, 2, 0.0, 6)
     leaving = next(data for data in chart.figure.data if data.name.startswith("would be left out"))
     assert list(leaving.x) == [position for position, depth in enumerate(DEPTHS) if depth > 1][1:]
     assert list(leaving.text) == [f"␣{position}" for position in leaving.x]
