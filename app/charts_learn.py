@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from app.chart import Chart, new_figure
-from app.lesson_facts import Latency
+from app.lesson_measures import Latency
 from app.theme import LINE, SERIES, depth_colours, format_flops, text_on
 from app.words import say
 

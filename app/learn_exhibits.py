@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pandas as pd
 import streamlit as st
 
-from app import charts, charts_learn, frame, lesson_facts, lessons
+from app import charts, charts_learn, frame, lesson_measures, lessons
 from app.lesson_facts import Material
 from app.lessonparts import CHANGED, show_tokens
 from app.lessons import RAISED_LOGIT, Lesson
@@ -83,7 +83,7 @@ def cache_chart(trace: Trace, key: str) -> None:
     drawn = charts.cache_heatmap(trace, range(len(trace.tokens)))
     finding = say(
         "learn.chart_cache_finding",
-        kept=f"{lesson_facts.kept_share(trace):.0%}",
+        kept=f"{lesson_measures.kept_share(trace):.0%}",
         bytes=format_bytes(sum(trace.steps[-1].cache_bytes)),
     )
     frame.show_chart(type(drawn)(drawn.figure, finding, drawn.table), key=key)
@@ -125,7 +125,7 @@ def _revealed_choice(material: Material) -> None:
 
 
 def _revealed_pays(material: Material) -> None:
-    costs = lesson_facts.latency(material.traces)
+    costs = lesson_measures.latency(material.timed)
     left, right = st.columns(2)
     with left:
         frame.show_chart(charts_learn.counted(costs), key="learn_counted")

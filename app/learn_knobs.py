@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import streamlit as st
 
-from app import charts_learn, frame, lesson_facts, lessons
+from app import charts_learn, frame, lesson_measures, lessons
 from app import learn_exhibits as exhibits
 from app.lesson_facts import SHARED, Material
 from app.lessons import Lesson
@@ -33,7 +33,7 @@ def _layers(material: Material) -> None:
     trace = material.runs[name]
     exhibits.depths_of(trace, "learn_passes_row")
     depths = [t.recursion_depth for t in lessons.content(trace) if t.recursion_depth]
-    layers = sum(lesson_facts.applied_layers(trace, depth) for depth in depths) / len(depths)
+    layers = sum(lesson_measures.applied_layers(trace, depth) for depth in depths) / len(depths)
     _metrics(
         (say("learn.metric_layers"), f"{layers:.1f}"),
         (say("learn.metric_flops"), _flops_share(trace)),
@@ -76,7 +76,7 @@ def _caches(material: Material) -> None:
     trace = material.runs[_choose("cache", names, labels)]
     exhibits.cache_chart(trace, "learn_cache_knob")
     _metrics(
-        (say("learn.metric_cache"), f"{lesson_facts.kept_share(trace):.0%}"),
+        (say("learn.metric_cache"), f"{lesson_measures.kept_share(trace):.0%}"),
         (say("learn.metric_bytes"), format_bytes(sum(trace.steps[-1].cache_bytes))),
         _surprise(trace),
     )

@@ -141,7 +141,6 @@ def _material(checkpoints: Sequence[CheckpointInfo]) -> Material | None:
             info.name,
             _opened(info),
             info.evaluation,
-            [loading.open_trace(path) for path in loading.recorded_traces(info.path)],
         )
         for lesson in LESSONS:
             facts(lesson, material)
@@ -163,7 +162,8 @@ def _opened(info: CheckpointInfo) -> dict[str, Trace]:
         if run.name not in paths:
             raise TraceError(f"{run.name} is missing")
         trace = loading.open_trace(paths[run.name])
-        if trace.header.checkpoint_sha256 != info.sha256 or not lessons.is_lesson_text(trace):
+        of_text = run.new_tokens > 0 or lessons.is_lesson_text(trace)
+        if trace.header.checkpoint_sha256 != info.sha256 or not of_text:
             raise TraceError(f"{run.name} is of other weights or of another text")
         runs[run.name] = trace
     return runs

@@ -3,17 +3,16 @@
 `facts` gives what the words need, `truth` what is guessed. Knows neither Streamlit nor torch.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from statistics import median
 from typing import Any
 
 from app import lessons
+from app.lesson_measures import applied_layers, capacities, kept_share, latency, punctuation
 from app.lessons import ALL_TOP_K, FIRST_TOP_K, RAISED_LOGIT, Lesson
 from app.theme import format_bytes, format_flops
-from mor_core.lesson_runs import OWN, threshold_run
+from mor_core.lesson_runs import OWN, TIMED, threshold_run
 from mor_core.paper_results import MAIN_TABLE, RANDOM_ROUTER_GAP, PaperResult
-from mor_core.tokenclass import PUNCTUATION, token_classes
 from mor_core.trace import Trace
 
 SHARED = "read-shared"
@@ -28,18 +27,21 @@ class Material:
         checkpoint: its name.
         runs: the lessons' recorded runs by name.
         evaluation: the checkpoint's evaluation.json.
-        traces: the checkpoint's other recorded runs, for measured seconds.
     """
 
     checkpoint: str
     runs: Mapping[str, Trace]
     evaluation: Mapping[str, Any]
-    traces: Sequence[Trace]
 
     @property
     def own(self) -> Trace:
         """The whole text under the model's own rule."""
         return self.runs[OWN]
+
+    @property
+    def timed(self) -> list[Trace]:
+        """The generations whose seconds are shown."""
+        return [self.runs[name] for name in TIMED]
 
     def result(
         self, name: str, depth: int | None = None, gate: str = "learned"
@@ -54,26 +56,6 @@ class Material:
             if (rule["name"], rule["gate"], rule.get("depth")) == (name, gate, depth):
                 return dict(found)
         raise KeyError(f"{name} {depth or ''}")
-
-
-@dataclass(frozen=True)
-class Latency:
-    """Measured generation, batch 1: what a token cost at each depth.
-
-    Attributes:
-        seconds: median of a decode step, at depth 1, 2, ...
-        flops: mean of a decode step, likewise.
-        counts: number of steps, likewise.
-    """
-
-    seconds: list[float]
-    flops: list[float]
-    counts: list[int]
-
-    def saved(self, costs: Sequence[float]) -> float:
-        """Return the share saved against all steps at the largest depth."""
-        spent = sum(cost * count for cost, count in zip(costs, self.counts, strict=True))
-        return 1 - spent / (costs[-1] * sum(self.counts))
 
 
 def facts(lesson: Lesson, material: Material) -> dict[str, str]:
@@ -92,50 +74,6 @@ def targets(lesson: Lesson, material: Material) -> set[int]:
     if lesson.name == "choice":
         return lessons.changed(material.runs[FIRST_TOP_K], material.runs[ALL_TOP_K])
     return lessons.deepest(material.own)
-
-
-def latency(traces: Sequence[Trace]) -> Latency:
-    """Return what decode steps of recorded generations cost at each depth."""
-    recursions = traces[0].header.num_recursions
-    seconds: list[list[float]] = [[] for _ in range(recursions)]
-    flops: list[list[int]] = [[] for _ in range(recursions)]
-    for trace in traces:
-        for step in trace.steps:
-            depth = trace.tokens[step.first_position].recursion_depth
-            if step.phase == "decode" and depth:
-                seconds[depth - 1].append(step.latency_s)
-                flops[depth - 1].append(step.active_flops)
-    return Latency(
-        [median(found) for found in seconds],
-        [sum(found) / len(found) for found in flops],
-        [len(found) for found in seconds],
-    )
-
-
-def kept_share(trace: Trace) -> float:
-    """Return the cache's bytes after a run as a share of a plain Transformer's of the same depth."""
-    return sum(trace.steps[-1].cache_bytes) / trace.header.vanilla_kv_bytes
-
-
-def applied_layers(trace: Trace, depth: int) -> int:
-    """Return how many layers a token of a depth runs through."""
-    config = trace.header.config
-    shared = config["num_layers_per_recursion"] * depth
-    return int(config["num_prelude_layers"] + shared + config["num_coda_layers"])
-
-
-def punctuation(trace: Trace) -> set[int]:
-    """Return the positions of punctuation marks."""
-    tokens = lessons.content(trace)
-    classes = zip(tokens, token_classes(tokens), strict=True)
-    return {token.position for token, name in classes if name == PUNCTUATION}
-
-
-def capacities(trace: Trace) -> list[float]:
-    """Return the share of tokens that training lets into each pass."""
-    recursions = trace.header.num_recursions
-    given = trace.header.config["capacity_factors"]
-    return given or [(recursions - place) / recursions for place in range(recursions)]
 
 
 def _common(material: Material) -> dict[str, str]:
@@ -226,17 +164,18 @@ def _caches(material: Material) -> dict[str, str]:
 
 
 def _pays(material: Material) -> dict[str, str]:
-    measured, own = latency(material.traces), material.result("causal")
+    measured, own = latency(material.timed), material.result("causal")
     everyone_2 = material.result("fixed", 2)
     return {
-        "device": material.traces[0].header.device,
-        "dtype": material.traces[0].header.dtype,
+        "device": material.timed[0].header.device,
+        "dtype": material.timed[0].header.dtype,
+        "recorded": material.timed[0].header.created[:10],
         "sweep_tokens": f"{material.evaluation['threshold_sweep'][0]['num_tokens']:,}",
         "sweep_documents": str(material.evaluation["threshold_sweep"][0]["num_documents"]),
         "paper_expert": f"{_paper('MoR, expert-choice, cache').nll:.4f}",
         "paper_two": f"{_paper('MoR, expert-choice, cache', 2).nll:.4f}",
         "paper_plain": f"{_paper('Vanilla', 1).nll:.4f}",
-        "runs": str(len(material.traces)),
+        "runs": str(len(material.timed)),
         "steps": f"{sum(measured.counts):,}",
         "flops_saved": f"{measured.saved(measured.flops):.0%}",
         "seconds_saved": f"{measured.saved(measured.seconds):.0%}",
@@ -293,6 +232,6 @@ _TRUTHS = {
         len(lessons.changed(material.own, material.runs[threshold_run(RAISED_LOGIT)]))
     ),
     "caches": lambda material: 100 * kept_share(material.own),
-    "pays": lambda material: 100 * latency(material.traces).saved(latency(material.traces).seconds),
+    "pays": lambda material: 100 * latency(material.timed).saved(latency(material.timed).seconds),
     "proof": lambda material: _more(material, "random"),
 }

@@ -1,6 +1,7 @@
 """The recorded runs that the lessons of the app's Learn page show: which they are as data, and how to record them.
 
-Every choice that a lesson offers is one of these runs, computed with that setting. The texts were written for this.
+Every choice that a lesson offers is one of these runs, computed with that setting. Those that generate are there for
+their seconds: record them on a machine that does nothing else.
 """
 
 import dataclasses
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mor_core.presets import PRESETS
 from mor_core.trace import TRACE_SUFFIX, Trace
 from mor_core.tracefile import save_trace
 
@@ -30,19 +32,23 @@ OWN = f"read-causal-{len(SENTENCES)}"
 THRESHOLD_LOGITS = (-4, -2, -1, 0, 1, 2, 4)
 RANDOM_SEEDS = (0, 1, 2, 3)
 DEPTHS = (1, 2, 3)
+NEW_TOKENS = 120
+TEMPERATURE = 0.7
+TIMED = [f"write-{number}" for number in range(1, 9)]
 
 
 @dataclass(frozen=True)
 class LessonRun:
-    """One reading to record.
+    """One run to record.
 
     Attributes:
         name: of its file, without the ending.
-        text: that is read.
+        text: that is read, or continued where `new_tokens` is not 0.
         routing: the rule as the command line writes it.
         threshold_logit: for `causal`, on the logit scale; 0 is the trained threshold.
         seed: of random routing.
         kv_strategy: in the place of the model's own, which it was trained with; empty keeps it.
+        new_tokens: to generate.
     """
 
     name: str
@@ -51,6 +57,7 @@ class LessonRun:
     threshold_logit: float = 0.0
     seed: int = 0
     kv_strategy: str = ""
+    new_tokens: int = 0
 
     @property
     def threshold(self) -> float:
@@ -84,7 +91,9 @@ def lesson_runs() -> list[LessonRun]:
     ]
     runs += [LessonRun(f"read-random-{seed}", routing="random", seed=seed) for seed in RANDOM_SEEDS]
     runs += [LessonRun(f"read-depth-{depth}", routing=f"fixed:{depth}") for depth in DEPTHS]
-    return [*runs, LessonRun("read-shared", kv_strategy="shared")]
+    runs += [LessonRun("read-shared", kv_strategy="shared")]
+    timed = zip(TIMED, PRESETS, strict=False)
+    return runs + [LessonRun(name, preset.prompt, new_tokens=NEW_TOKENS) for name, preset in timed]
 
 
 def record_lessons(loaded: "LoadedCheckpoint", say: Callable[[str], None]) -> list[Path]:
@@ -107,13 +116,25 @@ def record_lesson(loaded: "LoadedCheckpoint", run: LessonRun) -> Trace:
     Raises:
         ValueError: the checkpoint cannot follow the rule, as one without an expert-choice router.
     """
-    from mor_core.generation import analyse_text, collect_trace
+    from mor_core.generation import analyse_text, collect_trace, generate_with_trace
     from mor_core.rules import RoutingRule
 
     rule = RoutingRule.parse(run.routing, threshold=run.threshold, seed=run.seed)
     if run.kv_strategy:
         loaded = _with_kv_strategy(loaded, run.kv_strategy)
-    trace = collect_trace(analyse_text(loaded, run.text, routing=rule))
+    updates = (
+        generate_with_trace(
+            loaded,
+            run.text,
+            max_new_tokens=run.new_tokens,
+            temperature=TEMPERATURE,
+            seed=0,
+            routing=rule,
+        )
+        if run.new_tokens
+        else analyse_text(loaded, run.text, routing=rule)
+    )
+    trace = collect_trace(updates)
     trace.header.title = run.name
     return trace
 
