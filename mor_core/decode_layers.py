@@ -1,0 +1,198 @@
+"""The layers once more, for one token each of several requests: few kernels, no masks, no padding.
+
+Computes what `decoder.py` and `layers.py` compute; tests hold it against them. What differs is only the form: one
+product makes queries, keys and values, rotation is one complex product (so heads are laid out in pairs), and each
+request attends to its own entries alone.
+
+Shapes: b tokens, E hidden size, H query heads, G key/value heads, D head width, F MLP width.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mor_core.backbone import MoRModel
+from mor_core.config import MoRConfig
+from mor_core.experts import ExpertLog, SwitchMLP
+from mor_core.kv_store import KeyValueStore, pairwise
+from mor_core.layers import MLP, Attention, RMSNorm
+from mor_core.schedule import LayerCall, num_cache_slots
+
+
+class Holder(Protocol):
+    """A request as the layers see it.
+
+    Attributes:
+        position: of its token.
+        stores: its keys and values, one a cache slot.
+        experts: takes note of the expert that each Switch layer call sent the token to.
+    """
+
+    position: int
+    stores: list[KeyValueStore]
+    experts: list[int]
+
+
+@dataclass(frozen=True)
+class _Weights:
+    """One layer's weights as decode reads them; all but the first product are the model's own tensors."""
+
+    queries_keys_values: Tensor  # ((H + 2G) x D, E), queries and keys in pairs
+    output: Tensor
+    input_norm: Tensor
+    post_norm: Tensor
+    mlp: MLP | SwitchMLP
+
+
+class DecodeLayers:
+    """Runs stretches of a model's stack on single tokens. Holds no state of any request."""
+
+    def __init__(self, model: MoRModel) -> None:
+        """Lay out the weights of a model, which must not change afterwards."""
+        self.config: MoRConfig = model.config
+        self.num_slots = num_cache_slots(self.config)
+        self.like = model.embed_tokens.weight
+        self._has_own_parts = len(model.recursion_parts) > 0
+        self._weights: dict[tuple[str, int, int | None], _Weights] = {}
+        for call in model.schedule:
+            if self._key(call) not in self._weights:
+                self._weights[self._key(call)] = _weights(model, call)
+        self._turns = _turns(self.config, self.like.device)
+
+    def run(
+        self, calls: Sequence[Sequence[LayerCall]], holders: Sequence[Holder], states: Tensor
+    ) -> Tensor:
+        """Apply layer calls to one token each of several requests; (b, E) -> (b, E).
+
+        Args:
+            calls: per token, its layer calls in order. All have the same number, and calls at the same place use the
+                same weights; their cache slots may differ.
+            holders: the requests, whose stores are read and added to.
+            states: (b, E).
+        """
+        positions = torch.tensor([holder.position for holder in holders], device=states.device)
+        turns = self._turns[positions][:, None]  # (b, 1, D / 2)
+        for place, first in enumerate(calls[0]):
+            weights = self._weights[self._key(first)]
+            stores = [
+                holder.stores[own[place].cache_slot]
+                for holder, own in zip(holders, calls, strict=True)
+            ]
+            computing = [row for row, own in enumerate(calls) if own[place].computes_keys]
+            normalised = _normalise(states, weights.input_norm, self.config.rms_norm_eps)
+            mixed = self._attend(weights, normalised, turns, stores, computing)
+            states = states + F.linear(mixed, weights.output)
+            normalised = _normalise(states, weights.post_norm, self.config.rms_norm_eps)
+            states = states + self._feed_forward(weights.mlp, normalised, holders)
+        return states
+
+    def _key(self, call: LayerCall) -> tuple[str, int, int | None]:
+        """Name a call's weights; recursions share a layer's unless the model gives them parts of their own."""
+        return call.stage, call.layer_idx, call.recursion_idx if self._has_own_parts else None
+
+    def _attend(
+        self,
+        weights: _Weights,
+        states: Tensor,
+        turns: Tensor,
+        stores: list[KeyValueStore],
+        computing: list[int],
+    ) -> Tensor:
+        """Add the new entries of the rows that compute keys, then mix every row's values; -> (b, H x D)."""
+        heads, width = self.config.num_attention_heads, self.config.attention_head_dim
+        matrix, rows = weights.queries_keys_values, len(stores)
+        if len(computing) == rows:
+            projected = F.linear(states, matrix).view(rows, -1, width)
+            turned = heads + self.config.num_key_value_heads
+            _turn(projected[:, :turned], turns)
+            for store, entry in zip(stores, projected[:, heads:].unbind(0), strict=True):
+                store.append(entry)
+            queries = projected[:, :heads]
+        else:
+            queries = F.linear(states, matrix[: heads * width]).view(rows, heads, width)
+            _turn(queries, turns)
+            if computing:
+                entries = F.linear(states[computing], matrix[heads * width :])
+                entries = entries.view(len(computing), -1, width)
+                _turn(entries[:, : self.config.num_key_value_heads], turns[computing])
+                for row, entry in zip(computing, entries.unbind(0), strict=True):
+                    stores[row].append(entry)
+        return self._mix(queries, stores)
+
+    def _mix(self, queries: Tensor, stores: list[KeyValueStore]) -> Tensor:
+        """Attend from (b, H, D) queries, each to its own store; -> (b, H x D).
+
+        One call a request: a batched call is no faster on a CPU (the kernel's time goes by row), needs a mask, and
+        would want all caches at one stride. The heads that share keys stand as several queries of one head.
+        """
+        groups = self.config.num_key_value_heads
+        shape = (1, groups, queries.shape[1] // groups, queries.shape[2])
+        mixed = [
+            F.scaled_dot_product_attention(query.view(shape), *store.read()).reshape(1, -1)
+            for query, store in zip(queries.unbind(0), stores, strict=True)
+        ]
+        return mixed[0] if len(mixed) == 1 else torch.cat(mixed)
+
+    def _feed_forward(
+        self, mlp: MLP | SwitchMLP, states: Tensor, holders: Sequence[Holder]
+    ) -> Tensor:
+        if isinstance(mlp, MLP):
+            inner = F.silu(F.linear(states, mlp.gate_proj.weight))
+            return F.linear(inner.mul_(F.linear(states, mlp.up_proj.weight)), mlp.down_proj.weight)
+        log = ExpertLog()
+        mixed: Tensor = mlp(states[:, None], log)[:, 0]
+        for holder, expert in zip(holders, log.expert_idx[0][:, 0].tolist(), strict=True):
+            holder.experts.append(expert)
+        return mixed
+
+
+def _normalise(states: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """Do what `RMSNorm` does; (b, E) -> (b, E)."""
+    if states.dtype == torch.float32:  # one kernel less
+        return F.rms_norm(states, weight.shape, weight, eps)
+    return weight * F.rms_norm(states.float(), weight.shape, None, eps).to(states.dtype)
+
+
+def _turn(heads: Tensor, turns: Tensor) -> None:
+    """Rotate queries or keys (b, n, D), laid out in pairs, in their place; turns (b, 1, D / 2), complex."""
+    pairs = heads.unflatten(-1, (-1, 2))
+    if heads.dtype == torch.float32:
+        torch.view_as_complex(pairs).mul_(turns)
+        return
+    turned = torch.view_as_complex(pairs.float()) * turns
+    pairs.copy_(torch.view_as_real(turned))
+
+
+def _turns(config: MoRConfig, device: torch.device) -> Tensor:
+    """Return the rotation of every position and pair, (C, D / 2), complex64."""
+    width = config.attention_head_dim
+    steps = torch.arange(0, width, 2, device=device, dtype=torch.float32)
+    frequencies = 1.0 / config.rope_theta ** (steps / width)  # as in `layers.rotary_embedding`
+    positions = torch.arange(config.max_position_embeddings, device=device, dtype=torch.float32)
+    angles = positions[:, None] * frequencies
+    return torch.complex(angles.cos(), angles.sin())
+
+
+def _weights(model: MoRModel, call: LayerCall) -> _Weights:
+    layer = cast(nn.Module, getattr(model, call.stage)[call.layer_idx])
+    parts = dict(layer._modules)
+    if model.recursion_parts and call.recursion_idx:
+        own = cast(nn.ModuleList, model.recursion_parts[call.recursion_idx - 1])
+        parts |= own[call.layer_idx]._modules
+    attention = cast(Attention, parts["self_attn"])
+    width = attention.head_dim
+    paired = [
+        pairwise(matrix.unflatten(0, (-1, width)).transpose(1, 2)).transpose(1, 2).flatten(0, 1)
+        for matrix in (attention.q_proj.weight.detach(), attention.k_proj.weight.detach())
+    ]
+    return _Weights(
+        queries_keys_values=torch.cat((*paired, attention.v_proj.weight.detach())).contiguous(),
+        output=attention.o_proj.weight.detach(),
+        input_norm=cast(RMSNorm, parts["input_layernorm"]).weight.detach(),
+        post_norm=cast(RMSNorm, parts["post_attention_layernorm"]).weight.detach(),
+        mlp=cast(MLP | SwitchMLP, parts["mlp"]),
+    )

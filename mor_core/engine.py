@@ -1,0 +1,265 @@
+"""Continuous depth-wise batching: many requests on one model, each token at its own recursion.
+
+Because the block is shared, tokens of different requests at different recursions run through it together. One step:
+
+    waiting -> prefill -> [embedding, prelude] -> router: goes on? -> [shared block] --+
+                                 ^                   ^ |                              |
+                                 |                   | +-> leaves -> [coda, head] -> next token
+                                 +-------------------|--------------------------------+ (a new token)
+                                                     +--------------------------------+ (one recursion deeper)
+
+Requests join when a slot and memory are free and leave at any step. A model without a router runs its whole stack as
+one stretch. Knows nothing of text, sampling or traces: a request says what the next token is. Not thread-safe: one
+thread drives it.
+
+Shapes: b tokens, S prompt tokens, E hidden size, R recursions, V vocabulary.
+"""
+
+import math
+import time
+from collections import deque
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from mor_core.cache import RecursionCache
+from mor_core.config import MoRConfig
+from mor_core.decision import Decider
+from mor_core.flight import Counters, Flight, Processed, Request
+from mor_core.kv_store import KeyValueStore
+from mor_core.model import MoRForCausalLM, MoROutput
+from mor_core.rules import RoutingRule
+from mor_core.stretches import Stretches
+
+LEAVING_SHARE = 0.5
+"""Tokens that are done with the block wait for the coda until this share of all has gathered, or nobody is inside."""
+
+
+class Engine:
+    """Drives requests through one model.
+
+    Not for rules that see the future, nor for models whose keys do not outlive a call: `check` says so.
+    """
+
+    def __init__(
+        self,
+        model: MoRForCausalLM,
+        *,
+        num_slots: int = 8,
+        kv_budget_bytes: int | None = None,
+        leaving_share: float = LEAVING_SHARE,
+    ) -> None:
+        """Prepare a model, which must not change afterwards.
+
+        Args:
+            model: any of the family, in evaluation mode.
+            num_slots: requests under way at once.
+            kv_budget_bytes: of memory for keys and values; requests wait while it is used up, and the youngest is
+                sent back to wait if those under way outgrow it (one step may exceed it by a chunk a slot). A request
+                that is alone is never sent back.
+            leaving_share: see `LEAVING_SHARE`.
+
+        Raises:
+            ValueError: a number is out of range.
+        """
+        if num_slots < 1:
+            raise ValueError(f"num_slots must be at least 1, got {num_slots}")
+        if kv_budget_bytes is not None and kv_budget_bytes < 1:
+            raise ValueError(
+                f"kv_budget_bytes must be at least 1, got {kv_budget_bytes}; leave it out for no limit"
+            )
+        self.model = model
+        self.config: MoRConfig = model.config
+        self.num_slots = num_slots
+        self.kv_budget_bytes = kv_budget_bytes
+        self.leaving_share = leaving_share
+        self.num_steps = 0
+        self._stretches = Stretches(model)
+        self._waiting: deque[Flight] = deque()
+        self._entering: list[Flight] = []  # have a new token
+        self._inside: list[Flight] = []  # are before a router or the block
+        self._leaving: list[Flight] = []  # are done with the block
+
+    def submit(self, request: Request) -> Flight:
+        """Let a request wait for its turn; return its handle.
+
+        Raises:
+            ValueError: the engine cannot follow its rule.
+        """
+        check(self.config, request.rule)
+        flight = Flight(request, Decider(self.config, request.rule), ids=list(request.ids))
+        self._waiting.append(flight)
+        return flight
+
+    def cancel(self, flight: Flight) -> None:
+        """Forget a request; its slot and memory are free at the next step."""
+        for line in (self._waiting, self._entering, self._inside, self._leaving):
+            if flight in line:
+                line.remove(flight)
+
+    @property
+    def flights(self) -> list[Flight]:
+        """Requests that hold a slot."""
+        return [*self._entering, *self._inside, *self._leaving]
+
+    @property
+    def num_waiting(self) -> int:
+        """Requests without a slot."""
+        return len(self._waiting)
+
+    @property
+    def counters(self) -> Counters:
+        """What was done so far."""
+        return self._stretches.counters
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether there is nothing to do."""
+        return not (self._waiting or self._entering or self._inside or self._leaving)
+
+    @property
+    def kv_bytes(self) -> int:
+        """Bytes of memory that keys and values have been given."""
+        return sum(store.reserved_bytes for flight in self.flights for store in flight.stores)
+
+    @torch.inference_mode()
+    def step(self) -> None:
+        """Admit who fits, take new tokens up, run the block once, and let out who is done, if enough are."""
+        self.num_steps += 1
+        self._admit()
+        if self._entering:
+            self._enter()
+        if self._inside:
+            self._recur()
+        gathered = len(self._leaving) >= math.ceil(self.leaving_share * len(self.flights))
+        if self._leaving and (gathered or not self._inside):
+            self._leave()
+        if self.kv_budget_bytes is not None:
+            self._keep_to_budget(self.kv_budget_bytes)
+
+    def _enter(self) -> None:
+        entering, self._entering = self._entering, []
+        self._stretches.enter(entering)
+        self._place(entering)
+
+    def _recur(self) -> None:
+        inside, self._inside = self._inside, []
+        going = self._stretches.route(inside)
+        staying = set(map(id, going))
+        self._leaving += [flight for flight in inside if id(flight) not in staying]
+        if going:
+            self._stretches.recur(going)
+            self._place(going)
+
+    def _place(self, flights: list[Flight]) -> None:
+        """Put flights before a router, or before the coda if no recursion is left."""
+        for flight in flights:
+            is_done = flight.recursion == self.config.num_recursions
+            (self._leaving if is_done else self._inside).append(flight)
+
+    def _leave(self) -> None:
+        leaving, self._leaving = self._leaving, []
+        logits = self._stretches.leave(leaving)
+        now = time.perf_counter()
+        for flight, row in zip(leaving, logits.unbind(0), strict=True):
+            processed = Processed(
+                position=flight.position,
+                depth=flight.recursion,
+                router_logits=flight.router_logits,
+                experts=flight.experts,
+                latency_s=now - flight.started,
+            )
+            self.take_token(flight, flight.request.advance(processed, row))
+
+    def _admit(self) -> None:
+        while self._waiting and len(self.flights) < self.num_slots:
+            budget, flight = self.kv_budget_bytes, self._waiting[0]
+            if budget is not None and self.flights:
+                total = len(flight.request.ids) + flight.request.max_new_tokens
+                if (
+                    self.kv_bytes + self._stretches.plan.expected_bytes(self.model.dtype, total)
+                    > budget
+                ):
+                    return
+            self._waiting.popleft()
+            self._prefill(flight)
+
+    def _prefill(self, flight: Flight) -> None:
+        """Run all that a request has so far; it is the prompt, or more if it had to wait again."""
+        started = time.perf_counter()
+        request = flight.request
+        ids = torch.tensor([flight.ids], device=self.model.device)
+        is_first = len(flight.ids) == len(request.ids)
+        keep = 0 if is_first and request.needs_prompt_logits else 1
+        output: MoROutput = self.model(
+            ids, use_cache=True, logits_to_keep=keep, routing=request.rule
+        )
+        expected = len(request.ids) + request.max_new_tokens
+        self.adopt(flight, cast(RecursionCache, output.past_key_values), expected)
+        if is_first:
+            new = request.begin(output, time.perf_counter() - started)
+        else:
+            processed = _last_of(output, flight.position, time.perf_counter() - started)
+            logits = cast(Tensor, output.logits)[0, -1].float().cpu()
+            new = request.advance(processed, logits)
+        self.take_token(flight, new)
+
+    def adopt(self, flight: Flight, cache: RecursionCache, num_expected: int) -> None:
+        """Give a request its own copy of a cache of one row, with room for the tokens that are expected in all."""
+        room = self._stretches.plan.expected_entries(num_expected)
+        flight.stores = [
+            KeyValueStore.of_prefill(self.config, slot, self._stretches.layers.like, room[number])
+            for number, slot in enumerate(cache.slots)
+        ]
+
+    def take_token(self, flight: Flight, token_id: int | None) -> None:
+        """Take a request's next token up with the coming step; `None` ends it."""
+        if token_id is None:
+            flight.stores = []
+            return
+        flight.ids.append(token_id)
+        flight.recursion = 0
+        flight.router_logits = []
+        flight.experts = []
+        flight.started = 0.0
+        self._entering.append(flight)
+
+    def _keep_to_budget(self, budget: int) -> None:
+        while len(self.flights) > 1 and self.kv_bytes > budget:
+            youngest = min(
+                self.flights, key=lambda flight: len(flight.ids) - len(flight.request.ids)
+            )
+            self.cancel(youngest)
+            youngest.stores = []
+            self._waiting.appendleft(youngest)
+            self.counters.preempted += 1
+
+
+def check(config: MoRConfig, rule: RoutingRule) -> None:
+    """Refuse what a request that keeps its cache cannot follow.
+
+    Raises:
+        ValueError: the rule does not fit the model, sees the future, or the model's keys do not outlive a call.
+    """
+    rule.check(config)
+    if rule.sees_future or not config.keys_outlive_a_call:
+        raise ValueError(
+            f'the engine keeps what it computed, which routing {rule.name} with kv_strategy="{config.kv_strategy}" '
+            "does not allow; recompute the whole sequence for each token instead"
+        )
+
+
+def _last_of(output: MoROutput, position: int, latency_s: float) -> Processed:
+    """Return what a recomputation spent on its last token."""
+    trace = output.recursion_trace
+    assert trace is not None
+    logits = [] if trace.router is None else trace.router_logits()[0, -1].tolist()
+    log = output.expert_log
+    return Processed(
+        position=position,
+        depth=int(trace.depth()[0, -1]),
+        router_logits=[logit for logit in logits if not math.isnan(logit)],
+        experts=[] if log is None else log.choices()[0, -1].tolist(),
+        latency_s=latency_s,
+    )
