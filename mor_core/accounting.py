@@ -106,6 +106,35 @@ def dense_flops(
     )
 
 
+class DecodeFlops:
+    """Counts single tokens as `active_flops` does, from sums made once: a decode asks at every token."""
+
+    def __init__(self, config: MoRConfig) -> None:
+        recursions = config.num_recursions
+        self._is_routed = config.has_router
+        self._shares_keys = config.kv_strategy != "recursion_wise"
+        self._alone = [  # a token without a past, by depth
+            active_flops(config, 1, [int(index < depth) for index in range(recursions)])
+            for depth in range(recursions + 1)
+        ]
+        per_key = layer_flops(config, 1, 1) - layer_flops(config, 1, 0)
+        self._per_recursion = per_key * config.num_layers_per_recursion
+        self._outside = per_key * (config.num_prelude_layers + config.num_coda_layers)
+
+    def active(self, depth: int, past_tokens: int, past_counts: Sequence[int]) -> int:
+        """Count a token of some depth after `past_tokens`, of which `past_counts` took part in each recursion."""
+        if not self._is_routed:
+            return self.dense(past_tokens)
+        keys = depth * past_counts[0] if self._shares_keys else sum(past_counts[:depth])
+        return self._alone[depth] + self._outside * past_tokens + self._per_recursion * keys
+
+    def dense(self, past_tokens: int) -> int:
+        """Count a token of full depth after `past_tokens` of full depth."""
+        recursions = len(self._alone) - 1
+        per_key = self._outside + recursions * self._per_recursion
+        return self._alone[-1] + per_key * past_tokens
+
+
 def training_flops(config: MoRConfig, num_tokens: int, active_counts: Sequence[int]) -> int:
     """Count forward and backward of one training sequence, attention among its k active tokens as k x k."""
     return TRAINING_FACTOR * active_flops(config, num_tokens, active_counts)

@@ -26,7 +26,7 @@ from torch import Tensor
 from mor_core.cache import RecursionCache
 from mor_core.config import MoRConfig
 from mor_core.decision import Decider
-from mor_core.flight import Counters, Flight, Processed, Request
+from mor_core.flight import Counters, Flight, Request
 from mor_core.kv_store import KeyValueStore
 from mor_core.model import MoRForCausalLM, MoROutput
 from mor_core.rules import RoutingRule
@@ -80,6 +80,7 @@ class Engine:
         self._entering: list[Flight] = []  # have a new token
         self._inside: list[Flight] = []  # are before a router or the block
         self._leaving: list[Flight] = []  # are done with the block
+        self._under_way: list[Flight] = []  # when the step began
 
     def submit(self, request: Request) -> Flight:
         """Let a request wait for its turn; return its handle.
@@ -127,7 +128,27 @@ class Engine:
     def step(self) -> None:
         """Admit who fits, take new tokens up, run the block once, and let out who is done, if enough are."""
         self.num_steps += 1
+        try:
+            self._step()
+        except (
+            RuntimeError
+        ) as error:  # such as for want of memory: those under way have lost their place
+            for flight in self._under_way:
+                flight.failure = error
+                self.cancel(flight)
+
+    def check_flight(self, flight: Flight) -> None:
+        """Raise what ended a request against its will.
+
+        Raises:
+            RuntimeError: of the model call that failed.
+        """
+        if flight.failure is not None:
+            raise flight.failure
+
+    def _step(self) -> None:
         self._admit()
+        self._under_way = self.flights
         if self._entering:
             self._enter()
         if self._inside:
@@ -163,14 +184,7 @@ class Engine:
         logits = self._stretches.leave(leaving)
         now = time.perf_counter()
         for flight, row in zip(leaving, logits.unbind(0), strict=True):
-            processed = Processed(
-                position=flight.position,
-                depth=flight.recursion,
-                router_logits=flight.router_logits,
-                experts=flight.experts,
-                latency_s=now - flight.started,
-            )
-            self.take_token(flight, flight.request.advance(processed, row))
+            self.take_token(flight, flight.request.advance(flight.processed(now), row))
 
     def _admit(self) -> None:
         while self._waiting and len(self.flights) < self.num_slots:
@@ -183,7 +197,10 @@ class Engine:
                 ):
                     return
             self._waiting.popleft()
-            self._prefill(flight)
+            try:
+                self._prefill(flight)
+            except RuntimeError as error:  # the others go on
+                flight.failure = error
 
     def _prefill(self, flight: Flight) -> None:
         """Run all that a request has so far; it is the prompt, or more if it had to wait again."""
@@ -200,9 +217,10 @@ class Engine:
         if is_first:
             new = request.begin(output, time.perf_counter() - started)
         else:
-            processed = _last_of(output, flight.position, time.perf_counter() - started)
+            _describe_last(flight, output)
+            flight.started = started
             logits = cast(Tensor, output.logits)[0, -1].float().cpu()
-            new = request.advance(processed, logits)
+            new = request.advance(flight.processed(time.perf_counter()), logits)
         self.take_token(flight, new)
 
     def adopt(self, flight: Flight, cache: RecursionCache, num_expected: int) -> None:
@@ -218,11 +236,7 @@ class Engine:
         if token_id is None:
             flight.stores = []
             return
-        flight.ids.append(token_id)
-        flight.recursion = 0
-        flight.router_logits = []
-        flight.experts = []
-        flight.started = 0.0
+        flight.take_up(token_id)
         self._entering.append(flight)
 
     def _keep_to_budget(self, budget: int) -> None:
@@ -234,6 +248,12 @@ class Engine:
             youngest.stores = []
             self._waiting.appendleft(youngest)
             self.counters.preempted += 1
+
+
+def can_follow(model: MoRForCausalLM, rule: RoutingRule) -> bool:
+    """Whether the engine can drive a model under a rule: it keeps what it computed, and reads plain weights."""
+    keeps = not rule.sees_future and model.config.keys_outlive_a_call
+    return keeps and all(type(weight.data) is Tensor for weight in model.parameters())
 
 
 def check(config: MoRConfig, rule: RoutingRule) -> None:
@@ -250,16 +270,17 @@ def check(config: MoRConfig, rule: RoutingRule) -> None:
         )
 
 
-def _last_of(output: MoROutput, position: int, latency_s: float) -> Processed:
-    """Return what a recomputation spent on its last token."""
+def _describe_last(flight: Flight, output: MoROutput) -> None:
+    """Note of a flight's token what a recomputation of the whole sequence spent on it."""
     trace = output.recursion_trace
     assert trace is not None
+    flight.recursion = int(trace.depth()[0, -1])
     logits = [] if trace.router is None else trace.router_logits()[0, -1].tolist()
+    flight.router_logits = [logit for logit in logits if not math.isnan(logit)]
     log = output.expert_log
-    return Processed(
-        position=position,
-        depth=int(trace.depth()[0, -1]),
-        router_logits=[logit for logit in logits if not math.isnan(logit)],
-        experts=[] if log is None else log.choices()[0, -1].tolist(),
-        latency_s=latency_s,
-    )
+    flight.experts = [] if log is None else log.choices()[0, -1].tolist()
+    newest = cast(RecursionCache, output.past_key_values)
+    flight.held_before = [
+        store.length - (flight.position in newest.positions(slot)[0, -1:].tolist())
+        for slot, store in enumerate(flight.stores)
+    ]

@@ -24,6 +24,9 @@ class Processed:
         depth: recursions taken.
         router_logits: of the network that decides, as far as it was asked; token-choice is asked for all depths.
         experts: where Switch layers sent the token.
+        cache_entries: tokens that each cache slot holds now.
+        cache_bytes: bytes of these in the real tensors.
+        cached_slots: which slots took the token.
         latency_s: from the step that took the token up to the one that knows the next.
     """
 
@@ -31,6 +34,9 @@ class Processed:
     depth: int
     router_logits: list[float]
     experts: list[int]
+    cache_entries: list[int]
+    cache_bytes: list[int]
+    cached_slots: list[int]
     latency_s: float
 
 
@@ -58,7 +64,24 @@ class Request(Protocol):
 
 @dataclass(eq=False)
 class Flight:
-    """A request under way: its cache, and where its token stands."""
+    """A request under way: its cache, and where its token stands.
+
+    Attributes:
+        request: what is wanted.
+        decider: its rule on this model.
+        stores: its keys and values, one a cache slot.
+        ids: all tokens so far, the last being under way.
+        experts: where Switch layers sent the token so far.
+        router_logits: what routers said of the token so far.
+        recursion: how many it took so far.
+        depth: how many a token-choice token wants.
+        state: (1, E).
+        gate: (1, 1), of the recursion to come; of all of them (1, R) for token-choice.
+        first_state: (1, E), that a token-choice token came with.
+        held_before: entries of each slot without the token.
+        started: when the token was taken up.
+        failure: why the request cannot go on.
+    """
 
     request: Request
     decider: Decider
@@ -66,14 +89,38 @@ class Flight:
     ids: list[int] = field(default_factory=list)
     experts: list[int] = field(default_factory=list)
     router_logits: list[float] = field(default_factory=list)
-    recursion: int = 0  # taken so far
-    depth: int = 0  # that a token-choice token wants to reach
-    state: Tensor | None = None  # (1, E)
-    gate: Tensor | None = (
-        None  # (1, 1), of the recursion to come; of all of them (1, R) for token-choice
-    )
-    first_state: Tensor | None = None  # (1, E), that a token-choice token came with
+    recursion: int = 0
+    depth: int = 0
+    state: Tensor | None = None
+    gate: Tensor | None = None
+    first_state: Tensor | None = None
+    held_before: list[int] = field(default_factory=list)
     started: float = 0.0
+    failure: Exception | None = None
+
+    def processed(self, now: float) -> Processed:
+        """Return what was spent on the token, which is through."""
+        held = [store.length for store in self.stores]
+        return Processed(
+            position=self.position,
+            depth=self.recursion,
+            router_logits=self.router_logits,
+            experts=self.experts,
+            cache_entries=held,
+            cache_bytes=[store.used_bytes for store in self.stores],
+            cached_slots=[
+                s for s, (a, b) in enumerate(zip(self.held_before, held, strict=True)) if b > a
+            ],
+            latency_s=now - self.started,
+        )
+
+    def take_up(self, token_id: int) -> None:
+        """Begin with a new token."""
+        self.ids.append(token_id)
+        self.recursion = 0
+        self.router_logits = []
+        self.experts = []
+        self.held_before = [store.length for store in self.stores]
 
     @property
     def position(self) -> int:

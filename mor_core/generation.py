@@ -8,42 +8,18 @@ Shapes: S positions of a call, R recursions, V vocabulary.
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
-
-import torch
-from torch import Tensor
 
 from mor_core.checkpoint import LoadedCheckpoint
+from mor_core.engine import Engine, can_follow
 from mor_core.recorder import Recorder
-from mor_core.rules import MAX_SEED, RoutingRule
+from mor_core.rules import RoutingRule
+from mor_core.text_run import PromptError as PromptError
+from mor_core.text_run import Run, Sampling, TraceUpdate, checked_text
 from mor_core.tokenizer import DOCUMENT_START_ID, encode_text
-from mor_core.trace import StepRecord, TokenRecord, Trace, TraceHeader
+from mor_core.trace import TokenRecord, Trace
 from mor_core.windows import Window, split_windows
 
 MAX_TEXT_CHARACTERS = 50_000
-
-
-class PromptError(ValueError):
-    """A text that cannot be run, with the rule and the remedy."""
-
-
-@dataclass
-class TraceUpdate:
-    """What became known with one model call.
-
-    Attributes:
-        header: of the run, the same object in every update; its totals grow.
-        completed: tokens whose depth is known now: the whole prompt after the prefill, then one at a time.
-        newest: the token just chosen; its depth comes with the next update, if there is one.
-        step: the model call.
-        finish_reason: set in the last update.
-    """
-
-    header: TraceHeader
-    completed: list[TokenRecord] = field(default_factory=list)
-    newest: TokenRecord | None = None
-    step: StepRecord | None = None
-    finish_reason: str | None = None
 
 
 def generate_with_trace(
@@ -73,76 +49,89 @@ def generate_with_trace(
         ValueError: a setting is out of range, or the rule does not fit the model.
         PromptError: the prompt is empty or longer than the context.
     """
-    rule = routing or RoutingRule.causal()
-    rule.check(loaded.model.config)
-    if max_new_tokens < 1:
-        raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
-    if not 0 <= temperature <= 100:
-        raise ValueError(f"temperature must lie between 0 (greedy) and 100, got {temperature}")
-    if top_k is not None and top_k < 1:
-        raise ValueError(
-            f"top_k must be at least 1, got {top_k}; leave it out to draw from all tokens"
-        )
-    if not 0 <= seed <= MAX_SEED:
-        raise ValueError(f"seed must lie between 0 and {MAX_SEED}, got {seed}")
-    ids = _prompt_ids(loaded, prompt)
-    sampling = {
-        "temperature": temperature,
-        "top_k": top_k,
-        "seed": seed,
-        "max_new_tokens": max_new_tokens,
-    }
-    recorder = Recorder(loaded, "generate", rule, sampling)
-    sampler = _Sampler(temperature, top_k, seed)
-    return _generate(recorder, sampler, ids, max_new_tokens, should_stop)
+    sampling = Sampling(max_new_tokens, temperature, top_k, seed)
+    run = Run(loaded, prompt, sampling, routing or RoutingRule.causal(), should_stop)
+    if can_follow(loaded.model, run.rule):
+        updates = share_engine(Engine(loaded.model, num_slots=1), run)
+        return (update for update in updates if update is not None)
+    return recompute(run)
 
 
-def _generate(
-    recorder: Recorder,
-    sampler: "_Sampler",
-    ids: list[int],
-    max_new_tokens: int,
+def generate_together(
+    loaded: LoadedCheckpoint,
+    engine: Engine | None,
+    prompt: str,
+    sampling: Sampling,
+    routing: RoutingRule,
     should_stop: Callable[[], bool],
-) -> Iterator[TraceUpdate]:
-    context = recorder.config.max_position_embeddings
-    recomputes = recorder.rule.sees_future or not recorder.config.keys_outlive_a_call
-    pending: TokenRecord | None = None
-    cache = None
-    fed = ids
+) -> Iterator[TraceUpdate | None]:
+    """Do as `generate_with_trace` does, beside others on one engine; `None` where nothing is new.
+
+    Whoever drives several of these takes one update from each in turn: the first of a round moves the engine, for all.
+
+    Args:
+        loaded: model and tokenizer.
+        engine: of this model; made for this run alone if `None`.
+        prompt: text.
+        sampling: how tokens are drawn.
+        routing: who goes how deep; a rule that the engine cannot follow runs beside it, token by token.
+        should_stop: asked between tokens.
+
+    Raises:
+        ValueError: a setting is out of range, or the rule does not fit the model.
+        PromptError: the prompt is empty or longer than the context.
+    """
+    run = Run(loaded, prompt, sampling, routing, should_stop)
+    if can_follow(loaded.model, run.rule):
+        return share_engine(engine or Engine(loaded.model, num_slots=1), run)
+    return recompute(run)
+
+
+def share_engine(engine: Engine, run: Run) -> Iterator[TraceUpdate | None]:
+    """Yield a run's updates from an engine that others may use; `None` where a step brought nothing for it.
+
+    Raises:
+        RuntimeError: a model call failed, such as for want of memory.
+    """
+    flight = engine.submit(run)
+    seen = engine.num_steps
+    try:
+        while True:
+            if (
+                not run.updates and engine.num_steps == seen
+            ):  # nobody has moved it since this run's last turn
+                engine.step()
+            seen = engine.num_steps
+            if not run.updates:
+                engine.check_flight(flight)
+                yield None
+                continue
+            update = run.updates.popleft()
+            yield update
+            if update.finish_reason:
+                return
+    finally:
+        engine.cancel(flight)
+
+
+def recompute(run: Run) -> Iterator[TraceUpdate]:
+    """Yield a run's updates from whole calls of the model: what rules need that see the future.
+
+    Where the rule and the model allow a cache, it is used; this is the slow twin of the engine.
+    """
+    recorder = run.recorder
+    keeps = not run.rule.sees_future and recorder.config.keys_outlive_a_call
+    fed, cache, new = list(run.ids), None, None
     while True:
         started = time.perf_counter()
-        output = recorder.call(fed, cache, use_cache=not recomputes)
+        output = recorder.call(fed, cache, use_cache=keeps)
         cache = output.past_key_values
-        logits = recorder.last_logits
-        chosen = sampler.choose(logits)
-        latency_s = time.perf_counter() - started
-        if pending is None:
-            completed = recorder.read_tokens(output, fed, 0)
-        else:
-            completed = [recorder.complete(pending, output)]
-            pending.latency_s = latency_s
-        position = completed[-1].position + 1
-        step = recorder.record_step(output, completed, latency_s)
-        if position >= context:
-            yield TraceUpdate(
-                recorder.header, completed, None, step, recorder.finish("context_full")
-            )
+        taken = run.begin if new is None else run.repeat
+        new = taken(output, time.perf_counter() - started)
+        yield run.updates.popleft()
+        if new is None:
             return
-        pending = recorder.chosen_token(chosen, position, logits)
-        reason = None
-        if chosen in recorder.stop_ids:
-            reason = "stop_token"
-        elif position - len(ids) + 1 >= max_new_tokens:
-            reason = "length"
-        elif position == context - 1:
-            reason = "context_full"
-        elif should_stop():
-            reason = "cancelled"
-        if reason:
-            yield TraceUpdate(recorder.header, completed, pending, step, recorder.finish(reason))
-            return
-        yield TraceUpdate(recorder.header, completed, pending, step)
-        fed = [*fed, chosen] if recomputes else [chosen]
+        fed = [new] if keeps else [*fed, new]
 
 
 def analyse_text(
@@ -162,7 +151,7 @@ def analyse_text(
     rule.check(loaded.model.config)
     ids = [
         DOCUMENT_START_ID,
-        *encode_text(loaded.tokenizer, _checked(text, MAX_TEXT_CHARACTERS)),
+        *encode_text(loaded.tokenizer, checked_text(text, MAX_TEXT_CHARACTERS)),
     ]
     recorder = Recorder(loaded, "analyse", rule, {})
     windows = split_windows(len(ids), recorder.config.max_position_embeddings)
@@ -204,45 +193,3 @@ def collect_trace(updates: Iterable[TraceUpdate]) -> Trace:
     if newest is not None:
         trace.tokens.append(newest)
     return trace
-
-
-class _Sampler:
-    """Draws tokens from logits; its own generator, so that runs beside it change nothing."""
-
-    def __init__(self, temperature: float, top_k: int | None, seed: int) -> None:
-        self.temperature = temperature
-        self.top_k = top_k
-        self.generator = torch.Generator().manual_seed(seed)
-
-    def choose(self, logits: Tensor) -> int:
-        """Return a token id; logits (V,) on the CPU."""
-        if self.temperature == 0:
-            return int(logits.argmax())
-        scaled = logits / self.temperature
-        if self.top_k is not None and self.top_k < len(scaled):
-            least = scaled.topk(self.top_k).values[-1]
-            scaled = scaled.masked_fill(scaled < least, float("-inf"))
-        return int(torch.multinomial(scaled.softmax(-1), 1, generator=self.generator))
-
-
-def _prompt_ids(loaded: LoadedCheckpoint, prompt: str) -> list[int]:
-    context = loaded.model.config.max_position_embeddings
-    # No token is longer than the longest, so this refuses nothing that could fit, before any work is done.
-    longest = max(map(len, loaded.tokenizer.get_vocab())) * context
-    ids = [DOCUMENT_START_ID, *encode_text(loaded.tokenizer, _checked(prompt, longest))]
-    if len(ids) >= context:
-        raise PromptError(
-            f"the prompt must leave room in the context of {context} tokens, got {len(ids)} tokens; "
-            "shorten it, or read it as a text on the Explore page"
-        )
-    return ids
-
-
-def _checked(text: str, longest: int) -> str:
-    if not text.strip():
-        raise PromptError("the text must not be empty; type at least one word")
-    if len(text) > longest:
-        raise PromptError(
-            f"the text must have at most {longest:,} characters, got {len(text):,}; shorten it"
-        )
-    return text

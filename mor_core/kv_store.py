@@ -17,7 +17,7 @@ CHUNK = 64
 class KeyValueStore:
     """The entries of one request in one slot, in order of position."""
 
-    __slots__ = ("_by_kind", "length", "memory")
+    __slots__ = ("_by_kind", "entry_bytes", "length", "memory")
 
     def __init__(self, config: MoRConfig, like: Tensor, capacity: int = CHUNK) -> None:
         """Allocate room for `capacity` entries, rounded up to chunks, where and as `like` is."""
@@ -60,8 +60,7 @@ class KeyValueStore:
     @property
     def used_bytes(self) -> int:
         """Bytes of the entries."""
-        keys, values = self.read()
-        return keys.nbytes + values.nbytes
+        return self.length * self.entry_bytes
 
     @property
     def reserved_bytes(self) -> int:
@@ -70,6 +69,7 @@ class KeyValueStore:
 
     def _take(self, memory: Tensor) -> None:
         self.memory = memory
+        self.entry_bytes = memory[:, 0].nbytes
         self._by_kind = memory.view(2, 1, memory.shape[0] // 2, memory.shape[1], memory.shape[2])
 
 

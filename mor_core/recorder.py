@@ -8,25 +8,28 @@ Shapes: S positions of a call, R recursions, V vocabulary.
 
 import math
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib.metadata import version
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from mor_core.accounting import active_flops, dense_flops, kv_bytes_per_entry, vanilla_kv_bytes
+from mor_core.accounting import (
+    DecodeFlops,
+    active_flops,
+    dense_flops,
+    vanilla_kv_bytes,
+)
 from mor_core.cache import RecursionCache
 from mor_core.checkpoint import LoadedCheckpoint
 from mor_core.config import MoRConfig
+from mor_core.flight import Processed
 from mor_core.model import MoROutput
 from mor_core.rules import RoutingRule
-from mor_core.schedule import layer_schedule
-from mor_core.trace import CacheSlot, Phase, StepRecord, TokenRecord, TraceHeader
+from mor_core.trace import Phase, StepRecord, TokenRecord
+from mor_core.trace_header import trace_header
 from mor_core.vocabulary import Vocabulary
 
 NUM_ALTERNATIVES = 5
-_PACKAGES = ("torch", "transformers", "mor-explorer")
 
 
 @dataclass(frozen=True)
@@ -54,19 +57,18 @@ class Recorder:
         self.rule = rule
         self.vocabulary = Vocabulary(loaded)
         self.stop_ids = _stop_ids(self.config)
-        self.header = _header(loaded, kind, rule, sampling)
-        self.last_logits = torch.empty(0)
+        self.header = trace_header(loaded, kind, rule, sampling)
+        self._decode_flops = DecodeFlops(self.config)
+        self._vanilla_bytes_per_token = vanilla_kv_bytes(self.config, 1, self.model.dtype.itemsize)
         self._counts = [0] * self.config.num_recursions
 
     @torch.inference_mode()
     def call(self, ids: list[int], cache: RecursionCache | None, *, use_cache: bool) -> MoROutput:
-        """Run tokens through the model after those in the cache; the logits of the last are kept for sampling."""
+        """Run tokens through the model after those in the cache."""
         fed = torch.tensor([ids], device=self.model.device)
         output: MoROutput = self.model(
             fed, past_key_values=cache, use_cache=use_cache, routing=self.rule
         )
-        assert output.logits is not None
-        self.last_logits = output.logits[0, -1].float().cpu()
         return output
 
     def read_tokens(
@@ -95,9 +97,26 @@ class Recorder:
         self._describe_choice(record, logits.log_softmax(-1))
         return record
 
-    def complete(self, record: TokenRecord, output: MoROutput) -> TokenRecord:
+    def complete(self, record: TokenRecord, processed: Processed) -> TokenRecord:
+        """Add to a drawn token what the engine spent at it."""
+        record.recursion_depth = processed.depth
+        record.latency_s = processed.latency_s
+        record.expert_idx = processed.experts
+        record.cached_slots = processed.cached_slots
+        if processed.router_logits:
+            known = processed.router_logits
+            missing: list[float | None] = [None] * (self.config.num_recursions - len(known))
+            scores = self._score(torch.tensor(known))
+            record.router_logits = [*known, *missing]
+            record.router_scores = [*scores.tolist(), *missing]
+        return record
+
+    def complete_from(
+        self, record: TokenRecord, output: MoROutput, latency_s: float
+    ) -> TokenRecord:
         """Add to a drawn token what the call that processed it spent at it (the call's last position)."""
         self._describe_spent(record, self._spent(output), -1)
+        record.latency_s = latency_s
         held = self._held_positions(output, newest_only=True)
         record.cached_slots = [slot for slot, found in enumerate(held) if record.position in found]
         return record
@@ -115,26 +134,52 @@ class Recorder:
         num_tokens = routed.real.num_positions
         past_tokens = 0 if cache is None else cache.num_seen_tokens - num_tokens
         past_counts = self._counts if past_tokens else [0] * len(counts)
-        flops = active_flops(
-            self.config, num_tokens, counts, past_tokens=past_tokens, past_counts=past_counts
-        )
-        at_full_depth = dense_flops(self.config, num_tokens, past_tokens=past_tokens)
-        self.header.full_depth_flops += at_full_depth
         self._counts = [old + new for old, new in zip(past_counts, counts, strict=True)]
-        self.header.vanilla_kv_bytes = vanilla_kv_bytes(
-            self.config, past_tokens + num_tokens, self.model.dtype.itemsize
+        nothing = [0] * len(self.header.cache_slots)
+        return self._add_step(
+            StepRecord(
+                phase=completed[0].phase,
+                first_position=completed[0].position,
+                num_tokens=len(completed),
+                latency_s=latency_s,
+                active_flops=active_flops(
+                    self.config,
+                    num_tokens,
+                    counts,
+                    past_tokens=past_tokens,
+                    past_counts=past_counts,
+                ),
+                cache_entries=nothing if cache is None else cache.num_entries(),
+                cache_bytes=nothing if cache is None else cache.num_bytes(),
+                dense_flops=dense_flops(self.config, num_tokens, past_tokens=past_tokens),
+            ),
+            past_tokens + num_tokens,
         )
-        slots = len(self.header.cache_slots)
-        return StepRecord(
-            phase=completed[0].phase,
-            first_position=completed[0].position,
-            num_tokens=len(completed),
-            latency_s=latency_s,
-            active_flops=flops,
-            cache_entries=cache.num_entries() if cache is not None else [0] * slots,
-            cache_bytes=cache.num_bytes() if cache is not None else [0] * slots,
-            dense_flops=at_full_depth,
+
+    def record_decode(self, completed: TokenRecord, processed: Processed) -> StepRecord:
+        """Return the record of one token's way through the engine, and add it to the header's totals."""
+        past, counts = processed.position, self._counts
+        self._counts = [held + (index < processed.depth) for index, held in enumerate(counts)]
+        return self._add_step(
+            StepRecord(
+                phase=completed.phase,
+                first_position=completed.position,
+                num_tokens=1,
+                latency_s=processed.latency_s,
+                active_flops=self._decode_flops.active(processed.depth, past, counts),
+                cache_entries=processed.cache_entries,
+                cache_bytes=processed.cache_bytes,
+                dense_flops=self._decode_flops.dense(past),
+            ),
+            past + 1,
         )
+
+    def _add_step(self, step: StepRecord, num_tokens: int) -> StepRecord:
+        """Add a step, after which so many tokens were read, to the header's totals."""
+        assert step.dense_flops is not None
+        self.header.full_depth_flops += step.dense_flops
+        self.header.vanilla_kv_bytes = num_tokens * self._vanilla_bytes_per_token
+        return step
 
     def finish(self, reason: str) -> str:
         """Close the run."""
@@ -178,9 +223,16 @@ class Recorder:
         if not self.config.has_router:
             nothing: list[list[float | None]] = [[None] * self.config.num_recursions for _ in depth]
             return _Spent(depth, nothing, nothing, experts)
-        assert trace.router is not None
-        logits = trace.router_logits()[0]
-        return _Spent(depth, _rows(logits), _rows(trace.router.scores(logits)), experts)
+        logits = _rows(trace.router_logits()[0])
+        return _Spent(depth, logits, _rows(trace.router_scores()[0]), experts)
+
+    def _score(self, logits: Tensor) -> Tensor:
+        """Turn decisive logits into scores, as a call's own record does."""
+        router = self.model.model.routers[0]
+        if self.header.routing["name"] == "aux":
+            return logits.sigmoid()
+        scores: Tensor = router.scores(logits)
+        return scores
 
     def _held_positions(self, output: MoROutput, *, newest_only: bool = False) -> list[set[int]]:
         """Return the positions that each slot of the real cache holds (only its newest, if that is enough)."""
@@ -194,64 +246,6 @@ class Recorder:
             row = positions[0, -1:] if newest_only and positions.numel() else positions.flatten()
             held.append(set(row.tolist()))
         return held
-
-
-def _header(
-    loaded: LoadedCheckpoint,
-    kind: Literal["generate", "analyse"],
-    rule: RoutingRule,
-    sampling: dict[str, Any],
-) -> TraceHeader:
-    model, config = loaded.model, loaded.model.config
-    device = model.device
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-    return TraceHeader(
-        kind=kind,
-        checkpoint=loaded.info.name,
-        checkpoint_sha256=loaded.info.sha256,
-        config=loaded.info.config,
-        num_recursions=config.num_recursions,
-        routing=rule.describe(config),
-        kv_strategy=config.kv_strategy,
-        cache_slots=describe_slots(config),
-        kv_bytes_per_entry=kv_bytes_per_entry(config, model.dtype.itemsize),
-        full_depth_flops=0,
-        vanilla_kv_bytes=0,
-        sampling=sampling,
-        device=name,
-        dtype=str(model.dtype).removeprefix("torch."),
-        versions=package_versions(),
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        note=_experiment(loaded),
-    )
-
-
-def package_versions() -> dict[str, str]:
-    """Name the versions of the packages that compute a run."""
-    return {package: version(package) for package in _PACKAGES}
-
-
-def _experiment(loaded: LoadedCheckpoint) -> str:
-    if loaded.trained_recursions is None:
-        return ""
-    now = loaded.model.config.num_recursions
-    return f"An experiment: {now} recursions, where the model was trained with {loaded.trained_recursions}."
-
-
-def describe_slots(config: MoRConfig) -> list[CacheSlot]:
-    """Name every cache slot, in order."""
-    slots: dict[int, CacheSlot] = {}
-    for call in layer_schedule(config):
-        layer = call.layer_idx + 1
-        if call.stage != "shared":
-            label, recursion = f"{call.stage.capitalize()} {layer}", None
-        elif config.kv_strategy == "shared":
-            label, recursion = f"Shared L{layer}", 1
-        else:
-            recursion = (call.recursion_idx or 0) + 1
-            label = f"R{recursion} L{layer}"
-        slots.setdefault(call.cache_slot, CacheSlot(call.stage, recursion, layer, label))
-    return [slots[number] for number in sorted(slots)]
 
 
 def _rows(values: Tensor) -> list[list[float | None]]:

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from mor_core.checkpoint import LoadedCheckpoint
 from mor_core.lens import early_exit_logits
-from mor_core.recorder import package_versions
 from mor_core.rules import RoutingRule
 from mor_core.trace import LENS_VERSION, Alternative, TokenRecord, Trace
+from mor_core.trace_header import package_versions
 from mor_core.vocabulary import Vocabulary
 from mor_core.windows import Window
 

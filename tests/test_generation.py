@@ -6,9 +6,11 @@ import math
 import pytest
 import torch
 
-from mor_core import RoutingRule, analyse_text, collect_trace, generate_with_trace
+from mor_core import RoutingRule, analyse_text, collect_trace, generate_with_trace, generation
 from mor_core.accounting import active_flops, dense_flops, kv_bytes_per_entry
-from mor_core.generation import PromptError
+from mor_core.engine import Engine
+from mor_core.generation import PromptError, share_engine
+from mor_core.text_run import Run, Sampling
 from mor_core.tokenizer import encode_text
 from mor_core.tracefile import trace_to_dict
 from mor_core.windows import split_windows
@@ -102,6 +104,64 @@ def test_flops_are_those_of_the_calls(tiny_loaded):
         full += dense_flops(config, 1, past_tokens=past)
         counts = [old + new for old, new in zip(counts, own, strict=True)]
     assert trace.header.full_depth_flops == full
+
+
+@pytest.mark.parametrize("rule", [RoutingRule.causal(), RoutingRule.random(4)])
+def test_the_engine_writes_the_trace_of_its_slow_twin(tiny_loaded, rule):
+    sampling = Sampling(max_new_tokens=20, temperature=0.8, seed=3)
+    slow = Run(tiny_loaded, PROMPT, sampling, rule, lambda: False)
+    slow_trace = collect_trace(generation.recompute(slow))
+    fast_trace = run(tiny_loaded, max_new_tokens=20, temperature=0.8, seed=3, routing=rule)
+    assert ids_of(fast_trace) == ids_of(slow_trace)
+    for fast, twin in zip(fast_trace.tokens, slow_trace.tokens, strict=True):
+        assert fast.recursion_depth == twin.recursion_depth
+        assert fast.cached_slots == twin.cached_slots
+        assert fast.router_scores == pytest.approx(twin.router_scores, abs=1e-5)
+        assert fast.entropy == pytest.approx(twin.entropy, abs=1e-4)
+    for fast, twin in zip(fast_trace.steps, slow_trace.steps, strict=True):
+        assert fast.active_flops == twin.active_flops
+        assert fast.dense_flops == twin.dense_flops
+        assert fast.cache_bytes == twin.cache_bytes
+    assert fast_trace.header.vanilla_kv_bytes == slow_trace.header.vanilla_kv_bytes
+
+
+def test_runs_that_share_an_engine_move_it_once_a_round_and_do_not_mix(tiny_loaded):
+    engine = Engine(tiny_loaded.model, num_slots=4)
+    prompts = ["Once upon a time", "The old king", "A rabbit ran"]
+    runs = [
+        Run(tiny_loaded, prompt, Sampling(12, 0.9, None, seed), RoutingRule.causal(), lambda: False)
+        for seed, prompt in enumerate(prompts)
+    ]
+    streams = [share_engine(engine, one) for one in runs]
+    collected = [[] for _ in runs]
+    rounds, open_streams = 0, list(range(len(runs)))
+    while open_streams:
+        rounds += 1
+        for number in list(open_streams):
+            update = next(streams[number], "over")
+            if update == "over":
+                open_streams.remove(number)
+            elif update is not None:
+                collected[number].append(update)
+    assert engine.num_steps <= rounds
+    assert engine.is_idle
+    for seed, prompt in enumerate(prompts):
+        alone = run(tiny_loaded, prompt, max_new_tokens=12, temperature=0.9, seed=seed)
+        together = collect_trace(collected[seed])
+        assert ids_of(together) == ids_of(alone)
+        assert [t.recursion_depth for t in together.tokens] == [
+            t.recursion_depth for t in alone.tokens
+        ]
+
+
+def test_a_stream_that_is_closed_leaves_the_engine(tiny_loaded):
+    engine = Engine(tiny_loaded.model, num_slots=1)
+    one = Run(tiny_loaded, PROMPT, Sampling(50), RoutingRule.causal(), lambda: False)
+    stream = share_engine(engine, one)
+    assert next(stream).completed
+    assert len(engine.flights) == 1
+    stream.close()
+    assert engine.is_idle
 
 
 def test_seed_decides_the_text(tiny_loaded):
