@@ -88,9 +88,10 @@ class FairQueue(Generic[Run]):
         return [*self._running, *(run for _, run in self._waiting)]
 
     def num_ahead(self, run: Run) -> int:
-        """Count the runs before this one; 0 if it runs or is not here."""
-        runs = self.runs()
-        return 0 if run in self._running or run not in runs else runs.index(run)
+        """Count the runs that must end before this one begins; 0 if it runs or is not here."""
+        self._drop_unwanted()
+        waiting = [other for _, other in self._waiting]
+        return waiting.index(run) + 1 if run in waiting else 0
 
     def _drop_unwanted(self) -> None:
         for _, run in self._waiting:

@@ -1,8 +1,8 @@
-"""Runs jobs one after another beside the web server, and keeps what they have produced so far.
+"""Runs jobs beside the web server, and keeps what they have produced so far.
 
-One worker thread a model, viewers taking turns, so runs of different viewers never mix. A job survives whatever its
-viewer clicks; it ends by itself, by `cancel`, or when nobody has asked for it for `SILENCE_S`. Knows neither Streamlit
-nor torch: a job is any iterator of trace updates.
+One worker thread a model. It moves several jobs at once, one update from each in turn, so that they can share a batch;
+more wait, viewers taking turns. A job survives whatever its viewer clicks; it ends by itself, by `cancel`, or when
+nobody has asked for it for `SILENCE_S`. Knows neither Streamlit nor torch: a job is any iterator of trace updates.
 """
 
 import functools
@@ -17,12 +17,13 @@ from typing import Any, Protocol
 
 from app.events import Event, end_event, header_event, tokens_event
 from app.fair_queue import FairQueue, Owner
-from mor_core.placement import out_of_memory_advice
 from mor_core.trace import StepRecord, TokenRecord, Trace, TraceHeader
 
 logger = logging.getLogger(__name__)
 
 SILENCE_S = 15.0
+MAX_TOGETHER = 8
+"""Runs of one model under way at once; more wait."""
 MAX_FINISHED_JOBS = 64  # kept for viewers who come back; a 512-token run takes about 2 MB
 
 
@@ -36,8 +37,9 @@ class Update(Protocol):
     finish_reason: str | None
 
 
-Work = Callable[[Callable[[], bool]], Iterator[Update]]
-"""Takes `should_stop` and yields updates. Loads its model on the way, so that waiting is the worker's."""
+Work = Callable[[Callable[[], bool]], Iterator[Update | None]]
+"""Takes `should_stop` and yields updates, `None` where nothing is new. Loads its model on the way, so that waiting is
+the worker's."""
 
 
 class JobStatus(StrEnum):
@@ -51,6 +53,11 @@ class JobStatus(StrEnum):
     FAILED = "failed"
 
 
+class _Over:
+    """Stands for the end of a job's updates."""
+
+
+_OVER = _Over()
 FINISHED = frozenset({JobStatus.DONE, JobStatus.CANCELLED, JobStatus.FAILED})
 
 
@@ -75,6 +82,8 @@ class Job:
     message: str = ""
     created: float = field(default_factory=time.monotonic)
     last_seen: float = field(default_factory=time.monotonic)
+    _updates: Iterator[Update | None] | None = None
+    _last: Update | None = None
     _cancelled: threading.Event = field(default_factory=threading.Event)
     _start: threading.Lock = field(default_factory=threading.Lock)
 
@@ -98,46 +107,62 @@ class Job:
         """Whether the run was cancelled or nobody watches any more."""
         return self._cancelled.is_set() or time.monotonic() - self.last_seen > SILENCE_S
 
-    def run(self) -> None:
-        """Drive the iterator to its end; every way out leaves a finished status."""
+    def advance(self) -> None:
+        """Begin, or take one update; every way out leaves a finished status."""
+        try:
+            if self._updates is None:
+                self._begin()
+            elif self.should_stop():
+                self._end("cancelled")
+            else:
+                self._take(next(self._updates, _OVER))
+        except (ValueError, OSError) as error:
+            self._fail(str(error))
+        except Exception as error:
+            logger.exception("job %s failed", self.id)
+            self._fail(
+                f"The run stopped on an internal error ({type(error).__name__}); the server's log has the details."
+            )
+
+    def _begin(self) -> None:
         work, self.work = self.work, None
         with self._start:
             if work is None or self.should_stop():
                 self.status = JobStatus.CANCELLED
                 return
             self.status = JobStatus.LOADING
-        try:
-            self._consume(work(self.should_stop))
-        except (ValueError, OSError) as error:
-            self._fail(str(error))
-        except Exception as error:
-            logger.exception("job %s failed", self.id)
-            self._fail(
-                out_of_memory_advice(error)
-                or f"The run stopped on an internal error ({type(error).__name__}); the server's log has the details."
-            )
+        self._updates = work(self.should_stop)
 
-    def _consume(self, updates: Iterator[Update]) -> None:
-        newest: TokenRecord | None = None
-        finish_reason: str | None = None
-        for update in updates:
-            if self.trace is None:
-                self.trace = Trace(update.header)
-                self.events.append(header_event(update.header))
-                self.status = JobStatus.RUNNING
-            steps = [] if update.step is None else [update.step]
-            self.trace.tokens.extend(update.completed)
-            self.trace.steps.extend(steps)
-            self.events.append(tokens_event(update.header, update.completed, update.newest, steps))
-            newest, finish_reason = update.newest or newest, update.finish_reason
-            if self.should_stop():
-                break
-        stopped = self.should_stop() and finish_reason is None
+    def _take(self, update: Update | _Over | None) -> None:
+        if update is _OVER:
+            self._end(None)
+            return
+        if update is None:
+            return
+        assert not isinstance(update, _Over)
+        if self.trace is None:
+            self.trace = Trace(update.header)
+            self.events.append(header_event(update.header))
+            self.status = JobStatus.RUNNING
+        steps = [] if update.step is None else [update.step]
+        self.trace.tokens.extend(update.completed)
+        self.trace.steps.extend(steps)
+        self.events.append(tokens_event(update.header, update.completed, update.newest, steps))
+        self._last = update
+        if update.finish_reason:
+            self._end(update.finish_reason)
+
+    def _end(self, finish_reason: str | None) -> None:
+        close = getattr(self._updates, "close", None)
+        if close is not None:
+            close()  # the run gives its place in the batch back
         if self.trace is not None:
-            self._close_trace(self.trace, newest, "cancelled" if stopped else finish_reason)
-        self.status = (
-            JobStatus.CANCELLED if stopped or finish_reason == "cancelled" else JobStatus.DONE
+            newest = None if self._last is None else self._last.newest
+            self._close_trace(self.trace, newest, finish_reason)
+        is_cancelled = finish_reason == "cancelled" or (
+            finish_reason is None and self.should_stop()
         )
+        self.status = JobStatus.CANCELLED if is_cancelled else JobStatus.DONE
 
     def _close_trace(
         self, trace: Trace, newest: TokenRecord | None, finish_reason: str | None
@@ -192,7 +217,7 @@ class JobManager:
             return self._jobs.get(job_id)
 
     def num_ahead(self, job: Job) -> int:
-        """Count the jobs that run before this one."""
+        """Count the runs that must end before this one begins."""
         with self._lock:
             return max((queue.num_ahead(job) for queue in self._queues.values()), default=0)
 
@@ -203,16 +228,22 @@ class JobManager:
             return [] if queue is None else queue.runs()
 
     def _drain(self, model_key: Hashable) -> None:
+        """Move a model's jobs until there are none: one update from each in turn."""
+        running: list[Job] = []
         while True:
             with self._lock:
                 queue = self._queues[model_key]
-                job = queue.take()
-                if job is None:
+                while len(running) < MAX_TOGETHER and (job := queue.take()) is not None:
+                    running.append(job)
+                if not running:
                     del self._queues[model_key]
                     return
-            job.run()
-            with self._lock:
-                queue.done(job)
+            for job in list(running):
+                job.advance()
+                if job.is_finished:
+                    running.remove(job)
+                    with self._lock:
+                        queue.done(job)
 
     def _forget_old(self) -> None:
         finished = [job_id for job_id, job in self._jobs.items() if job.is_finished]

@@ -2,14 +2,19 @@
 
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 from app import loading, state
 from app.controls import GenerationRequest
-from app.jobs import Job, Work, job_manager
+from app.jobs import MAX_TOGETHER, Job, Work, job_manager
 from mor_core.checkpoint import CheckpointInfo
 
 if TYPE_CHECKING:
-    from mor_core.generation import TraceUpdate
+    from mor_core.checkpoint import LoadedCheckpoint
+    from mor_core.engine import Engine
+    from mor_core.text_run import TraceUpdate
+
+_ENGINES: "WeakValueDictionary[int, Engine]" = WeakValueDictionary()
 
 
 def start(request: GenerationRequest, purpose: str = "live") -> Job:
@@ -35,21 +40,30 @@ def load_ahead(info: CheckpointInfo) -> None:
 
 
 def generation_work(request: GenerationRequest) -> Work:
-    """Return the work of a run."""
+    """Return the work of a run; it shares a batch with the others of its model."""
 
-    def work(should_stop: Callable[[], bool]) -> "Iterator[TraceUpdate]":
+    def work(should_stop: Callable[[], bool]) -> "Iterator[TraceUpdate | None]":
         loaded = loading.loaded_checkpoint(request.checkpoint)
-        from mor_core.generation import generate_with_trace
+        from mor_core.generation import generate_together
+        from mor_core.text_run import Sampling
 
-        yield from generate_with_trace(
-            loaded,
-            request.prompt,
-            max_new_tokens=request.max_new_tokens,
-            temperature=request.temperature,
-            top_k=request.top_k or None,
-            seed=request.seed,
-            routing=request.routing.rule(),
-            should_stop=should_stop,
+        sampling = Sampling(
+            request.max_new_tokens, request.temperature, request.top_k or None, request.seed
+        )
+        yield from generate_together(
+            loaded, _engine(loaded), request.prompt, sampling, request.routing.rule(), should_stop
         )
 
     return work
+
+
+def _engine(loaded: "LoadedCheckpoint") -> "Engine":
+    """Return the engine of a model, which lives as long as a run is on it; called by the model's worker alone."""
+    from mor_core.engine import Engine
+
+    engine = _ENGINES.get(
+        id(loaded.model)
+    )  # while it lives, so does its model, so the number is not given again
+    if engine is None:
+        engine = _ENGINES[id(loaded.model)] = Engine(loaded.model, num_slots=MAX_TOGETHER)
+    return engine

@@ -16,7 +16,7 @@ from mor_core.checkpoint import CheckpointInfo
 from mor_core.trace import Trace
 
 if TYPE_CHECKING:
-    from mor_core.generation import TraceUpdate
+    from mor_core.text_run import TraceUpdate
 
 MAX_CHARACTERS = 20_000  # about ten windows of the bundled models; the browser draws every token
 

@@ -104,8 +104,9 @@ def generate(  # noqa: PLR0913 - one argument an option
     as_json: Json = False,
 ) -> None:
     """Continue a prompt and show each token's recursion depth."""
-    from mor_core.generation import TraceUpdate, collect_trace, generate_with_trace
+    from mor_core.generation import collect_trace, generate_with_trace
     from mor_core.terminal import TokenPrinter
+    from mor_core.text_run import TraceUpdate
     from mor_core.tracefile import save_trace, trace_to_dict
 
     rule = read_rule(routing, gate, threshold, seed)

@@ -51,35 +51,55 @@ def test_runs_of_two_viewers_do_not_mix() -> None:
     manager = JobManager()
     first = manager.submit("model", scripted_run("a", delay_s=0.01))
     second = manager.submit("model", scripted_run("b", delay_s=0.01))
-    assert (manager.num_ahead(first), manager.num_ahead(second)) == (0, 1)
+    finished(first)
     finished(second)
     assert texts(first)[1:] == [f" a{i}" for i in range(1, len(DEPTHS))]
     assert texts(second)[1:] == [f" b{i}" for i in range(1, len(DEPTHS))]
     assert manager.num_ahead(second) == 0
 
 
-def test_one_model_runs_one_job_at_a_time_and_two_models_run_together() -> None:
+def test_a_model_moves_a_few_runs_together_in_turn_and_the_others_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(jobs, "MAX_TOGETHER", 2)
     manager = JobManager()
-    running, most = set(), []
-    both = threading.Barrier(2, timeout=5)
+    order: list[str] = []
+    ready = threading.Event()
 
-    def work(key: str, name: str) -> Callable[[Callable[[], bool]], Iterator[ScriptedUpdate]]:
-        def iterate(should_stop: Callable[[], bool]) -> Iterator[ScriptedUpdate]:
-            running.add((key, name))
-            most.append(sum(1 for model, _ in running if model == key))
-            if name == "first":
-                both.wait()
-            yield from scripted_run(name, delay_s=0.01)(should_stop)
-            running.remove((key, name))
+    def work(name: str) -> Callable[[Callable[[], bool]], Iterator[ScriptedUpdate | None]]:
+        def iterate(should_stop: Callable[[], bool]) -> Iterator[ScriptedUpdate | None]:
+            ready.wait(5)
+            for update in scripted_run(name)(should_stop):
+                order.append(name)
+                yield None  # nothing new for this one, as in a batch
+                yield update
 
         return iterate
 
-    submitted = [
-        manager.submit(key, work(key, name)) for key in "xy" for name in ("first", "second")
-    ]
-    for job in submitted:
+    submitted = [manager.submit("model", work(name)) for name in "abc"]
+    wait_for(lambda: manager.num_ahead(submitted[2]) == 1)
+    assert [manager.num_ahead(job) for job in submitted] == [0, 0, 1]
+    ready.set()
+    for name, job in zip("abc", submitted, strict=True):
         assert finished(job).status is JobStatus.DONE
-    assert max(most) == 1
+        assert texts(job)[1:] == [f" {name}{i}" for i in range(1, len(DEPTHS))]
+    each = len(DEPTHS) - 1
+    assert order.index("b") <= 2  # the first may have begun before the second was there
+    assert order.index("c") >= 2 * each - 2
+    for end in range(2 * each - 2):
+        assert abs(order[:end].count("a") - order[:end].count("b")) <= 2
+
+
+def test_two_models_run_at_the_same_time() -> None:
+    manager = JobManager()
+    both = threading.Barrier(2, timeout=5)
+
+    def work(should_stop: Callable[[], bool]) -> Iterator[ScriptedUpdate]:
+        both.wait()
+        yield from scripted_run()(should_stop)
+
+    for job in [manager.submit(key, work) for key in "xy"]:
+        assert finished(job).status is JobStatus.DONE
 
 
 def test_cancelled_run_stops_soon_and_keeps_its_tokens() -> None:
@@ -96,7 +116,10 @@ def test_cancelled_run_stops_soon_and_keeps_its_tokens() -> None:
     assert job.trace.tokens[-1].recursion_depth is None
 
 
-def test_cancelled_while_waiting_is_over_at_once_and_never_runs() -> None:
+def test_cancelled_while_waiting_is_over_at_once_and_never_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(jobs, "MAX_TOGETHER", 1)
     manager = JobManager()
     first = manager.submit("model", scripted_run(length=50, delay_s=0.01))
     second = manager.submit("model", scripted_run("never"))
