@@ -27,14 +27,16 @@ class Holder(Protocol):
     """A request as the layers see it.
 
     Attributes:
-        position: of its token.
         stores: its keys and values, one a cache slot.
         experts: takes note of the expert that each Switch layer call sent the token to.
     """
 
-    position: int
     stores: list[KeyValueStore]
     experts: list[int]
+
+    @property
+    def position(self) -> int:
+        """Of its token."""
 
 
 @dataclass(frozen=True)
