@@ -133,7 +133,7 @@ def test_cancelled_while_waiting_is_over_at_once_and_never_runs(
 
 def test_run_that_nobody_watches_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs, "SILENCE_S", 0.1)
-    job = JobManager().submit("model", scripted_run(length=100_000, delay_s=0.001))
+    job = JobManager().submit("model", scripted_run(length=10_000, delay_s=0.002))
     finished(job)
     assert job.status is JobStatus.CANCELLED
 
