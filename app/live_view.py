@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from app import controls, live_runs, loading, notices, preflight, state
+from app import controls, export, live_runs, loading, notices, preflight, state, what_if
 from app.controls import GenerationRequest
 from app.jobs import Job, job_batch, job_manager
 from app.stream import stream_url
@@ -94,10 +94,17 @@ def panel(
     run_panel()
 
 
-def keep(job: Job | None) -> None:
-    """Offer a finished run's trace."""
-    if job is not None and job.is_finished and job.trace is not None:
-        notices.trace_download(job.trace, key="live_download")
+def keep(job: Job | None, checkpoints: Sequence[CheckpointInfo]) -> None:
+    """Offer a finished run's files, the same run under another rule, and the runs before it."""
+    if job is None or not job.is_finished or job.trace is None:
+        return
+    export.downloads(job.trace, key="live_download")
+    asked = state.live_request()
+    again = what_if.choose(asked, checkpoints) if asked is not None else None
+    if again is not None:
+        _run(again)
+        st.rerun()
+    what_if.compare_with_kept(job.trace)
 
 
 def _run(request: GenerationRequest) -> None:
@@ -105,7 +112,7 @@ def _run(request: GenerationRequest) -> None:
     if problem:
         state.set_live_message(problem)
         return
-    state.set_live_job(live_runs.start(request))
+    state.set_live_job(live_runs.start(request), request)
 
 
 def _streams() -> bool:

@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
@@ -14,11 +14,15 @@ from app.fair_queue import Owner
 from app.jobs import Job
 from mor_core.trace import Trace
 
+if TYPE_CHECKING:
+    from app.controls import GenerationRequest
+
 PROMPT = "live_prompt"
 PRESET = "live_preset"
 LANGUAGE = "lang"
 COMPARE_SOURCE = "compare_source"
 PRESENT = "present"
+MAX_KEPT_RUNS = 5
 
 
 @dataclass
@@ -74,8 +78,22 @@ def live_job() -> Job | None:
     return cast(Job | None, st.session_state.get("live_job"))
 
 
-def set_live_job(job: Job) -> None:
-    """Remember a new run; the one before keeps nothing but its trace."""
+def kept_runs() -> list[Trace]:
+    """Return this viewer's finished runs before the present one, the newest first."""
+    return cast(list[Trace], st.session_state.setdefault("kept_runs", []))
+
+
+def live_request() -> "GenerationRequest | None":
+    """Return what the present run was asked for."""
+    return cast("GenerationRequest | None", st.session_state.get("live_request"))
+
+
+def set_live_job(job: Job, request: "GenerationRequest | None" = None) -> None:
+    """Remember a new run and what was asked for; of the one before the trace is kept."""
+    before = live_job()
+    if before is not None and before.is_finished and before.trace is not None:
+        st.session_state["kept_runs"] = [before.trace, *kept_runs()][:MAX_KEPT_RUNS]
+    st.session_state["live_request"] = request
     st.session_state["live_job"] = job
     st.session_state["live_message"] = ""
     st.session_state["delivery"] = Delivery(job.id)

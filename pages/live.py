@@ -22,4 +22,4 @@ else:
         job, is_running = live_view.transport(request)
     live_view.messages(job)
     live_view.panel(job, checkpoints, request, shown_running=is_running)
-    live_view.keep(job)
+    live_view.keep(job, checkpoints)

@@ -33,6 +33,8 @@ _SCRIPTS = (
     "transport",
     "metrics",
     "presenter",
+    "picture",
+    "foreign",
     "tokens",
     "heatmaps",
     "legend",
@@ -66,12 +68,22 @@ def _hidden_words() -> str:
     return f"const HIDDEN_WORDS = {json.dumps(hidden_words(), indent=0)};"
 
 
-_mount = st.components.v2.component(
-    "mor_token_strip",
-    html=_read("strip.html"),
-    css=_read("strip.css"),
-    js="\n".join([_words(), _hidden_words(), *(_read(f"{name}.js") for name in _SCRIPTS)]),
-)
+def markup() -> str:
+    """Return the strip's HTML."""
+    return _read("strip.html")
+
+
+def style() -> str:
+    """Return the strip's CSS."""
+    return _read("strip.css")
+
+
+def script() -> str:
+    """Return the strip's JavaScript, one module that exports how to draw."""
+    return "\n".join([_words(), _hidden_words(), *(_read(f"{name}.js") for name in _SCRIPTS)])
+
+
+_mount = st.components.v2.component("mor_token_strip", html=markup(), css=style(), js=script())
 
 
 @dataclass(frozen=True)

@@ -154,6 +154,8 @@ class View {
     this.pins.draw(this.part("pins"), run);
     this.transport.draw();
     this.presenter.draw();
+    drawPictureButtons(this.part("pictures"), this);
+    drawForeignNote(this.part("foreign"), run);
     setText(this.part("hidden"), run.numHidden ? say("hidden_note", { count: run.numHidden }) : "");
     this.root.dataset.pinned = this.pinned !== null;
     this.inspect();
