@@ -77,12 +77,14 @@ def throughput(table: pd.DataFrame) -> Chart:
             y=table[column],
             name=say(f"efficiency.paper_{column}"),
             text=[f"{value:.2f}x" for value in table[column]],
+            textposition="outside",
             marker={"color": SERIES[index], "pattern": {"shape": ("", "/")[index]}},
             hovertemplate="%{x}: %{y:.2f}x<extra></extra>",
         )
     figure.add_hline(y=1, line={"color": LINE, "dash": "dot"})
     figure.update_xaxes(title_text=say("efficiency.axis_recursions"), type="category")
-    figure.update_yaxes(title_text=say("efficiency.axis_speed_up"))
+    top = 1.25 * table["at_equal_memory"].max()  # room for the numbers and the mark
+    figure.update_yaxes(title_text=say("efficiency.axis_speed_up"), range=[0, top])
     most = table.loc[table["at_equal_memory"].idxmax()]
     finding = say(
         "efficiency.paper_throughput_finding",
@@ -95,15 +97,16 @@ def throughput(table: pd.DataFrame) -> Chart:
 
 
 def _marked(figure: go.Figure) -> go.Figure:
-    """Write across the plot that these are not our numbers."""
+    """Write into the plot that these are not our numbers."""
     figure.add_annotation(
         text=say("efficiency.paper_mark"),
         xref="paper",
         yref="paper",
-        x=0.5,
-        y=0.5,
+        x=0.01,
+        y=0.99,
+        xanchor="left",
+        yanchor="top",
         showarrow=False,
-        opacity=0.3,
-        font={"size": 40, "color": LINE},
+        font={"size": 20, "color": LINE},
     )
     return figure
