@@ -104,7 +104,7 @@ def keep(job: Job | None, checkpoints: Sequence[CheckpointInfo]) -> None:
     if again is not None:
         _run(again)
         st.rerun()
-    what_if.compare_with_kept(job.trace)
+    what_if.compare_with_kept(job.trace, checkpoints)
 
 
 def _run(request: GenerationRequest) -> None:

@@ -97,7 +97,7 @@ def cache_note(info: CheckpointInfo, checkpoints: Sequence[CheckpointInfo]) -> s
     return f"{note} {say('live.what_if_cache_others', names=', '.join(others))}" if others else note
 
 
-def compare_with_kept(trace: Trace) -> None:
+def compare_with_kept(trace: Trace, checkpoints: Sequence[CheckpointInfo]) -> None:
     """Offer the runs before this one; draw one of them above it with where they part."""
     kept = [run for run in state.kept_runs() if run is not trace]
     if not kept or not st.toggle(
@@ -113,7 +113,7 @@ def compare_with_kept(trace: Trace) -> None:
             key=f"whatif_which_{len(kept)}",
         )
         index = chosen or 0
-    compare_view.draw((kept[index], trace), "LIVE")
+    compare_view.draw((kept[index], trace), "LIVE", checkpoints)
 
 
 def run_name(trace: Trace) -> str:

@@ -14,7 +14,7 @@ import streamlit as st
 from app import state
 from app.comparison import SIDES, Comparison, Side
 from app.scale import Scale
-from app.strip import Badge, trace_id
+from app.strip import Badge, hidden_words_script, trace_id
 from app.words import entries, say
 from mor_core.trace import TokenRecord, Trace
 
@@ -36,14 +36,16 @@ def _script(*paths: Path) -> str:
             if key.startswith(page)
         }
     words = f"const WORDS = {json.dumps(found, indent=0)};"
-    return "\n".join([words, *map(_read, paths)])
+    return "\n".join([words, hidden_words_script(), *map(_read, paths)])
 
 
 _pair = st.components.v2.component(
     "mor_pair",
     html=_read(_FOLDER / "pair.html"),
     css=_read(_FOLDER / "pair.css"),
-    js=_script(_STRIP / "format.js", _FOLDER / "marks.js", _FOLDER / "pair.js"),
+    js=_script(
+        _STRIP / "format.js", _STRIP / "hidden.js", _FOLDER / "marks.js", _FOLDER / "pair.js"
+    ),
 )
 
 
@@ -53,6 +55,7 @@ _race = st.components.v2.component(
     css=_read(_FOLDER / "pair.css"),
     js=_script(
         _STRIP / "format.js",
+        _STRIP / "hidden.js",
         _STRIP / "run.js",
         _STRIP / "counters.js",
         _FOLDER / "marks.js",
@@ -108,6 +111,7 @@ def draw_pair(comparison: Comparison, names: tuple[str, str], badge: Badge, *, k
         data={
             "pair": "-".join([*map(trace_id, runs), *names]),
             "language": state.language(),
+            "present": state.is_presenting(),
             "badge": badge,
             **_scale(scale),
             "sides": [_side(comparison, side, names[side]) for side in SIDES],
@@ -140,6 +144,7 @@ def draw_race(
         data={
             "race": race,
             "language": state.language(),
+            "present": state.is_presenting(),
             "badge": badge,
             "live": live,
             **_scale(scale),

@@ -5,12 +5,17 @@ const SIDES = ["A", "B"];
 // A token is {text, token_bytes, special, value, depth, log_probability}; the value is in the unit that both runs share.
 function tokenMark(token, colours) {
   const node = element("span", token.special ? "token special" : "token");
-  const text = element("span", "text");
-  for (const piece of tokenPieces(token)) text.append(element("span", piece.mark ? "mark" : "", piece.text));
-  node.append(text, element("span", "digit"));
+  node.append(element("span", "text"), element("span", "digit"));
+  writeToken(node, token);
   node.dataset.testid = "pair-token";
   paintToken(node, token, colours);
   return node;
+}
+
+function writeToken(node, token) { // again where presenter mode hides a word
+  if (node.written === token.text) return;
+  node.written = token.text;
+  node.firstChild.replaceChildren(...tokenPieces(token).map((piece) => element("span", piece.mark ? "mark" : "", piece.text)));
 }
 
 function paintToken(node, token, colours) {

@@ -5,6 +5,11 @@ const VIEWS = new WeakMap();
 const LESS = "#2166ac"; // B spends less; the diverging pair is used here only
 const MORE = "#b2182b";
 
+// For a stage: both runs with their hidden words as blocks.
+function withSidesHidden(data) {
+  return { ...data, sides: data.sides.map((side) => ({ ...side, tokens: withHiddenWords(side.tokens, false).tokens })) };
+}
+
 class PairView {
   constructor(root) {
     this.root = root;
@@ -25,10 +30,10 @@ class PairView {
   }
 
   receive(data) {
-    const signature = `${data.pair}:${data.language}`;
+    const signature = `${data.pair}:${data.language}:${data.present}`;
     if (signature === this.drawn) return;
     this.drawn = signature;
-    this.data = data;
+    this.data = data.present ? withSidesHidden(data) : data;
     language = data.language;
     this.focus = { hovered: null, pinned: null };
     this.lines.setAttribute("aria-label", say("lines_label"));

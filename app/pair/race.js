@@ -64,6 +64,7 @@ class Lane {
       this.race.set("resume_from", `${this.run.id}:${this.run.applied}:${Date.now()}`);
       return;
     }
+    this.run.hides = Boolean(this.race.data.present);
     if (this.run.frames.length) this.run.show(this.run.frames.length - 1);
     this.race.tellWhenFinished();
   }
@@ -94,6 +95,7 @@ class Lane {
     const token = { ...record, value: depth === null ? null : this.data.values[depth] };
     const { colours } = this.race.data;
     if (this.nodes[token.position]) {
+      writeToken(this.nodes[token.position], token);
       paintToken(this.nodes[token.position], token, colours);
       return;
     }

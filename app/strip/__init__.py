@@ -63,7 +63,7 @@ def _words() -> str:
     return f"const WORDS = {json.dumps(found, indent=0)};"
 
 
-def _hidden_words() -> str:
+def hidden_words_script() -> str:
     """Write the words that presenter mode hides for JavaScript."""
     return f"const HIDDEN_WORDS = {json.dumps(hidden_words(), indent=0)};"
 
@@ -80,7 +80,7 @@ def style() -> str:
 
 def script() -> str:
     """Return the strip's JavaScript, one module that exports how to draw."""
-    return "\n".join([_words(), _hidden_words(), *(_read(f"{name}.js") for name in _SCRIPTS)])
+    return "\n".join([_words(), hidden_words_script(), *(_read(f"{name}.js") for name in _SCRIPTS)])
 
 
 _mount = st.components.v2.component("mor_token_strip", html=markup(), css=style(), js=script())

@@ -28,9 +28,9 @@ function withHiddenWords(records, isOpen, known = new Map()) {
   const tokens = records.map((token, place) => {
     const end = starts[place] + token.text.length;
     const shown = token.special ? token.text : blocked(token.text, (at) => isHidden[starts[place] + at]);
-    const alternatives = choicesAfter(text.slice(Math.max(0, starts[place] - LONGEST), starts[place]), token.alternatives);
-    const lens = token.lens.map((choices) => choicesAfter(text.slice(Math.max(0, end - LONGEST), end), choices));
-    const isSame = shown === token.text && alternatives === token.alternatives && lens.every((choices, at) => choices === token.lens[at]);
+    const alternatives = choicesAfter(text.slice(Math.max(0, starts[place] - LONGEST), starts[place]), token.alternatives ?? []);
+    const lens = (token.lens ?? []).map((choices) => choicesAfter(text.slice(Math.max(0, end - LONGEST), end), choices));
+    const isSame = shown === token.text && !alternatives.some(isBlocked) && !lens.flat().some(isBlocked);
     if (isSame) return token;
     const held = known.get(place);
     if (held && held.token === token && held.copy.text === shown) return held.copy;
@@ -52,6 +52,10 @@ function choicesAfter(text, choices) {
 function hiddenIn(before, text) {
   const spans = [...(before + text).matchAll(WORDS_OF)].filter(({ 0: word }) => HIDDEN.has(word.toLowerCase()));
   return (at) => spans.some(({ 0: word, index }) => index <= before.length + at && before.length + at < index + word.length);
+}
+
+function isBlocked(choice) {
+  return choice.text.includes(BLOCK);
 }
 
 function blocked(text, isHidden) {

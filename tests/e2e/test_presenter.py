@@ -92,3 +92,21 @@ def test_silent_model_is_replaced_by_a_recorded_run_until_it_speaks(
     assert stage.badge() == "LIVE"
     wait_for_tokens(stage, 0)
     page.close()
+
+
+def test_listed_words_are_blocks_in_a_comparison_too(browser: Browser, address: str) -> None:
+    stage = open_page(browser, f"{address}/?present=1")
+    page = stage.page
+    page.get_by_label("Prompt", exact=True).fill("The gypsies sat down.")
+    set_number(stage, "New tokens", "2")
+    press(stage, "Run")
+    stage.wait_for_status("done", seconds=120)
+    page.get_by_text("What if?").click()
+    page.locator(".st-key-whatif_run button").first.click()
+    page.locator(".st-key-whatif_compare label").first.click()
+    pieces = page.locator('[data-testid="piece"]')
+    expect(pieces.first).to_be_visible()
+    shown = "".join(pieces.all_inner_texts())
+    assert "▇▇▇" in shown
+    assert "ypsies" not in shown.replace("\n", "")
+    page.close()
