@@ -54,17 +54,15 @@ _WATCH = """(() => {
     watch.find = find;
     const frame = () => {
         const strip = find('[data-testid="run-status"]');
-        if (strip && strip !== watch.strip) { watch.strip = strip; watch.mounts += 1; }
-        if (strip) {
-            watch.status = strip.dataset.status;
-            if (strip.querySelector('.badge[data-badge="LIVE"]')) {
-                const fresh = [];
-                for (const token of strip.getRootNode().querySelectorAll('[data-testid="token"]')) {
-                    const at = token.dataset.position;
-                    if (!(at in watch.painted)) { watch.painted[at] = 0; fresh.push(at); }
-                }
-                if (fresh.length) setTimeout(() => fresh.forEach((at) => { watch.painted[at] = Date.now(); }), 0);
+        if (strip) watch.status = strip.dataset.status;
+        if (strip && strip.querySelector('.badge[data-badge="LIVE"]')) {
+            if (strip !== watch.strip) { watch.strip = strip; watch.mounts += 1; }
+            const fresh = [];
+            for (const token of strip.getRootNode().querySelectorAll('[data-testid="token"]')) {
+                const at = token.dataset.position;
+                if (!(at in watch.painted)) { watch.painted[at] = 0; fresh.push(at); }
             }
+            if (fresh.length) setTimeout(() => fresh.forEach((at) => { watch.painted[at] = Date.now(); }), 0);
         }
         requestAnimationFrame(frame);
     };

@@ -11,12 +11,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import streamlit as st
-
 from app import state
 from app.events import trace_events
 from app.hidden_words import hidden_words
 from app.jobs import Job
+from app.strip.served import ServedComponent
 from app.tables import class_label
 from app.view_state import ViewState, view_of
 from app.words import entries
@@ -83,7 +82,7 @@ def script() -> str:
     return "\n".join([_words(), hidden_words_script(), *(_read(f"{name}.js") for name in _SCRIPTS)])
 
 
-_mount = st.components.v2.component("mor_token_strip", html=markup(), css=style(), js=script())
+_mount = ServedComponent("token_strip", html=markup(), css=style(), js=script())
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,48 @@
+"""Serves a component's code to the browser as files: sent inline it goes along with every change of the page.
+
+Streamlit serves files of installed packages that name a folder in their pyproject.toml. The strip's code is put
+together when the app starts, so its folder is made then, and told to Streamlit in the same words.
+"""
+
+import functools
+import hashlib
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+from streamlit.components.v2.get_bidi_component_manager import get_bidi_component_manager
+from streamlit.components.v2.manifest_scanner import ComponentConfig, ComponentManifest
+
+_PACKAGE, _ASSETS = "mor", "assets"
+
+
+class ServedComponent:
+    """A component whose style and code the browser fetches once."""
+
+    def __init__(self, name: str, *, html: str, css: str, js: str) -> None:
+        self.name = f"{_PACKAGE}.{name}"
+        self._html = html
+        self._manifest = ComponentManifest(_PACKAGE, "1", [ComponentConfig(name, _ASSETS)])
+        self._root = tempfile.TemporaryDirectory(prefix="mor-strip-")  # gone when the server ends
+        self._css, self._js = self._write(f"{name}.css", css), self._write(f"{name}.js", js)
+
+    def __call__(self, **options: Any) -> Any:
+        """Mount the component, as what `st.components.v2.component` returns does."""
+        manager = get_bidi_component_manager()
+        if manager.get_component_asset_root(self.name) is None:  # once a server
+            manager.register_from_manifest(self._manifest, Path(self._root.name))
+        return self._mount(**options)
+
+    @functools.cached_property
+    def _mount(self) -> Any:
+        return st.components.v2.component(self.name, html=self._html, css=self._css, js=self._js)
+
+    def _write(self, name: str, text: str) -> str:
+        """Write a file under a name that changes with its text, so that no browser keeps an old one."""
+        stem, _, suffix = name.partition(".")
+        found = f"{stem}-{hashlib.sha256(text.encode()).hexdigest()[:12]}.{suffix}"
+        folder = Path(self._root.name) / _ASSETS
+        folder.mkdir(exist_ok=True)
+        (folder / found).write_text(text, encoding="utf-8")
+        return found
