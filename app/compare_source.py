@@ -1,7 +1,8 @@
 """Where the Compare page's two runs come from: recorded ones, or one text that both sides read now."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
@@ -24,6 +25,7 @@ EXAMPLE = (
 FIRST_RUN = (
     "the-house-that-jack-built"  # a text that both models read to its end, where it is recorded
 )
+KV_STRATEGIES = ("recursion_wise", "shared")
 POLL_S = 0.3
 Pair = tuple[Trace, Trace]
 
@@ -138,7 +140,7 @@ def _same_text(checkpoints: Sequence[CheckpointInfo]) -> Pair | None:
 def _side(checkpoints: Sequence[CheckpointInfo], text: str, side: str) -> AnalysisRequest:
     """Draw one side's checkpoint and rule; B begins with the default checkpoint, A with one to hold it against."""
     names = [info.name for info in checkpoints]
-    left, right = st.columns([1.3, 4], vertical_alignment="bottom")
+    left, middle, right = st.columns([1.2, 1.1, 4.2], vertical_alignment="bottom")
     name = left.selectbox(
         say(f"compare.side_{side}"),
         names,
@@ -147,8 +149,30 @@ def _side(checkpoints: Sequence[CheckpointInfo], text: str, side: str) -> Analys
         persist_state="session",
     )
     info = checkpoints[names.index(name)]
+    strategy = ""
+    if offers := kv_strategies(info.config):
+        strategy = middle.selectbox(
+            say("compare.kv"),
+            offers,
+            format_func=lambda value: say(f"frame.cache_{value}"),
+            key=f"compare_kv_{side}_{name}",
+            help=say("compare.kv_help"),
+            persist_state="session",
+        )
     with right:
-        return AnalysisRequest(info, text, choose_routing(info.config, f"compare_{side}"))
+        routing = choose_routing(info.config, f"compare_{side}")
+    own = info.config.get("kv_strategy")
+    return AnalysisRequest(info, text, routing, "" if strategy == own else strategy)
+
+
+def kv_strategies(config: Mapping[str, Any]) -> list[str]:
+    """Return the KV strategies that a model can follow, its own first; none where there is no choice."""
+    factors = config.get("capacity_factors")
+    skips_all = isinstance(factors, list) and bool(factors) and factors[0] < 1
+    own = config.get("kv_strategy")
+    if config.get("num_recursions", 1) < 2 or skips_all or own not in KV_STRATEGIES:
+        return []
+    return sorted(KV_STRATEGIES, key=lambda name: name != own)
 
 
 def _start(requests: Sequence[AnalysisRequest]) -> None:

@@ -58,8 +58,13 @@ def _notes(compared: Comparison) -> None:
         notes.append(say("compare.note_by_text"))
     if any(run.header.windows for run in compared.runs):
         notes.append(say("compare.note_windows"))
+    notes += [
+        f"{letter}: {run.header.note}"
+        for letter, run in zip("AB", compared.runs, strict=True)
+        if run.header.note
+    ]
     if notes:
-        st.caption(" ".join(notes))
+        st.caption(notices.as_text(" ".join(notes)))
 
 
 def _figures(compared: Comparison) -> None:

@@ -21,7 +21,8 @@ def run_names(comparison: Comparison) -> tuple[str, str]:
     names = [f"{header.checkpoint} · {rule_text(header)}" for header in headers]
     if names[0] == names[1] and headers[0].kv_strategy != headers[1].kv_strategy:
         names = [
-            f"{name} · {header.kv_strategy}" for name, header in zip(names, headers, strict=True)
+            f"{name} · {say('frame.cache_' + header.kv_strategy)}"
+            for name, header in zip(names, headers, strict=True)
         ]
     return names[0], names[1]
 

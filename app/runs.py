@@ -29,11 +29,13 @@ class AnalysisRequest:
         checkpoint: folder and weight hash of the model.
         text: as typed.
         routing: who goes how deep.
+        kv_strategy: another than the model was trained with; empty for its own.
     """
 
     checkpoint: CheckpointInfo
     text: str
     routing: RoutingChoice
+    kv_strategy: str = ""
 
 
 def text_problem(text: str) -> str:
@@ -80,8 +82,11 @@ def _analysis_work(request: AnalysisRequest) -> Work:
     def work(should_stop: Callable[[], bool]) -> "Iterator[TraceUpdate]":
         loaded = loading.loaded_checkpoint(request.checkpoint)
         from mor_core.generation import analyse_text
+        from mor_core.kv_variants import with_kv_strategy
         from mor_core.trace_lens import LensError, add_lens
 
+        if request.kv_strategy:
+            loaded = with_kv_strategy(loaded, request.kv_strategy)
         rule = request.routing.rule()
         read: Trace | None = None
         for update in analyse_text(loaded, request.text, routing=rule, should_stop=should_stop):

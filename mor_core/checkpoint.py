@@ -61,13 +61,15 @@ class CheckpointInfo:
 class LoadedCheckpoint:
     """A model ready to run, in evaluation mode, with its tokenizer.
 
-    `trained_recursions` is set where the model has been given more recursions than it was trained with.
+    `trained_recursions` is set where the model has been given more recursions than it was trained with,
+    `trained_kv_strategy` where it keeps its keys otherwise than it was trained to.
     """
 
     model: "MoRForCausalLM"
     tokenizer: "PreTrainedTokenizerFast"
     info: CheckpointInfo
     trained_recursions: int | None = None
+    trained_kv_strategy: str | None = None
 
 
 def resolve_checkpoint(name: str | Path, root: Path | None = None) -> Path:

@@ -53,10 +53,17 @@ def package_versions() -> dict[str, str]:
 
 
 def _experiment(loaded: LoadedCheckpoint) -> str:
-    if loaded.trained_recursions is None:
-        return ""
-    now = loaded.model.config.num_recursions
-    return f"An experiment: {now} recursions, where the model was trained with {loaded.trained_recursions}."
+    config = loaded.model.config
+    changes = [
+        (f"{config.num_recursions} recursions", loaded.trained_recursions),
+        (f"kv_strategy {config.kv_strategy}", loaded.trained_kv_strategy),
+    ]
+    parts = [
+        f"{now}, where the model was trained with {trained}"
+        for now, trained in changes
+        if trained is not None
+    ]
+    return f"An experiment: {'; '.join(parts)}." if parts else ""
 
 
 def describe_slots(config: MoRConfig) -> list[CacheSlot]:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from app.compare_source import counterpart
+from app.compare_source import counterpart, kv_strategies
 from app.words import entries
 from mor_core.generation import collect_trace, generate_with_trace
 from mor_core.trace import TRACE_SUFFIX
@@ -168,6 +168,39 @@ def test_one_text_is_read_under_two_settings(checkpoints: Path) -> None:
     assert "fixed depth 3" in data["sides"][0]["name"]
     assert "fixed depth 1" in data["sides"][1]["name"]
     assert "takes 1.00 recursions a token, A 3.00" in shown(page)
+
+
+def test_other_keys_are_an_experiment_on_the_same_weights(checkpoints: Path) -> None:
+    page = choose(opened(), "compare_source", "One text, read twice")
+    page.selectbox(key="compare_checkpoint_a").set_value("one").run()
+    page.selectbox(key="compare_kv_b_one").set_value("shared").run()
+    for side in "ab":
+        page.selectbox(key=f"compare_{side}_routing").set_value("fixed").run()
+    read_text(page)
+    names = [side["name"] for side in pair_data(page)["sides"]]
+    assert names[0].endswith("recursion-wise cache")
+    assert names[1].endswith("shared by the recursions")
+    assert "An experiment" in shown(page)
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ({"num_recursions": 3, "kv_strategy": "shared"}, ["shared", "recursion_wise"]),
+        ({"num_recursions": 1, "kv_strategy": "recursion_wise"}, []),
+        ({"num_recursions": 3, "kv_strategy": "shared_updated"}, []),
+        (
+            {
+                "num_recursions": 3,
+                "kv_strategy": "recursion_wise",
+                "capacity_factors": [0.8, 0.5, 0.2],
+            },
+            [],
+        ),
+    ],
+)
+def test_only_strategies_that_fit_are_offered(config: dict[str, Any], expected: list[str]) -> None:
+    assert kv_strategies(config) == expected
 
 
 @pytest.mark.parametrize("text", ["", " \n", "x" * 100_000], ids=["empty", "blank", "long"])

@@ -185,8 +185,8 @@ def test_names_tell_the_runs_apart() -> None:
     first, second = scripted_trace(), scripted_trace()
     second.header.kv_strategy = "shared"
     assert run_names(compare(first, second)) == (
-        "scripted · causal routing, threshold 0.50 · recursion_wise",
-        "scripted · causal routing, threshold 0.50 · shared",
+        "scripted · causal routing, threshold 0.50 · recursion-wise cache",
+        "scripted · causal routing, threshold 0.50 · keys and values shared by the recursions",
     )
 
 
