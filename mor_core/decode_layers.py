@@ -20,7 +20,7 @@ from mor_core.config import MoRConfig
 from mor_core.experts import ExpertLog, SwitchMLP
 from mor_core.kv_store import KeyValueStore, pairwise
 from mor_core.layers import MLP, Attention, RMSNorm
-from mor_core.schedule import LayerCall, num_cache_slots
+from mor_core.schedule import LayerCall
 
 
 class Holder(Protocol):
@@ -55,15 +55,17 @@ class DecodeLayers:
 
     def __init__(self, model: MoRModel) -> None:
         """Lay out the weights of a model, which must not change afterwards."""
-        self.config: MoRConfig = model.config
-        self.num_slots = num_cache_slots(self.config)
-        self.like = model.embed_tokens.weight
+        config: MoRConfig = model.config
+        # Read once: a Hugging Face config takes microseconds an attribute.
+        self._heads, self._groups = config.num_attention_heads, config.num_key_value_heads
+        self._width, self._eps = config.attention_head_dim, config.rms_norm_eps
+        device = model.embed_tokens.weight.device
         self._has_own_parts = len(model.recursion_parts) > 0
         self._weights: dict[tuple[str, int, int | None], _Weights] = {}
         for call in model.schedule:
             if self._key(call) not in self._weights:
                 self._weights[self._key(call)] = _weights(model, call)
-        self._turns = _turns(self.config, self.like.device)
+        self._turns = _turns(config, device)
 
     def run(
         self, calls: Sequence[Sequence[LayerCall]], holders: Sequence[Holder], states: Tensor
@@ -85,10 +87,10 @@ class DecodeLayers:
                 for holder, own in zip(holders, calls, strict=True)
             ]
             computing = [row for row, own in enumerate(calls) if own[place].computes_keys]
-            normalised = _normalise(states, weights.input_norm, self.config.rms_norm_eps)
+            normalised = _normalise(states, weights.input_norm, self._eps)
             mixed = self._attend(weights, normalised, turns, stores, computing)
             states = states + F.linear(mixed, weights.output)
-            normalised = _normalise(states, weights.post_norm, self.config.rms_norm_eps)
+            normalised = _normalise(states, weights.post_norm, self._eps)
             states = states + self._feed_forward(weights.mlp, normalised, holders)
         return states
 
@@ -105,12 +107,11 @@ class DecodeLayers:
         computing: list[int],
     ) -> Tensor:
         """Add the new entries of the rows that compute keys, then mix every row's values; -> (b, H x D)."""
-        heads, width = self.config.num_attention_heads, self.config.attention_head_dim
+        heads, width = self._heads, self._width
         matrix, rows = weights.queries_keys_values, len(stores)
         if len(computing) == rows:
             projected = F.linear(states, matrix).view(rows, -1, width)
-            turned = heads + self.config.num_key_value_heads
-            _turn(projected[:, :turned], turns)
+            _turn(projected[:, : heads + self._groups], turns)
             for store, entry in zip(stores, projected[:, heads:].unbind(0), strict=True):
                 store.append(entry)
             queries = projected[:, :heads]
@@ -120,7 +121,7 @@ class DecodeLayers:
             if computing:
                 entries = F.linear(states[computing], matrix[heads * width :])
                 entries = entries.view(len(computing), -1, width)
-                _turn(entries[:, : self.config.num_key_value_heads], turns[computing])
+                _turn(entries[:, : self._groups], turns[computing])
                 for row, entry in zip(computing, entries.unbind(0), strict=True):
                     stores[row].append(entry)
         return self._mix(queries, stores)
@@ -131,8 +132,7 @@ class DecodeLayers:
         One call a request: a batched call is no faster on a CPU (the kernel's time goes by row), needs a mask, and
         would want all caches at one stride. The heads that share keys stand as several queries of one head.
         """
-        groups = self.config.num_key_value_heads
-        shape = (1, groups, queries.shape[1] // groups, queries.shape[2])
+        shape = (1, self._groups, self._heads // self._groups, self._width)
         mixed = [
             F.scaled_dot_product_attention(query.view(shape), *store.read()).reshape(1, -1)
             for query, store in zip(queries.unbind(0), stores, strict=True)

@@ -75,7 +75,10 @@ class Engine:
         self.kv_budget_bytes = kv_budget_bytes
         self.leaving_share = leaving_share
         self.num_steps = 0
+        self._num_recursions = self.config.num_recursions
         self._stretches = Stretches(model)
+        self.plan = self._stretches.plan
+        self.like = model.model.embed_tokens.weight
         self._waiting: deque[Flight] = deque()
         self._entering: list[Flight] = []  # have a new token
         self._inside: list[Flight] = []  # are before a router or the block
@@ -176,7 +179,7 @@ class Engine:
     def _place(self, flights: list[Flight]) -> None:
         """Put flights before a router, or before the coda if no recursion is left."""
         for flight in flights:
-            is_done = flight.recursion == self.config.num_recursions
+            is_done = flight.recursion == self._num_recursions
             (self._leaving if is_done else self._inside).append(flight)
 
     def _leave(self) -> None:
@@ -192,7 +195,7 @@ class Engine:
             if budget is not None and self.flights:
                 total = len(flight.request.ids) + flight.request.max_new_tokens
                 if (
-                    self.kv_bytes + self._stretches.plan.expected_bytes(self.model.dtype, total)
+                    self.kv_bytes + self.plan.expected_bytes(self.model.dtype.itemsize, total)
                     > budget
                 ):
                     return
@@ -225,9 +228,9 @@ class Engine:
 
     def adopt(self, flight: Flight, cache: RecursionCache, num_expected: int) -> None:
         """Give a request its own copy of a cache of one row, with room for the tokens that are expected in all."""
-        room = self._stretches.plan.expected_entries(num_expected)
+        room = self.plan.expected_entries(num_expected)
         flight.stores = [
-            KeyValueStore.of_prefill(self.config, slot, self._stretches.layers.like, room[number])
+            KeyValueStore.of_prefill(self.config, slot, self.like, room[number])
             for number, slot in enumerate(cache.slots)
         ]
 

@@ -105,7 +105,7 @@ class Recorder:
         record.cached_slots = processed.cached_slots
         if processed.router_logits:
             known = processed.router_logits
-            missing: list[float | None] = [None] * (self.config.num_recursions - len(known))
+            missing: list[float | None] = [None] * (self.header.num_recursions - len(known))
             scores = self._score(torch.tensor(known))
             record.router_logits = [*known, *missing]
             record.router_scores = [*scores.tolist(), *missing]
@@ -187,7 +187,7 @@ class Recorder:
         return reason
 
     def _new_record(self, token_id: int, position: int, phase: Phase) -> TokenRecord:
-        recursions = self.config.num_recursions
+        recursions = self.header.num_recursions
         return TokenRecord(
             position=position,
             token_id=token_id,

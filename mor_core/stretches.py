@@ -28,28 +28,41 @@ class Stretches:
     """Runs stretches of one model. Holds no flight."""
 
     def __init__(self, model: MoRForCausalLM) -> None:
-        self.model = model
-        self.config: MoRConfig = model.config
+        config: MoRConfig = model.config
         self.counters = Counters()
-        self.plan = Plan(self.config, model.model.schedule)
-        self.layers = DecodeLayers(model.model)
+        self.plan = Plan(config, model.model.schedule)
+        self._layers = DecodeLayers(model.model)
         self._routers = list(model.model.routers)
+        self._embed, self._norm, self._head = (
+            model.model.embed_tokens,
+            model.model.norm,
+            model.lm_head,
+        )
+        self._device, self._dtype = self._embed.weight.device, self._embed.weight.dtype
+        # Read once: a Hugging Face config takes microseconds an attribute.
+        self._num_recursions = config.num_recursions
+        self._has_router = config.has_router
+        self._is_token_choice = config.router_type == "token_choice"
+        self._is_weighted = config.router_gating == "weighted"
+        self._gates_every_step = config.router_gated_steps == "every"
+        self._draws_gates = config.router_control == "random_scores"
+        self._has_own_parts = bool(config.recursion_specific)
 
     def enter(self, flights: list[Flight]) -> None:
         """Run embedding and prelude on each one's newest token; without a router, the whole stack but the coda."""
         now = time.perf_counter()
-        newest = torch.tensor([flight.ids[-1] for flight in flights], device=self.model.device)
-        states = self.model.model.embed_tokens(newest)
+        newest = torch.tensor([flight.ids[-1] for flight in flights], device=self._device)
+        states = self._embed(newest)
         states = self._run([self.plan.entry] * len(flights), flights, states)
         _count(self.counters.prelude, flights)
         for flight, state in zip(flights, states.split(1), strict=True):
             flight.state = state
             flight.started = now
-            flight.recursion = 0 if self.config.has_router else self.config.num_recursions
+            flight.recursion = 0 if self._has_router else self._num_recursions
 
     def route(self, flights: list[Flight]) -> list[Flight]:
         """Ask each token's next router; return those that go on."""
-        if self.config.router_type == "token_choice":
+        if self._is_token_choice:
             self._choose_depths([flight for flight in flights if flight.recursion == 0])
             return [flight for flight in flights if flight.recursion < flight.depth]
         going, gates, decisive = [], [], []
@@ -79,10 +92,10 @@ class Stretches:
         if kinds:
             opened = torch.tensor([f.request.rule.gate == "open" for f in group]).to(logits.device)
             gates = torch.where(opened, router.gate(logits, "open"), gates)
-        if self.config.router_control == "random_scores":
+        if self._draws_gates:
             drawn = [flight.decider.draws[index][flight.position] for flight in group]
             gates = router.alpha * torch.tensor(drawn, dtype=gates.dtype, device=gates.device)
-        return gates[:, None].to(self.model.dtype)
+        return gates[:, None].to(self._dtype)
 
     def _choose_depths(self, flights: list[Flight]) -> None:
         """Let token-choice tokens decide, once, how deep they go."""
@@ -102,7 +115,7 @@ class Stretches:
 
     def recur(self, flights: list[Flight]) -> None:
         """Run the shared block once on all of them, each with its own recursion's cache."""
-        if not self.config.recursion_specific:
+        if not self._has_own_parts:
             self._recur_together(flights)
             return
         groups: dict[int, list[Flight]] = {}  # weights differ, so recursions go one after the other
@@ -116,14 +129,14 @@ class Stretches:
         calls = [self.plan.block[flight.recursion] for flight in flights]
         output = self._run(calls, flights, states)
         _count(self.counters.block, flights)
-        if self.config.router_type == "expert_choice":
-            if self.config.router_gating == "weighted":
+        if not self._is_token_choice:
+            if self._is_weighted:
                 output = _joined([flight.gate for flight in flights]) * output
             output = states + output
         for flight, state in zip(flights, output.split(1), strict=True):
             flight.recursion += 1
             flight.state = state
-            if self.config.router_type == "token_choice":
+            if self._is_token_choice:
                 flight.state = self._token_choice_state(flight, state)
 
     def _token_choice_state(self, flight: Flight, output: Tensor) -> Tensor:
@@ -131,18 +144,18 @@ class Stretches:
         assert flight.gate is not None
         assert flight.first_state is not None
         scaled = output
-        if self.config.router_gating == "weighted":
+        if self._is_weighted:
             scaled = flight.gate[:, flight.recursion - 1, None] * output
         if flight.recursion == flight.depth:
             return flight.first_state + scaled
-        return scaled if self.config.router_gated_steps == "every" else output
+        return scaled if self._gates_every_step else output
 
     def leave(self, flights: list[Flight]) -> Tensor:
         """Run coda and head; return logits (b, V), float32, on the host."""
         states = _joined([flight.state for flight in flights])
         states = self._run([self.plan.exit] * len(flights), flights, states)
         _count(self.counters.coda, flights)
-        logits: Tensor = self.model.lm_head(self.model.model.norm(states))
+        logits: Tensor = self._head(self._norm(states))
         return logits.float().cpu()
 
     def _run(
@@ -150,7 +163,7 @@ class Stretches:
     ) -> Tensor:
         if not calls[0]:
             return states
-        output = self.layers.run(calls, flights, states)
+        output = self._layers.run(calls, flights, states)
         self.counters.entries_read += sum(
             flight.stores[call.cache_slot].length
             for flight, own in zip(flights, calls, strict=True)
@@ -185,10 +198,10 @@ class Plan:
         """Return how many entries each slot should get for so many tokens, by the trained shares."""
         return [math.ceil(self._shares[slot] * num_tokens) for slot in sorted(self._shares)]
 
-    def expected_bytes(self, dtype: torch.dtype, num_tokens: int) -> int:
-        """Return the memory that these entries take, in whole chunks."""
+    def expected_bytes(self, itemsize: int, num_tokens: int) -> int:
+        """Return the memory that these entries take, in whole chunks, at so many bytes a number."""
         chunks = sum(-(-entries // CHUNK) for entries in self.expected_entries(num_tokens))
-        return chunks * CHUNK * kv_bytes_per_entry(self.config, dtype.itemsize)
+        return chunks * CHUNK * kv_bytes_per_entry(self.config, itemsize)
 
 
 def _joined(states: Sequence[Tensor | None]) -> Tensor:

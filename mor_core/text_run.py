@@ -107,6 +107,7 @@ class Run:
         self._sampler = _Sampler(sampling)
         self._should_stop = should_stop
         self._pending: TokenRecord | None = None
+        self._context: int = loaded.model.config.max_position_embeddings
 
     def begin(self, output: MoROutput, latency_s: float) -> int | None:
         """Take the prompt's outcome; return the first new token, `None` if there is none to be processed."""
@@ -133,7 +134,7 @@ class Run:
     def _choose(self, completed: list[TokenRecord], step: StepRecord, logits: Tensor) -> int | None:
         """Draw the next token from logits (V,), write the update, and say whether to go on with the token."""
         recorder, position = self.recorder, completed[-1].position + 1
-        context = recorder.config.max_position_embeddings
+        context = self._context
         if position >= context:
             self._finish(completed, None, step, "context_full")
             return None

@@ -1,0 +1,166 @@
+"""`mor bench decode`: one stream of the demo model, its trace on, beside Hugging Face's Llama and beside no trace."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from mor_core.bench_models import layer_parameters
+from mor_core.bench_result import Result
+from mor_core.benchmark import Bench, Side
+from mor_core.checkpoint import LoadedCheckpoint, load_checkpoint, resolve_checkpoint
+from mor_core.config import MoRConfig
+from mor_core.engine import Engine
+from mor_core.flight import Processed
+from mor_core.generation import collect_trace, generate_with_trace
+from mor_core.model import MoROutput
+from mor_core.roofline import Cost
+from mor_core.rules import RoutingRule
+from mor_core.schedule import layer_schedule
+from mor_core.tokenizer import DOCUMENT_START_ID, encode_text
+from mor_core.trace import Trace
+
+_PROMPT = "Once upon a time there was a little rabbit who lived in a wood."
+_AIM, _TRACE_AIM = 4.0, 0.95
+
+
+def run(bench: Bench) -> Iterator[Result]:
+    """Write the same number of tokens from the same prompt, greedily, none of them the end of a text."""
+    bench.planned = 2
+    new = bench.pick(300, 60)
+    dtype = getattr(torch, bench.dtype)
+    loaded = load_checkpoint(resolve_checkpoint("default"), device=bench.device, dtype=dtype)
+    loaded.model.config.eos_token_id = None  # every run is to have the same length
+    ids = [DOCUMENT_START_ID, *encode_text(loaded.tokenizer, _PROMPT)]
+    ours = _Traced(loaded, new)
+    yield bench.compare(
+        f"decode, one stream, demo model, trace on, {new} new tokens after {len(ids)}",
+        Side("MoR with its trace", ours.run, work=new, costs=ours.costs),
+        _llama_side(loaded.model.config, bench, ids, new),
+        unit="tokens/s",
+        aim=_AIM,
+        note="greedy, reading the prompt included on both sides",
+        extra=ours.facts,
+    )
+    yield bench.compare(
+        f"the same, what the trace costs, {new} new tokens",
+        Side("MoR with its trace", ours.run, work=new),
+        Side("MoR, tokens alone", lambda: _bare(loaded, ids, new), work=new),
+        unit="tokens/s",
+        aim=_TRACE_AIM,
+        note="early exits are not part of a run's trace",
+    )
+
+
+class _Traced:
+    """Our side: the run as the app makes it."""
+
+    def __init__(self, loaded: LoadedCheckpoint, new: int) -> None:
+        self._loaded = loaded
+        self._new = new
+        self._trace: Trace | None = None
+
+    def run(self) -> None:
+        updates = generate_with_trace(
+            self._loaded, _PROMPT, max_new_tokens=self._new, temperature=0.0
+        )
+        self._trace = collect_trace(updates)
+
+    def costs(self) -> Sequence[Cost]:
+        """Return the least cost of the last run: every layer call reads its weights, attention what is held."""
+        assert self._trace is not None
+        config, itemsize = self._loaded.model.config, self._loaded.model.dtype.itemsize
+        depths = [token.recursion_depth or 0 for token in self._trace.tokens]
+        costs = []
+        for step in self._trace.steps:
+            last = step.first_position + step.num_tokens
+            deepest = max(depths[step.first_position : last], default=0)
+            calls = config.num_prelude_layers + config.num_coda_layers
+            calls += deepest * config.num_layers_per_recursion
+            weights = calls * layer_parameters(config) + config.vocab_size * config.hidden_size
+            num_bytes = weights * itemsize + sum(step.cache_bytes)
+            costs.append(Cost(step.active_flops, num_bytes))
+        return costs
+
+    def facts(self) -> dict[str, float | None]:
+        """Return what the last run's tokens took."""
+        assert self._trace is not None
+        return {"mean_recursion_depth": self._trace.mean_recursion_depth}
+
+
+def _llama_side(config: MoRConfig, bench: Bench, ids: list[int], new: int) -> Side:
+    """Return Hugging Face's Llama of the same width and unrolled depth, random weights, with its own cache."""
+    depth, width = config.num_hidden_layers, config.attention_head_dim
+    llama = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=config.vocab_size,
+            hidden_size=config.hidden_size,
+            intermediate_size=config.intermediate_size,
+            num_hidden_layers=depth,
+            num_attention_heads=config.num_attention_heads,
+            num_key_value_heads=config.num_key_value_heads,
+            head_dim=width,
+            max_position_embeddings=config.max_position_embeddings,
+            tie_word_embeddings=True,
+            bos_token_id=None,
+            eos_token_id=None,
+            pad_token_id=None,
+        )
+    ).eval()
+    llama = llama.to(torch.device(bench.device), getattr(torch, bench.dtype))  # type: ignore[arg-type]
+    prompt = torch.tensor([ids], device=bench.device)
+    mask = torch.ones_like(prompt)
+
+    def generate() -> Tensor:
+        with torch.inference_mode():
+            found: Tensor = llama.generate(
+                prompt, attention_mask=mask, max_new_tokens=new, do_sample=False
+            )
+        assert found.shape[1] == len(ids) + new
+        return found
+
+    itemsize = llama.dtype.itemsize
+    weights = len(layer_schedule(config)) * layer_parameters(config)
+    weights += config.vocab_size * config.hidden_size
+    entry = 2 * config.num_key_value_heads * width * depth
+    costs = [
+        Cost(2 * weights, itemsize * (weights + entry * (len(ids) + place))) for place in range(new)
+    ]
+    return Side(
+        "transformers LlamaForCausalLM.generate, same width and unrolled depth",
+        generate,
+        work=new,
+        costs=costs,
+    )
+
+
+class _Bare:
+    """A request that wants tokens and nothing else."""
+
+    needs_prompt_logits = False
+    rule = RoutingRule.causal()
+
+    def __init__(self, ids: list[int], new: int) -> None:
+        self.ids = ids
+        self.max_new_tokens = new
+        self._left = new
+
+    def begin(self, output: MoROutput, latency_s: float) -> int | None:  # noqa: ARG002
+        assert output.logits is not None
+        return self._next(output.logits[0, -1])
+
+    def advance(self, processed: Processed, logits: Tensor) -> int | None:  # noqa: ARG002
+        return self._next(logits)
+
+    def _next(self, logits: Tensor) -> int | None:
+        self._left -= 1
+        chosen = int(logits.argmax())
+        return chosen if self._left else None
+
+
+def _bare(loaded: LoadedCheckpoint, ids: list[int], new: int) -> None:
+    engine = Engine(loaded.model, num_slots=1)
+    engine.submit(_Bare(ids, new))
+    while not engine.is_idle:
+        engine.step()
