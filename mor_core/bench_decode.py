@@ -142,7 +142,7 @@ class _Bare:
     rule = RoutingRule.causal()
 
     def __init__(self, ids: list[int], new: int) -> None:
-        self.ids = ids
+        self.ids: Sequence[int] = ids
         self.max_new_tokens = new
         self._left = new
 

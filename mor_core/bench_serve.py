@@ -7,7 +7,7 @@ copy of a cache into its slot is part of the time, as is every update of it.
 import functools
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -137,7 +137,7 @@ class _Filled:
     needs_prompt_logits = False
 
     def __init__(self, seed: int, config: MoRConfig, new: int) -> None:
-        self.ids = [1] * _HELD
+        self.ids: Sequence[int] = [1] * _HELD
         self.rule = drawn_rule(config, seed) or RoutingRule.causal()
         self.max_new_tokens = new
         self._left = new
