@@ -14,6 +14,8 @@ ROOT = Path(__file__).resolve().parent.parent
 if str(ROOT) not in sys.path:  # this file is run by its path, not as part of a package
     sys.path.insert(0, str(ROOT))
 
+from app.deep_links import page_routes  # noqa: E402
+from app.header import ICONS  # noqa: E402
 from app.stream import STREAM_ROUTE  # noqa: E402
 
 os.environ["MOR_STREAM"] = (
@@ -30,4 +32,6 @@ async def lifespan(_: Any) -> AsyncIterator[dict[str, Any]]:
     yield {}
 
 
-app = st.App(ROOT / "app" / "main.py", routes=[STREAM_ROUTE], lifespan=lifespan)
+app = st.App(
+    ROOT / "app" / "main.py", routes=[STREAM_ROUTE, *page_routes(ICONS)], lifespan=lifespan
+)

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 from app.events import Event, end_event, header_event, tokens_event
 from app.fair_queue import FairQueue, Owner
+from mor_core.placement import out_of_memory_advice
 from mor_core.trace import StepRecord, TokenRecord, Trace, TraceHeader
 
 logger = logging.getLogger(__name__)
@@ -121,7 +122,8 @@ class Job:
         except Exception as error:
             logger.exception("job %s failed", self.id)
             self._fail(
-                f"The run stopped on an internal error ({type(error).__name__}); the server's log has the details."
+                out_of_memory_advice(error)
+                or f"The run stopped on an internal error ({type(error).__name__}); the server's log has the details."
             )
 
     def _begin(self) -> None:

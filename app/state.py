@@ -2,7 +2,6 @@
 
 import secrets
 from collections.abc import Container
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -10,8 +9,11 @@ import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from app.bench_job import BenchJob
+from app.delivery import Delivery as Delivery
+from app.delivery import Race as Race
 from app.fair_queue import Owner
 from app.jobs import Job
+from app.palettes import DEFAULT, NORMAL_TEXT, PALETTES
 from mor_core.trace import Trace
 
 if TYPE_CHECKING:
@@ -20,54 +22,16 @@ if TYPE_CHECKING:
 PROMPT = "live_prompt"
 PRESET = "live_preset"
 LANGUAGE = "lang"
+PALETTE = "palette"
+TEXT_SIZE = "text"
 COMPARE_SOURCE = "compare_source"
 PRESENT = "present"
 MAX_KEPT_RUNS = 5
 
 
-@dataclass
-class Delivery:
-    """How far a live run has been handed to the browser where it cannot read the event route.
-
-    Attributes:
-        job_id: of the run.
-        sent: events handed over so far.
-        answered: the last request to resume that was met.
-    """
-
-    job_id: str
-    sent: int = 0
-    answered: str = ""
-
-
-@dataclass
-class Race:
-    """Two runs that are generated at the same time.
-
-    Attributes:
-        jobs: of A and B.
-        names: of A and B.
-        deliveries: how far each has been handed to a browser that cannot read the event route.
-    """
-
-    jobs: tuple[Job, Job]
-    names: tuple[str, str]
-    deliveries: tuple[Delivery, Delivery]
-
-    @property
-    def id(self) -> str:
-        """Name of the race."""
-        return f"{self.jobs[0].id}+{self.jobs[1].id}"
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether both runs are over."""
-        return all(job.is_finished for job in self.jobs)
-
-
 def owner(purpose: str) -> Owner | None:
     """Name this viewer and what a run is for: a newer run for the same replaces one that still waits."""
-    if get_script_run_ctx(suppress_warning=True) is None:
+    if not _is_session():
         return None
     viewer = st.session_state.setdefault("viewer", secrets.token_hex(8))
     return Owner(viewer, purpose)
@@ -144,11 +108,9 @@ def preset_title() -> str | None:
 
 def is_presenting() -> bool:
     """Whether this viewer is on a stage; a session begins as its link says."""
-    if get_script_run_ctx(suppress_warning=True) is None:
+    if not _is_session():
         return False
-    if PRESENT not in st.session_state:
-        st.session_state[PRESENT] = st.query_params.get(PRESENT) == "1"
-    return bool(st.session_state[PRESENT])
+    return bool(st.session_state.setdefault(PRESENT, st.query_params.get(PRESENT) == "1"))
 
 
 def set_presenting(presents: bool) -> None:
@@ -204,9 +166,7 @@ def set_raced_runs(runs: tuple[Trace, Trace]) -> None:
 
 def opened_folders() -> list[Path]:
     """Return the folders under a root that this viewer has opened beside the listed ones; none outside a session."""
-    if get_script_run_ctx(suppress_warning=True) is None:
-        return []
-    return list(st.session_state.get("opened_folders", []))
+    return list(st.session_state.get("opened_folders", [])) if _is_session() else []
 
 
 def add_opened_folder(folder: Path) -> None:
@@ -226,9 +186,7 @@ def set_loading_job(job: Job | None) -> None:
 
 def language() -> str:
     """Return the viewer's language, `en` or `zh`; English outside a session."""
-    if get_script_run_ctx(suppress_warning=True) is None:
-        return "en"
-    return str(st.session_state.get(LANGUAGE) or "en")
+    return str(st.session_state.get(LANGUAGE) or "en") if _is_session() else "en"
 
 
 def take_language(known: Container[str]) -> None:
@@ -236,6 +194,32 @@ def take_language(known: Container[str]) -> None:
     if LANGUAGE not in st.session_state:
         named = st.query_params.get(LANGUAGE, "en")
         st.session_state[LANGUAGE] = named if named in known else "en"
+
+
+def text_size() -> str:
+    """Return the viewer's size of text."""
+    return str(st.session_state[TEXT_SIZE])
+
+
+def palette() -> str:
+    """Return the viewer's scale of depth; the default outside a session."""
+    return str(st.session_state.get(PALETTE, DEFAULT)) if _is_session() else DEFAULT
+
+
+def take_look(sizes: Container[str]) -> None:
+    """Begin a session with the palette and the size of text that its link names; unknown ones are left aside."""
+    for key, known, usual in ((PALETTE, PALETTES, DEFAULT), (TEXT_SIZE, sizes, NORMAL_TEXT)):
+        named = st.query_params.get(key, usual)
+        st.session_state.setdefault(key, named if named in known else usual)
+
+
+def keep_look() -> None:
+    """Write the palette and the size of text into the link, unless they are the usual ones."""
+    for key, usual in ((PALETTE, DEFAULT), (TEXT_SIZE, NORMAL_TEXT)):
+        if st.session_state[key] != usual:
+            st.query_params[key] = st.session_state[key]
+        else:
+            st.query_params.pop(key, None)
 
 
 def set_language(name: str) -> None:
@@ -289,3 +273,7 @@ def bench_job() -> BenchJob | None:
 def set_bench_job(job: BenchJob) -> None:
     """Remember a new short benchmark."""
     st.session_state["bench_job"] = job
+
+
+def _is_session() -> bool:
+    return get_script_run_ctx(suppress_warning=True) is not None

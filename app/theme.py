@@ -3,14 +3,8 @@
 Safe for colour-blind readers, yet never alone: whoever draws a depth writes its digit too. Knows no Streamlit.
 """
 
-# viridis, cut where neighbouring depths stay apart under simulated colour blindness
-_VIRIDIS = ("#440154", "#31688e", "#35b779", "#fde725")
-_BY_RECURSIONS = {
-    1: ("#22908c",),
-    2: ("#440154", "#35b779"),
-    3: ("#440154", "#22908c", "#fde725"),
-    4: _VIRIDIS,
-}
+from app.palettes import channels
+from app.palettes import depth_colours as depth_colours
 
 # Below and above the threshold of a router; the same pair as in the token strip.
 SCORE_LOW, SCORE_MIDDLE, SCORE_HIGH = "#2b6cb0", "#d5d8dd", "#dd7611"
@@ -31,29 +25,9 @@ _VISIBLE = {" ": "␣", "\n": "⏎", "\r": "␍", "\t": "⇥", "\u00a0": "⍽"}
 _REPLACEMENT = "\ufffd"
 
 
-def depth_colours(num_recursions: int) -> list[str]:
-    """Return one colour for each depth 1, 2, ... as #rrggbb."""
-    known = _BY_RECURSIONS.get(num_recursions)
-    if known:
-        return list(known)
-    return [_on_viridis(index / (num_recursions - 1)) for index in range(num_recursions)]
-
-
-def _on_viridis(share: float) -> str:
-    """Interpolate between the four anchors; share 0 is the darkest."""
-    place = share * (len(_VIRIDIS) - 1)
-    left = min(int(place), len(_VIRIDIS) - 2)
-    pairs = zip(_channels(_VIRIDIS[left]), _channels(_VIRIDIS[left + 1]), strict=True)
-    return "#" + "".join(f"{round(a + (b - a) * (place - left)):02x}" for a, b in pairs)
-
-
-def _channels(colour: str) -> list[int]:
-    return [int(colour[at : at + 2], 16) for at in (1, 3, 5)]
-
-
 def text_on(colour: str) -> str:
     """Return black or white, whichever reads better on a colour (WCAG relative luminance)."""
-    red, green, blue = (_linear(channel / 255) for channel in _channels(colour))
+    red, green, blue = (_linear(channel / 255) for channel in channels(colour))
     luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
     return "#111111" if (luminance + 0.05) / 0.055 > 1.05 / (luminance + 0.05) else "#ffffff"
 

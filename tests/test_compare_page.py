@@ -17,6 +17,7 @@ from app.words import entries
 from mor_core.generation import collect_trace, generate_with_trace
 from mor_core.trace import TRACE_SUFFIX
 from mor_core.tracefile import save_trace
+from tests.parts import components
 from tests.test_words import CHOSEN, SAID
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -59,7 +60,7 @@ def opened(**link: str) -> AppTest:
 
 
 def pair_data(page: AppTest) -> dict[str, Any]:
-    data: dict[str, Any] = json.loads(page.get("bidi_component")[0].proto.json)
+    data: dict[str, Any] = json.loads(components(page)[0].proto.json)
     return data
 
 
@@ -108,7 +109,7 @@ def test_first_paint_needs_no_torch(checkpoints: Path) -> None:
         "import sys; from streamlit.testing.v1 import AppTest; "
         f"page = AppTest.from_file({ENTRY!r}, default_timeout=60); "
         "page.switch_page('../pages/compare.py').run(); "
-        "assert len(page.get('bidi_component')) == 1, page.exception; "
+        "assert len(page.get('bidi_component')) == 2, page.exception; "
         "print('torch' in sys.modules)"
     )
     run = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
@@ -227,7 +228,7 @@ def test_damaged_run_is_named(checkpoints: Path) -> None:
     (checkpoints / "one" / "traces" / f"0{TRACE_SUFFIX}").write_bytes(b"not a trace")
     page = opened()
     assert f"0{TRACE_SUFFIX}" in shown(page)
-    assert not page.get("bidi_component")
+    assert not components(page)
 
 
 def test_without_recorded_runs_the_other_way_is_named(checkpoints: Path) -> None:

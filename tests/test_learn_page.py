@@ -13,6 +13,7 @@ from app.lessons import LESSONS, STEPS
 from app.words import LANGUAGES, entries
 from mor_core.checkpoint import checkpoint_root, list_checkpoints
 from mor_core.lesson_runs import FOLDER
+from tests.parts import components
 
 ENTRY = str(Path(__file__).resolve().parents[1] / "app" / "main.py")
 NAME = list_checkpoints()[0].name
@@ -133,7 +134,7 @@ def test_knob_changes_what_is_shown(widget: str, lesson: int, value: Any) -> Non
 
 
 def strips(page: AppTest) -> list[str]:
-    return [found.proto.json for found in page.get("bidi_component")]
+    return [found.proto.json for found in components(page)]
 
 
 @pytest.fixture

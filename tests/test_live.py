@@ -19,6 +19,7 @@ from mor_core.checkpoint import describe_checkpoint
 from mor_core.presets import PRESETS
 from mor_core.trace import TRACE_SUFFIX
 from mor_core.tracefile import save_trace
+from tests.parts import components
 from tests.scripted import scripted_run, scripted_trace
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -48,7 +49,7 @@ def opened() -> AppTest:
 
 
 def strip_data(page: AppTest) -> dict[str, Any]:
-    return json.loads(page.get("bidi_component")[0].proto.json)
+    return json.loads(components(page)[0].proto.json)
 
 
 def press_run(page: AppTest) -> Job | None:
@@ -85,7 +86,7 @@ def test_first_paint_needs_no_torch(checkpoints: Path) -> None:
     script = (
         "import sys; from streamlit.testing.v1 import AppTest; "
         f"page = AppTest.from_file({ENTRY!r}, default_timeout=60).run(); "
-        "assert len(page.get('bidi_component')) == 1; "
+        "assert len(page.get('bidi_component')) == 2; "
         "print('torch' in sys.modules)"
     )
     run = subprocess.run(
@@ -161,7 +162,7 @@ def test_prompt_and_settings_survive_a_visit_to_another_page(page: AppTest) -> N
 
 
 def test_preset_fills_the_prompt(page: AppTest) -> None:
-    page.get("button_group")[0].set_value(PRESETS[2].title).run()
+    page.button_group(key=state.PRESET).set_value(PRESETS[2].title).run()
     assert page.text_area(key=state.PROMPT).value == PRESETS[2].prompt
 
 

@@ -23,6 +23,7 @@ from mor_core.config import MoRConfig
 from mor_core.generation import collect_trace, generate_with_trace
 from mor_core.trace import TRACE_SUFFIX, CacheSlot
 from mor_core.tracefile import TraceError, load_trace, pack_trace, save_trace
+from tests.parts import components
 from tests.scripted import scripted_trace
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -76,7 +77,7 @@ def shown(page: AppTest) -> str:
 
 
 def strip_data(page: AppTest) -> dict[str, Any]:
-    data: dict[str, Any] = json.loads(page.get("bidi_component")[0].proto.json)
+    data: dict[str, Any] = json.loads(components(page)[0].proto.json)
     return data
 
 
@@ -226,7 +227,7 @@ def test_explore_opens_an_uploaded_trace(checkpoints: Path) -> None:
 def test_explore_refuses_a_damaged_upload(checkpoints: Path, content: bytes) -> None:
     page = upload(opened("explore"), content)
     assert len(page.error) == 1
-    assert not page.get("bidi_component")
+    assert not components(page)
 
 
 def broken_headers() -> list[tuple[str, dict[str, Any]]]:

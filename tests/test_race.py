@@ -14,6 +14,7 @@ from app.jobs import JobStatus, job_batch, job_manager
 from app.state import Race
 from mor_core.trace import TRACE_SUFFIX
 from mor_core.tracefile import save_trace
+from tests.parts import components
 from tests.scripted import scripted_run, scripted_trace
 
 ENTRY = str(Path(__file__).resolve().parents[1] / "app" / "main.py")
@@ -44,7 +45,7 @@ def opened() -> AppTest:
 
 
 def race_data(page: AppTest) -> dict[str, Any]:
-    data: dict[str, Any] = json.loads(page.get("bidi_component")[0].proto.json)
+    data: dict[str, Any] = json.loads(components(page)[0].proto.json)
     return data
 
 

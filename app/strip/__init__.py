@@ -16,6 +16,7 @@ from app.events import trace_events
 from app.hidden_words import hidden_words
 from app.jobs import Job
 from app.strip.served import ServedComponent
+from app.palettes import MOST_LEVELS, depth_colours
 from app.tables import class_label
 from app.view_state import ViewState, view_of
 from app.words import entries
@@ -171,6 +172,7 @@ def _draw(run_id: str, key: str, data: dict[str, Any]) -> StripState:
             "run": run_id,
             "language": state.language(),
             "present": state.is_presenting(),
+            "colours": {n: depth_colours(n) for n in range(1, MOST_LEVELS + 1)},
             **data,
         },
         on_pin_change=_ignore,

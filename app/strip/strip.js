@@ -50,7 +50,8 @@ class View {
     this.part("inspector").setAttribute("aria-label", say("inspector_label"));
     this.setState = setStateValue;
     this.setTrigger = setTriggerValue;
-    if (!this.main || this.main.id !== data.run) this.begin(data);
+    const isRecoloured = this.recolour(data.colours);
+    if (!this.main || this.main.id !== data.run || isRecoloured) this.begin(data);
     this.presenter.receive(data);
     this.hide(Boolean(data.present));
     if (data.batch) this.take(data.batch);
@@ -214,9 +215,20 @@ class View {
     if (name === "k") this.pin(this.pinned === null ? last : Math.max(this.pinned - 1, 0));
   }
 
+  // Says whether the viewer chose another palette: the run is then drawn anew, which is rare.
+  recolour(colours) {
+    const isOther = JSON.stringify(this.colours) !== JSON.stringify(colours);
+    this.colours = colours;
+    if (!isOther || !this.main) return false;
+    this.root.querySelectorAll("[data-for]").forEach((node) => { node.dataset.for = ""; });
+    this.inspected = null;
+    return true;
+  }
+
   colourOf(depth) {
     if (depth === null || !this.run.header) return null;
-    return depth === 0 ? NO_DEPTH : this.run.header.depth_colours[depth - 1];
+    if (depth === 0) return NO_DEPTH;
+    return (this.colours?.[this.run.numRecursions] ?? this.run.header.depth_colours)[depth - 1];
   }
 
   theme() {

@@ -1,0 +1,30 @@
+"""A button that copies the address of the page with the state of its view: the browser alone knows it."""
+
+from pathlib import Path
+
+import streamlit as st
+
+from app.words import say
+
+_FOLDER = Path(__file__).parent
+
+
+def _read(name: str) -> str:
+    return (_FOLDER / name).read_text(encoding="utf-8")
+
+
+_mount = st.components.v2.component(
+    "mor_copy_link",
+    html=_read("copylink.html"),
+    css=_read("copylink.css"),
+    js=_read("copylink.js"),
+)
+
+
+def copy_link(*, key: str) -> None:
+    """Draw the button."""
+    _mount(
+        key=key,
+        data={"label": say("frame.copy_link"), "copied": say("frame.link_copied")},
+        height=40,
+    )

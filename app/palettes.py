@@ -1,0 +1,59 @@
+"""The scales of depth that a viewer can choose from: dark to light, so that grey and colour-blind eyes keep the order.
+
+The scale is fixed by the model's recursions and not by the run. Knows no Streamlit: who draws is asked for the choice.
+"""
+
+from collections.abc import Callable
+
+# Anchors from dark to light; for two to four levels those that stay farthest apart.
+_ANCHORS = {
+    "viridis": ("#440154", "#31688e", "#35b779", "#fde725"),
+    "cividis": ("#00224e", "#575d6d", "#a59c74", "#fee838"),
+    "contrast": ("#001f5c", "#8f1d4f", "#ffa62b", "#ffffb3"),
+}
+_BY_RECURSIONS = {
+    "viridis": {
+        1: ("#22908c",),
+        2: ("#440154", "#35b779"),
+        3: ("#440154", "#22908c", "#fde725"),
+    },
+    "cividis": {1: ("#575d6d",), 2: ("#00224e", "#a59c74"), 3: ("#00224e", "#6e6e72", "#fee838")},
+    "contrast": {1: ("#001f5c",), 2: ("#001f5c", "#ffffb3"), 3: ("#001f5c", "#ffa62b", "#ffffb3")},
+}
+DEFAULT = "viridis"
+PALETTES = tuple(_ANCHORS)
+NORMAL_TEXT = "normal"  # the size of text that belongs to the usual look
+MOST_LEVELS = 8  # that the browser is sent colours for
+
+
+class _Asked:
+    """Whom to ask for the viewer's choice; before anybody is named it is the default."""
+
+    palette: Callable[[], str] = staticmethod(lambda: DEFAULT)
+
+
+def follow(palette: Callable[[], str]) -> None:
+    """Ask this function for the viewer's choice from now on."""
+    _Asked.palette = staticmethod(palette)
+
+
+def depth_colours(num_recursions: int) -> list[str]:
+    """Return one colour for each depth 1, 2, ... as #rrggbb, in the viewer's palette."""
+    name = _Asked.palette()
+    known = _BY_RECURSIONS[name].get(num_recursions)
+    if known:
+        return list(known)
+    return [_between(_ANCHORS[name], i / (num_recursions - 1)) for i in range(num_recursions)]
+
+
+def channels(colour: str) -> list[int]:
+    """Return red, green and blue of #rrggbb, 0 to 255."""
+    return [int(colour[at : at + 2], 16) for at in (1, 3, 5)]
+
+
+def _between(anchors: tuple[str, ...], share: float) -> str:
+    """Interpolate between anchors; share 0 is the darkest."""
+    place = share * (len(anchors) - 1)
+    left = min(int(place), len(anchors) - 2)
+    pairs = zip(channels(anchors[left]), channels(anchors[left + 1]), strict=True)
+    return "#" + "".join(f"{round(a + (b - a) * (place - left)):02x}" for a, b in pairs)
