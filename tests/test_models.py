@@ -127,8 +127,11 @@ def test_a_run_without_memory_gets_advice(monkeypatch: pytest.MonkeyPatch) -> No
         yield from list(scripted_run()(should_stop))[:1]
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")
 
-    job = jobs.Job(work)
-    job.run()
+    job = jobs.JobManager().submit("model", work)
+    end = time.monotonic() + 10
+    while not job.is_finished:
+        assert time.monotonic() < end
+        time.sleep(0.01)
     assert job.status is JobStatus.FAILED
     assert "unload other models" in job.message
     assert job.trace is not None, "what was computed stays"
