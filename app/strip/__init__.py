@@ -15,8 +15,8 @@ from app import state
 from app.events import trace_events
 from app.hidden_words import hidden_words
 from app.jobs import Job
-from app.strip.served import ServedComponent
 from app.palettes import MOST_LEVELS, depth_colours
+from app.strip.served import ServedComponent
 from app.tables import class_label
 from app.view_state import ViewState, view_of
 from app.words import entries
