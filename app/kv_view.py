@@ -42,12 +42,13 @@ def occupancy_panel(trace: Trace) -> None:
             key="kv_window",
         )
     chart = charts_kv.occupancy(trace, range(start, min(start + WINDOW, tokens)))
-    caption = [say("kv_cache.occupancy_caption")]
+    is_shared = any(row.is_shared for row in occupancy.layer_rows(trace.header))
+    caption = [say("kv_cache.shared_caption" if is_shared else "kv_cache.occupancy_caption")]
     if trace.header.config.get("router_type", "none") == "none":
         caption.insert(0, say("kv_cache.no_router", name=trace.header.checkpoint))
     frame.show_chart(chart, key="occupancy", caption=" ".join(caption))
     absent = occupancy.often_absent(trace)
-    if len(absent):
+    if len(absent) and not is_shared:
         with st.expander(say("kv_cache.often_absent"), icon=":material/visibility_off:"):
             frame.show_table(absent, key="often_absent")
 

@@ -208,3 +208,11 @@ def test_page_speaks_chinese(name: str, checkpoints: Path) -> None:
     page.switch_page(f"../pages/{name}.py").run()
     assert not page.exception
     assert all(any("\u4e00" <= sign <= "\u9fff" for sign in head.value) for head in page.subheader)
+
+
+def test_page_of_shared_keys_calls_nothing_absent(checkpoints: Path, tiny_tokenizer) -> None:
+    replaced(checkpoints, tiny_tokenizer, kv_strategy="shared")
+    page = opened("kv_cache")
+    assert "whether the token took them or not" in shown(page)
+    assert not [frame for frame in page.dataframe if "absent_from_last_recursion" in frame.value]
+    assert set(table(page, "absent_at_recursions")["absent"]) <= {0, None}
