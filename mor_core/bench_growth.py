@@ -1,4 +1,4 @@
-"""`mor bench growth`: tokens a second and bytes of the cache as the context grows, beside the vanilla model.
+"""`mor bench growth`: tokens a second and bytes as slots and context grow, beside the vanilla model.
 
 Speed at a context says nothing of quality there: beyond the trained context none is claimed.
 """
@@ -7,8 +7,10 @@ from collections.abc import Iterator
 
 import torch
 
+from mor_core import bench_slots
 from mor_core.accounting import kv_bytes
 from mor_core.bench_models import (
+    DEMO,
     RANDOM_WEIGHTS,
     decode_costs,
     drawn_rule,
@@ -32,11 +34,12 @@ NOTE = (
 
 
 def run(bench: Bench) -> Iterator[Result]:
-    """Decode on caches of growing length."""
+    """Decode with more and more requests at once, then on caches of growing length."""
     contexts = bench.pick(CONTEXTS, CONTEXTS[:2])
     mor = shape("135M", 3, context=CONTEXTS[-1] + _NEW_TOKENS)
     models = [random_model(config, bench.device, bench.dtype) for config in (mor, peer_config(mor))]
-    bench.planned = len(contexts)
+    bench.planned = len(contexts) + len(bench.pick(bench_slots.SLOTS, bench_slots.SLOTS[:2]))
+    yield from bench_slots.run(bench, DEMO)
     for context in contexts:
         if bench.seconds_left() <= 0:
             return

@@ -16,6 +16,16 @@ from mor_core.roofline import Cost
 from mor_core.rules import RoutingRule
 from mor_core.schedule import LayerCall, layer_schedule
 
+DEMO = MoRConfig(
+    num_layers_per_recursion=2,
+    hidden_size=256,
+    intermediate_size=704,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    vocab_size=4096,
+    max_position_embeddings=512,
+)
+"""The shape of the bundled demo model."""
 RANDOM_WEIGHTS = "random weights at this shape; depths drawn from the capacity schedule"
 
 

@@ -44,7 +44,7 @@ BENCHMARKS: dict[str, Entry] = {
     "prefill": Entry("How long does a text take to be read, beside the vanilla model?", 4),
     "train": Entry("How fast is a training step, beside the vanilla model's?", 6),
     "memory": Entry("Does the cache hold the bytes that the formula says?", 2, needs_quiet=False),
-    "growth": Entry("What does a longer context cost?", 3),
+    "growth": Entry("What do a longer context and more slots cost?", 5),
     "load": Entry("How long until the first token, and until the command answers?", 1),
     "ui": Entry("Does the app in a browser keep its budgets?", 5, needs_quiet=False),
     "soak": Entry("Does memory grow over 20 minutes of runs?", 20, needs_quiet=False, in_all=False),

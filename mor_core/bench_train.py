@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from mor_core.accounting import parameter_count, training_flops
-from mor_core.bench_models import peer_config, random_model, random_tokens, shape
+from mor_core.bench_models import DEMO, peer_config, random_model, random_tokens, shape
 from mor_core.bench_result import Result
 from mor_core.benchmark import Bench, Side
 from mor_core.config import MoRConfig
@@ -18,15 +18,6 @@ from mor_core.roofline import Cost
 
 _CONTEXT, _AIM, _PEAK_AIM = 512, 1.25, 0.55
 _TOUCHES = 10  # of every weight in a step: forward, backward, gradient, and AdamW's four reads and three writes
-_DEMO = MoRConfig(
-    num_layers_per_recursion=2,
-    hidden_size=256,
-    intermediate_size=704,
-    num_attention_heads=4,
-    num_key_value_heads=2,
-    vocab_size=4096,
-    max_position_embeddings=_CONTEXT,
-)
 
 
 @dataclass(frozen=True)
@@ -39,7 +30,7 @@ class _Case:
 
 def run(bench: Bench) -> Iterator[Result]:
     """Take whole steps: forward, backward, clipping and AdamW."""
-    cases = [_Case("the demo model's shape", _DEMO, bench.pick(8, 1))]
+    cases = [_Case("the demo model's shape", DEMO, bench.pick(8, 1))]
     if not bench.quick:
         if shutil.which("g++") or shutil.which("clang++") or bench.device != "cpu":
             cases.append(replace(cases[0], name="the demo model's shape, compiled", compiled=True))

@@ -58,7 +58,12 @@ def test_decode_costs_read_each_weight_once_however_many_rows():
 
 def test_growth_fills_caches_of_the_schedules_size(bench, monkeypatch):
     monkeypatch.setattr(bench_growth, "shape", shape_of_tests)
+    monkeypatch.setattr(bench_growth, "DEMO", TINY)
     results = list(bench_growth.run(bench))
+    assert [result.extra.get("slots") for result in results[:2]] == [1, 2]
+    assert results[1].extra["our_kv_bytes"] < results[1].extra["their_kv_bytes"]
+    assert results[0].extra["their_kv_bytes"] < results[1].extra["their_kv_bytes"]
+    results = results[2:]
     assert [result.extra["context"] for result in results] == [128, 256]
     for result in results:
         context = result.extra["context"]
@@ -80,7 +85,7 @@ def test_growth_decodes_on_what_it_says_it_holds(monkeypatch):
 
 
 def test_training_steps_change_the_weights_and_share_the_peak(bench, monkeypatch):
-    monkeypatch.setattr(bench_train, "_DEMO", TINY)
+    monkeypatch.setattr(bench_train, "DEMO", TINY)
     (result,) = bench_train.run(bench)
     assert result.unit == "tokens/s"
     flops = training_flops(TINY, 512, [512, 341, 170])
