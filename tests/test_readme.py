@@ -41,7 +41,7 @@ def test_commands_exist():
     from mor_core.cli import app
 
     known = set(get_command(app).commands)
-    named = set(re.findall(r"^mor (\w+)", README, flags=re.MULTILINE))
+    named = set(re.findall(r"^mor ([\w-]+)", README, flags=re.MULTILINE))
     assert named
     assert named <= known
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
