@@ -6,7 +6,6 @@ the run used, and what was not computed stays empty.
 Shapes: R recursions, S positions of the window.
 """
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -24,8 +23,11 @@ from app.heatmap import (
     mark_boundaries,
     mark_pin,
 )
+from app.judgements import sigmoid
+from app.run_findings import cache_finding, choice_finding, depth_finding, score_finding
 from app.tables import label, slot_table, token_table
 from app.theme import SCORE_HIGH, SCORE_LOW, SCORE_MIDDLE, UNROUTED, depth_colours
+from app.words import say
 from mor_core.trace import TokenRecord, Trace
 
 _SCORE_BAR = {
@@ -64,12 +66,16 @@ def depth_heatmap(trace: Trace, window: range, pinned: int | None = None) -> Cha
     if len(tokens) <= MAX_DIGIT_COLUMNS:
         add_digits(figure, tokens, colours)
     add_level_legend(
-        figure, {f"depth {depth}": colour for depth, colour in enumerate(colours, start=1)}
+        figure,
+        {
+            say("charts.depth", number=depth): colour
+            for depth, colour in enumerate(colours, start=1)
+        },
     )
     mark_boundaries(figure, trace, window, rows)
     mark_pin(figure, window, pinned)
     table = token_table(trace)[["position", "token", "phase", "recursion_depth"]]
-    return Chart(figure, _depth_finding(trace), _cut(table, window))
+    return Chart(figure, depth_finding(trace), _cut(table, window))
 
 
 def score_heatmap(trace: Trace, window: range, pinned: int | None = None) -> Chart:
@@ -88,9 +94,9 @@ def score_heatmap(trace: Trace, window: range, pinned: int | None = None) -> Cha
     for column, token in enumerate(tokens):
         for row, logit in enumerate(token.router_logits):
             if logit is not None:
-                scores[row, column] = _sigmoid(logit)
+                scores[row, column] = sigmoid(logit)
     rows = _recursion_names(recursions)
-    middles = [0.5 if limit is None else _sigmoid(limit) for limit in limits]
+    middles = [0.5 if limit is None else sigmoid(limit) for limit in limits]
     figure = new_figure(rows_height(recursions, extra=176))
     add_cells(
         figure,
@@ -111,22 +117,25 @@ def score_heatmap(trace: Trace, window: range, pinned: int | None = None) -> Cha
     entered = [
         (token.position, name) for token in tokens for name in rows[: token.recursion_depth or 0]
     ]
-    add_dots(figure, entered, "entered")
+    add_dots(figure, entered, say("charts.entered"))
     mark_boundaries(figure, trace, window, rows)
     mark_pin(figure, window, pinned)
-    return Chart(figure, _score_finding(trace, limits), _score_table(trace, window))
+    return Chart(figure, score_finding(trace, limits), _score_table(trace, window))
 
 
 def _choice_heatmap(trace: Trace, window: range, pinned: int | None) -> Chart:
     """Draw a token-choice router's score of each depth, with a dot on the depth taken."""
     tokens = _within(trace, window)
     depths = range(1, trace.header.num_recursions + 1)
-    rows = [f"depth {depth}" for depth in depths]
+    rows = [say("charts.depth", number=depth) for depth in depths]
     scores = np.array(
         [[token.router_scores[depth - 1] for token in tokens] for depth in depths], dtype=float
     )  # (R, S), NaN where not computed
     hover = [
-        [f"{_position(token)}<br>score of depth {depth}: {score:.3f}" for token, score in cells]
+        [
+            f"{_position(token)}<br>{say('charts.hover_choice', depth=depth, score=f'{score:.3f}')}"
+            for token, score in cells
+        ]
         for depth, cells in zip(
             depths, (zip(tokens, row, strict=True) for row in scores), strict=True
         )
@@ -148,17 +157,10 @@ def _choice_heatmap(trace: Trace, window: range, pinned: int | None) -> Chart:
         for token in tokens
         if token.recursion_depth
     ]
-    add_dots(figure, taken, "depth taken")
+    add_dots(figure, taken, say("charts.depth_taken"))
     mark_boundaries(figure, trace, window, rows)
     mark_pin(figure, window, pinned)
-    judged = [token for token in trace.tokens if not token.special and token.recursion_depth]
-    highest = sum(
-        token.router_scores[(token.recursion_depth or 0) - 1]
-        == max(score for score in token.router_scores if score is not None)
-        for token in judged
-    )
-    finding = f"{highest} of {len(judged)} content tokens take the depth with the highest score."
-    return Chart(figure, finding, _score_table(trace, window))
+    return Chart(figure, choice_finding(trace), _score_table(trace, window))
 
 
 def _score_table(trace: Trace, window: range) -> pd.DataFrame:
@@ -178,9 +180,10 @@ def cache_heatmap(trace: Trace, window: range, pinned: int | None = None) -> Cha
     for column, token in enumerate(tokens):
         for slot in token.cached_slots:
             values[slot, column] = (slots[slot].recursion or 0) + 1
+    kept, lost = say("charts.kept"), say("charts.not_kept")
     hover = [
         [
-            f"{_position(token)}<br>{hover_text(slot.label)}: {'kept' if index in token.cached_slots else 'not kept'}"
+            f"{_position(token)}<br>{hover_text(slot.label)}: {kept if index in token.cached_slots else lost}"
             for token in tokens
         ]
         for index, slot in enumerate(slots)
@@ -199,18 +202,21 @@ def cache_heatmap(trace: Trace, window: range, pinned: int | None = None) -> Cha
     )
     used = sorted({slot.recursion or 0 for slot in slots})
     names = {
-        (f"recursion {recursion}" if recursion else "prelude and coda"): levels[recursion]
+        (say("charts.recursion", number=recursion) if recursion else say("charts.outside")): levels[
+            recursion
+        ]
         for recursion in used
     }
     add_level_legend(figure, names)
     mark_boundaries(figure, trace, window, rows)
     mark_pin(figure, window, pinned)
-    return Chart(figure, _cache_finding(trace), slot_table(trace))
+    return Chart(figure, cache_finding(trace), slot_table(trace))
 
 
 def _score_bar(limits: Sequence[float | None]) -> dict[str, object]:
-    decided = sorted({round(_sigmoid(limit), 3) for limit in limits if limit is not None})
-    middle = "threshold " + " / ".join(f"{score:g}" for score in decided) if decided else "0.5"
+    decided = sorted({round(sigmoid(limit), 3) for limit in limits if limit is not None})
+    scores = " / ".join(f"{score:g}" for score in decided)
+    middle = say("charts.threshold", scores=scores) if decided else "0.5"
     return _SCORE_BAR | {"tickvals": [-1, 0, 1], "ticktext": ["0", middle, "1"]}
 
 
@@ -224,64 +230,26 @@ def _share_of_range(scores: np.ndarray, middle: float) -> np.ndarray:
 
 def _depth_hover(token: TokenRecord, recursions: int) -> str:
     if token.recursion_depth is None:
-        return f"{_position(token)}<br>depth not computed yet"
-    return f"{_position(token)}<br>depth {token.recursion_depth} of {recursions}"
+        return f"{_position(token)}<br>{say('charts.hover_no_depth')}"
+    spent = say("charts.hover_depth", depth=token.recursion_depth, total=recursions)
+    return f"{_position(token)}<br>{spent}"
 
 
 def _score_hover(token: TokenRecord, row: int, limit: float | None) -> str:
-    start = f"{_position(token)}<br>recursion {row + 1}: "
+    start = f"{_position(token)}<br>{say('charts.recursion', number=row + 1)}: "
     logit = token.router_logits[row]
     if logit is None:
-        return start + "not judged"
-    entered = "entered" if (token.recursion_depth or 0) > row else "left out"
-    rule = (
-        "no threshold here"
-        if limit is None
-        else f"threshold {_sigmoid(limit):.3f}, margin {logit - limit:+.2f}"
-    )
-    return f"{start}{entered}<br>sigmoid(logit) {_sigmoid(logit):.3f}, logit {logit:+.2f}<br>{rule}"
+        return start + say("charts.not_judged")
+    entered = say("charts.entered" if (token.recursion_depth or 0) > row else "charts.left_out")
+    score = say("charts.hover_score", score=f"{sigmoid(logit):.3f}", logit=f"{logit:+.2f}")
+    if limit is None:
+        return f"{start}{entered}<br>{score}<br>{say('charts.hover_no_threshold')}"
+    values = {"threshold": f"{sigmoid(limit):.3f}", "margin": f"{logit - limit:+.2f}"}
+    return f"{start}{entered}<br>{score}<br>{say('charts.hover_threshold', **values)}"
 
 
 def _position(token: TokenRecord) -> str:
-    return f"<b>{hover_text(label(token))}</b>  position {token.position}"
-
-
-def _depth_finding(trace: Trace) -> str:
-    mean, counts = trace.mean_recursion_depth, trace.depth_histogram()
-    if mean is None:
-        return "No content token has a depth yet."
-    total = sum(counts)
-    shares = ", ".join(
-        f"{count / total:.0%} at depth {depth}"
-        for depth, count in enumerate(counts, start=1)
-        if total
-    )
-    return f"Mean recursion depth {mean:.2f} of {trace.header.num_recursions} over {total} content tokens: {shares}."
-
-
-def _score_finding(trace: Trace, limits: Sequence[float | None]) -> str:
-    parts = []
-    for row, limit in enumerate(limits):
-        logits = [token.router_logits[row] for token in trace.tokens if not token.special]
-        judged = [logit for logit in logits if logit is not None]
-        if limit is not None and judged:
-            above = sum(logit >= limit for logit in judged)
-            close = sum(0.25 <= _sigmoid(logit) <= 0.75 for logit in judged)
-            parts.append(
-                f"recursion {row + 1} takes {above} of {len(judged)} candidates "
-                f"({close} of them score between 0.25 and 0.75)"
-            )
-    return f"{'; '.join(parts).capitalize()}." if parts else "No threshold decides in this run."
-
-
-def _cache_finding(trace: Trace) -> str:
-    table = slot_table(trace)
-    kept, whole = int(table["tokens_kept"].sum()), int(table["tokens_computed"].sum())
-    share = f"{kept / whole:.0%}" if whole else "none"
-    pieces = len(trace.header.windows)
-    if pieces:
-        return f"The caches of {pieces} pieces of the text keep {kept:,} of {whole:,} possible entries ({share})."
-    return f"The cache keeps {kept:,} of {whole:,} possible entries ({share})."
+    return say("charts.hover_token", token=hover_text(label(token)), position=token.position)
 
 
 def _within(trace: Trace, window: range) -> list[TokenRecord]:
@@ -293,8 +261,4 @@ def _cut(table: pd.DataFrame, window: range) -> pd.DataFrame:
 
 
 def _recursion_names(recursions: int) -> list[str]:
-    return [f"recursion {recursion}" for recursion in range(1, recursions + 1)]
-
-
-def _sigmoid(logit: float) -> float:
-    return 1 / (1 + math.exp(-logit)) if logit >= 0 else math.exp(logit) / (1 + math.exp(logit))
+    return [say("charts.recursion", number=number) for number in range(1, recursions + 1)]

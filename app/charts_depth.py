@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 
 from app.chart import Chart, hover_text, new_figure, rows_height
 from app.theme import NO_DEPTH, depth_colours, text_on
+from app.words import say
 
 _SMALLEST_LABEL = 0.07  # share of the width that a label fits into
 
@@ -25,7 +26,7 @@ def share_bars(table: pd.DataFrame, num_recursions: int, finding: str) -> Chart:
             orientation="h",
             y=names,
             x=shares,
-            name=f"depth {depth}",
+            name=say("charts.depth", number=depth),
             marker={"color": colour, "line": {"width": 0}},
             text=[f"{depth}: {share:.0%}" if share >= _SMALLEST_LABEL else "" for share in shares],
             textposition="inside",
@@ -33,16 +34,23 @@ def share_bars(table: pd.DataFrame, num_recursions: int, finding: str) -> Chart:
             textangle=0,
             textfont={"color": text_on(colour)},
             customdata=table[f"num_depth_{depth}"],
-            hovertemplate=f"%{{y}}<br>depth {depth}: %{{customdata}} tokens, %{{x:.1%}}<extra></extra>",
+            hovertemplate="%{y}<br>"
+            + say("charts.hover_share", depth=depth, count="%{customdata}", share="%{x:.1%}")
+            + "<extra></extra>",
         )
     _write_means(
-        figure, table, "\u00a0mean ", x=[1.0] * len(table), y=names, position="middle right"
+        figure,
+        table,
+        f"\u00a0{say('charts.mean')} ",
+        x=[1.0] * len(table),
+        y=names,
+        position="middle right",
     )
     figure.update_xaxes(
         range=[0, 1.12],
         tickvals=[0, 0.25, 0.5, 0.75, 1],
         tickformat=".0%",
-        title_text="share of tokens",
+        title_text=say("charts.share_axis"),
     )
     figure.update_yaxes(autorange="reversed", type="category")
     return Chart(figure, finding, table)
@@ -55,7 +63,7 @@ def share_columns(table: pd.DataFrame, num_recursions: int, finding: str) -> Cha
         figure.add_bar(
             x=table["group"],
             y=table[f"num_depth_{depth}"] / table["num_tokens"],
-            name=f"depth {depth}",
+            name=say("charts.depth", number=depth),
             marker={"color": colour, "line": {"width": 0}},
             text=[str(depth)] * len(table),
             textposition="inside",
@@ -63,52 +71,71 @@ def share_columns(table: pd.DataFrame, num_recursions: int, finding: str) -> Cha
             textangle=0,
             textfont={"color": text_on(colour)},
             customdata=table[["num_tokens", f"num_depth_{depth}"]],
-            hovertemplate=f"positions %{{x}}<br>depth {depth}: %{{customdata[1]}} of %{{customdata[0]}} tokens, "
-            "%{y:.1%}<extra></extra>",
+            hovertemplate=say("charts.hover_positions", positions="%{x}")
+            + "<br>"
+            + say(
+                "charts.hover_share_of",
+                depth=depth,
+                count="%{customdata[1]}",
+                total="%{customdata[0]}",
+                share="%{y:.1%}",
+            )
+            + "<extra></extra>",
         )
     _write_means(figure, table, "", x=table["group"], y=[1.0] * len(table), position="top center")
     figure.update_yaxes(
         range=[0, 1.12],
         tickvals=[0, 0.25, 0.5, 0.75, 1],
         tickformat=".0%",
-        title_text="share of tokens; on top: mean depth",
+        title_text=say("charts.share_axis_mean"),
     )
-    figure.update_xaxes(type="category", title_text="position")
+    figure.update_xaxes(type="category", title_text=say("charts.position"))
     return Chart(figure, finding, table)
 
 
 def phase_finding(table: pd.DataFrame, num_recursions: int) -> str:
     """Say how deep a run went."""
     if table.empty:
-        return "No content token has a depth yet."
+        return say("charts.finding_no_depth")
     parts = [
-        f"{row['group']} {row['mean_depth']:.2f} (n {row['num_tokens']:,})"
-        for _, row in table.iterrows()
+        say("charts.finding_phase", group=group, mean=f"{mean:.2f}", count=f"{count:,}")
+        for group, mean, count in zip(
+            table["group"], table["mean_depth"], table["num_tokens"], strict=True
+        )
     ]
-    return f"Mean depth of {num_recursions}: {'; '.join(parts)}."
+    joined = say("charts.part_separator").join(parts)
+    return say("charts.finding_phases", total=num_recursions, parts=joined)
 
 
 def class_finding(table: pd.DataFrame, min_tokens: int = 5) -> str:
     """Name the deepest and the shallowest class among those with enough tokens."""
     known = table[table["num_tokens"] >= min_tokens]
     if len(known) < 2:
-        return f"Fewer than two classes have {min_tokens} tokens or more: too few to compare."
+        return say("charts.finding_few_classes", least=min_tokens)
     deep, shallow = known.iloc[0], known.iloc[-1]
-    return (
-        f"Deepest: {deep['group']}, mean {deep['mean_depth']:.2f} over {deep['num_tokens']} tokens. "
-        f"Shallowest: {shallow['group']}, {shallow['mean_depth']:.2f} over {shallow['num_tokens']}. "
-        f"(Classes with {min_tokens} tokens or more.)"
+    return say(
+        "charts.finding_classes",
+        deep=deep["group"],
+        deep_mean=f"{deep['mean_depth']:.2f}",
+        deep_count=deep["num_tokens"],
+        shallow=shallow["group"],
+        shallow_mean=f"{shallow['mean_depth']:.2f}",
+        shallow_count=shallow["num_tokens"],
+        least=min_tokens,
     )
 
 
 def position_finding(table: pd.DataFrame) -> str:
     """Say between which means the ranges of positions lie."""
     if len(table) < 2:
-        return "The run is too short to compare positions."
+        return say("charts.finding_short")
     low, high = table["mean_depth"].idxmin(), table["mean_depth"].idxmax()
-    return (
-        f"Mean depth lies between {table['mean_depth'][low]:.2f} (positions {table['group'][low]}) "
-        f"and {table['mean_depth'][high]:.2f} (positions {table['group'][high]})."
+    return say(
+        "charts.finding_positions",
+        low_mean=f"{table['mean_depth'][low]:.2f}",
+        low=table["group"][low],
+        high_mean=f"{table['mean_depth'][high]:.2f}",
+        high=table["group"][high],
     )
 
 

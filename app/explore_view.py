@@ -2,14 +2,14 @@
 
 import streamlit as st
 
-from app import charts, charts_depth, frame, notices, tables
+from app import charts, charts_depth, charts_exits, frame, notices, tables
 from app.events import threshold_logits
 from app.strip import StripState
 from app.words import say
 from mor_core.tokenclass import CLASSES
 from mor_core.trace import Trace
 
-DISTRIBUTION, HEATMAPS, TABLE = VIEWS = "distribution", "heatmaps", "table"
+DISTRIBUTION, EXITS, HEATMAPS, TABLE = VIEWS = "distribution", "exits", "heatmaps", "table"
 WINDOW = (
     192  # columns of a heatmap before the strip says which: more would be narrower than five pixels
 )
@@ -39,6 +39,8 @@ def draw(trace: Trace, drawn: StripState) -> None:
         notices.trace_download(trace, key="explore_download")
     if view == HEATMAPS:
         _heatmaps(trace, pinned, drawn.view.window if drawn.view else None)
+    elif view == EXITS:
+        _exits(trace)
     elif view == TABLE:
         _table(trace, pinned)
     else:
@@ -73,6 +75,15 @@ def _distribution(trace: Trace) -> None:
     frame.show_chart(
         charts_depth.share_columns(table, recursions, finding), key="depth_by_position"
     )
+
+
+def _exits(trace: Trace) -> None:
+    frame.heading(say("explore.exits_heading"), "recursion depth")
+    chart = charts_exits.prediction_against_router(trace)
+    if chart is None:
+        notices.show_info(say("charts.exits_none"))
+        return
+    frame.show_chart(chart, key="exits", caption=say("charts.exits_caveat"))
 
 
 def _heatmaps(trace: Trace, pinned: int | None, shown: tuple[int, int] | None) -> None:
@@ -116,10 +127,14 @@ def _table(trace: Trace, pinned: int | None) -> None:
     classes = middle.multiselect(
         say("explore.filter_class"),
         [name for name in CLASSES if name in present],
+        format_func=tables.class_label,
         key="explore_classes",
     )
     phases = right.multiselect(
-        say("explore.filter_phase"), sorted(set(table["phase"])), key="explore_phases"
+        say("explore.filter_phase"),
+        sorted(set(table["phase"])),
+        format_func=lambda name: say(f"strip.phase_{name}"),
+        key="explore_phases",
     )
     for column, wanted in (
         ("recursion_depth", depths),

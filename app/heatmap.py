@@ -56,7 +56,7 @@ def add_digits(figure: go.Figure, tokens: Sequence[TokenRecord], colours: list[s
         chosen = [token.position for token in tokens if token.recursion_depth == depth]
         figure.add_scatter(
             x=chosen,
-            y=[f"recursion {depth}"] * len(chosen),
+            y=[say("charts.recursion", number=depth)] * len(chosen),
             mode="text",
             text=[str(depth)] * len(chosen),
             textfont={"color": text_on(colour), "size": 11},
@@ -68,7 +68,7 @@ def add_digits(figure: go.Figure, tokens: Sequence[TokenRecord], colours: list[s
 def add_absent(figure: go.Figure, tokens: Sequence[TokenRecord], recursions: int) -> None:
     """Strike through what was not computed."""
     places = [
-        (token.position, f"recursion {row + 1}")
+        (token.position, say("charts.recursion", number=row + 1))
         for row in range(recursions)
         for token in tokens
         if token.recursion_depth is not None and token.router_logits[row] is None
@@ -79,7 +79,7 @@ def add_absent(figure: go.Figure, tokens: Sequence[TokenRecord], recursions: int
         mode="markers",
         marker={"symbol": "line-ne-open", "size": 7, "color": LINE, "line": {"width": 1}},
         hoverinfo="skip",
-        name="not judged",
+        name=say("charts.not_judged"),
     )
 
 

@@ -27,6 +27,7 @@ def token_table(trace: Trace) -> pd.DataFrame:
         "token_class": pd.Series(token_classes(tokens), dtype="str"),
         "phase": pd.Series([token.phase for token in tokens], dtype="str"),
         "recursion_depth": pd.Series([token.recursion_depth for token in tokens], dtype="Int64"),
+        "prediction_depth": pd.Series([token.prediction_depth for token in tokens], dtype="Int64"),
     }
     for recursion in recursions:
         logits = [token.router_logits[recursion] for token in tokens]
@@ -149,9 +150,12 @@ def depth_shares(
 def shares_by_phase(trace: Trace) -> pd.DataFrame:
     """Count depths of content tokens, all together and by phase."""
     tokens = _content(trace)
-    groups: list[tuple[str, Phase | None]] = [("all tokens", None)]
+    groups: list[tuple[str, Phase | None]] = [(say("charts.all_tokens"), None)]
     if len({token.phase for token in tokens}) > 1:
-        groups += [("prompt (prefill)", "prefill"), ("generated (decode)", "decode")]
+        groups += [
+            (say("charts.prompt_phase"), "prefill"),
+            (say("charts.decode_phase"), "decode"),
+        ]
     pairs = [
         (name, token.recursion_depth)
         for name, phase in groups
@@ -172,7 +176,7 @@ def shares_by_class(trace: Trace, *, of_next: bool = False) -> pd.DataFrame:
     if of_next:
         classes = [*classes[1:], ""]
     pairs = [
-        (classes[token.position], token.recursion_depth)
+        (class_label(classes[token.position]), token.recursion_depth)
         for token in _content(trace)
         if classes[token.position]
     ]
