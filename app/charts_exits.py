@@ -45,8 +45,7 @@ def prediction_against_router(trace: Trace) -> Chart | None:
         return None
     recursions = trace.header.num_recursions
     counts = np.full((recursions, recursions), np.nan)  # (router depth, prediction depth)
-    for row in table.itertuples():
-        counts[row.recursion_depth - 1, row.prediction_depth - 1] = row.num_tokens
+    counts[table["recursion_depth"] - 1, table["prediction_depth"] - 1] = table["num_tokens"]
     levels = [str(level) for level in range(1, recursions + 1)]
     total = int(table["num_tokens"].sum())
     hover = [

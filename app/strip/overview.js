@@ -134,13 +134,9 @@ class Overview {
       const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
       means.push([x + column / 2, OVERVIEW_HEIGHT - (height * Math.min(mean, metric.top)) / metric.top]);
     }
-    for (const [colour, thick] of [[theme.neutral, 3], [theme.text, 1.2]]) { // a rim, so that it reads on every colour
-      context.strokeStyle = colour;
-      context.lineWidth = thick;
-      context.beginPath();
-      means.forEach(([x, y], index) => (index ? context.lineTo(x, y) : context.moveTo(x, y)));
-      context.stroke();
-    }
+    if (n === 1) return; // the mean of one token is its column
+    context.fillStyle = theme.text;
+    for (const [x, y] of means) context.fillRect(x - column / 2, y - 1, column, 2);
   }
 
   drawMarks(context, run, width) {
