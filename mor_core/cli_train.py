@@ -92,12 +92,15 @@ def record(
     only: Annotated[
         list[str] | None, typer.Option("--only", help="Names of runs; without it, all of them.")
     ] = None,
+    missing: Annotated[
+        bool, typer.Option("--missing", help="Keep recorded runs; add what they lack.")
+    ] = False,
     device: Device = "cpu",
 ) -> None:
     """Record the runs of the gallery, with early exits, into the checkpoint's traces/."""
     from mor_core.record import record_gallery
 
-    record_gallery(open_checkpoint(checkpoint, device, "float32"), say, only=only)
+    record_gallery(open_checkpoint(checkpoint, device, "float32"), say, only=only, missing=missing)
 
 
 def lessons(checkpoint: Checkpoint = "default", device: Device = "cpu") -> None:

@@ -10,9 +10,6 @@ from typing import Literal
 from mor_core.presets import PRESETS
 
 GROUPS = ("story", "copying", "dialogue", "lists", "names", "rare", "punctuation", "long", "rules")
-LONG_RUN = "three-stories"  # reads what the seeds below have made, one after the other
-LONG_RUN_SEEDS = (1, 2, 3)
-LONG_RUN_TOKENS = 400
 
 _ONE_TEXT = (
     "The old clock in the hall struck nine, and still nobody came. Anna put down her book. "
@@ -38,9 +35,11 @@ class GalleryRun:
         title: in English.
         note: what to look for, in English, one sentence.
         text: a prompt to continue, or what is read.
+        seeds: the text is only the beginning of what is read: under each of these the model writes on, and all of it is
+            read as one text.
         kind: as in a trace's header.
         routing: as the command line writes a rule.
-        max_new_tokens: for `generate`; `None` takes the recorder's own.
+        max_new_tokens: for `generate` and `seeds`; `None` takes the recorder's own.
     """
 
     slug: str
@@ -51,6 +50,7 @@ class GalleryRun:
     kind: Literal["generate", "analyse"] = "generate"
     routing: str = "causal"
     max_new_tokens: int | None = None
+    seeds: tuple[int, ...] = ()
 
 
 _PRESET_GROUPS = (
@@ -88,15 +88,18 @@ GALLERY = (
         "lists",
         "Counting",
         "Number words in their order: the next one is known, if the model has learned to count.",
-        "One, two, three, four, five, six, seven,",
-        max_new_tokens=60,
+        "One, two, three, four, five, six, seven, eight, nine, ten. One, two, buckle my shoe. Three, four, knock at the "
+        "door. Five, six, pick up sticks. Seven, eight, lay them straight. Nine, ten, a big fat hen.",
+        "analyse",
     ),
     GalleryRun(
         "question-and-answer",
         "dialogue",
         "Question and answer",
         "Short turns: look at the tokens after each closing quotation mark.",
-        '"Who are you?"\n\n"I am the king."\n\n"And where is your crown?"\n\n"',
+        '"Who are you?"\n\n"I am the king."\n\n"And where is your crown?"\n\n"I left it at home," said the king.\n\n'
+        '"Then how am I to know that you are the king?" asked the boy.\n\n"Ask my horse," said the king.',
+        "analyse",
     ),
     GalleryRun(
         "foreign-names",
@@ -145,17 +148,21 @@ GALLERY = (
         "full-context",
         "long",
         "Until the context is full",
-        "A story as long as the model can hold: does the depth change with the position?",
+        "A story of its own, as long as the model can hold: does the depth change with the position?",
         "Once upon a time, by the sea, there lived a fisherman and his wife.",
-        max_new_tokens=10_000,
+        "analyse",
+        max_new_tokens=480,
+        seeds=(0,),
     ),
     GalleryRun(
-        LONG_RUN,
+        "three-stories",
         "long",
         "Three stories in one",
         "Three generated stories read as one text, longer than the context: lines show where the next window begins.",
         "Once upon a time there was",
         "analyse",
+        max_new_tokens=400,
+        seeds=(1, 2, 3),
     ),
     GalleryRun(
         "one-text-causal",

@@ -1,12 +1,14 @@
 """Recorded runs: anyone can make them again, each has its words in both languages, and early exits travel with them."""
 
+from dataclasses import replace
+
 import pytest
 
 from app.words import entries
-from mor_core import gallery, record
+from mor_core import record
 from mor_core.gallery import GALLERY, GROUPS, GalleryRun
 from mor_core.rules import RoutingRule
-from mor_core.tracefile import load_trace
+from mor_core.tracefile import load_trace, save_trace
 
 SHORT = (
     GalleryRun("a-start", "story", "A start", "One thing.", "Once upon", max_new_tokens=5),
@@ -18,8 +20,6 @@ SHORT = (
 @pytest.fixture
 def short(monkeypatch, tiny_loaded, tmp_path):
     """A gallery of three short runs, and a checkpoint whose folder may be written to."""
-    from dataclasses import replace
-
     monkeypatch.setattr(record, "GALLERY", SHORT)
     info = replace(tiny_loaded.info, path=tmp_path)
     return replace(tiny_loaded, info=info)
@@ -58,11 +58,34 @@ def test_one_run_alone_is_recorded_and_an_unknown_one_is_named(short, tmp_path):
         record.record_gallery(short, lambda line: None, only=["nothing"])
 
 
-def test_the_long_run_is_what_the_model_wrote_itself(short, monkeypatch):
-    monkeypatch.setattr(record, "LONG_RUN_SEEDS", (1, 2))
-    monkeypatch.setattr(record, "LONG_RUN_TOKENS", 60)
-    run = GalleryRun(gallery.LONG_RUN, "long", "Long", "Long.", "Once upon", "analyse")
+def test_a_recorded_run_is_kept_with_its_seconds_and_gets_what_it_lacks(short, tmp_path):
+    first, *_ = record.record_gallery(short, lambda line: None)
+    trace, whole = load_trace(first), load_trace(first)
+    trace.header.lens = {}
+    for token in trace.tokens:
+        token.lens = []
+    trace.steps = [replace(step, latency_s=7.5, dense_flops=None) for step in trace.steps]
+    save_trace(trace, first)
+    said = []
+    record.record_gallery(short, said.append, missing=True)
+    after = load_trace(first)
+    assert said[0].startswith("kept")
+    assert {step.latency_s for step in after.steps} == {7.5}
+    assert [step.dense_flops for step in after.steps] == [s.dense_flops for s in whole.steps]
+    assert [token.lens for token in after.tokens] == [token.lens for token in whole.tokens]
+    trace.header.checkpoint_sha256 = "0" * 64
+    save_trace(trace, first)
+    record.record_gallery(short, said.append, only=["a-start"], missing=True)
+    assert said[-1].startswith("recorded"), "a run of other weights is none of these"
+    assert load_trace(first).header.checkpoint_sha256 == short.info.sha256
+
+
+def test_a_run_may_read_what_the_model_wrote_itself(short):
+    run = GalleryRun(
+        "told", "long", "T", "N", "Once upon", "analyse", max_new_tokens=60, seeds=(1, 2)
+    )
     trace = record.record_run(short, run, RoutingRule.causal())
     text = b"".join(bytes.fromhex(t.token_bytes) for t in trace.tokens if not t.special)
     assert text.count(b"Once upon") == 2
     assert len(trace.header.windows) > 1
+    assert {step.phase for step in trace.steps} == {"prefill"}
