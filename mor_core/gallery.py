@@ -88,8 +88,8 @@ GALLERY = (
         "lists",
         "Counting",
         "Number words in their order: the next one is known, if the model has learned to count.",
-        "One, two, three, four, five, six, seven, eight, nine, ten. One, two, buckle my shoe. Three, four, knock at the "
-        "door. Five, six, pick up sticks. Seven, eight, lay them straight. Nine, ten, a big fat hen.",
+        "One, two, three, four, five, six, seven, eight, nine, ten. One, two, buckle my shoe. Three, four, knock at "
+        "the door. Five, six, pick up sticks. Seven, eight, lay them straight. Nine, ten, a big fat hen.",
         "analyse",
     ),
     GalleryRun(
