@@ -40,7 +40,7 @@ class Entry:
 
 BENCHMARKS: dict[str, Entry] = {
     "decode": Entry("How fast is one stream, beside transformers?", 2),
-    "serve": Entry("How fast are many requests in one batch, beside the vanilla model?", 25),
+    "serve": Entry("How fast are many requests in one batch, beside the vanilla model?", 17),
     "prefill": Entry("How long does a text take to be read, beside the vanilla model?", 4),
     "train": Entry("How fast is a training step, beside the vanilla model's?", 6),
     "memory": Entry("Does the cache hold the bytes that the formula says?", 2, needs_quiet=False),
