@@ -5,10 +5,11 @@ import streamlit as st
 from app import controls, live_view, loading, preflight, race_view
 
 checkpoints = loading.list_checkpoints()
-left, right = st.columns([6, 1.3], vertical_alignment="bottom")
-with right:
+with st.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center"):
     preflight.switch()
-    is_race = race_view.choose_mode()
+    with st.container(width=250):
+        is_race = race_view.choose_mode()
+left, right = st.columns([6, 1.3], vertical_alignment="bottom")
 with left:
     prompt = controls.prompt_field()
 request = controls.settings(checkpoints, prompt) if checkpoints else None
