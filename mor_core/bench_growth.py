@@ -34,15 +34,14 @@ NOTE = (
 
 
 def run(bench: Bench) -> Iterator[Result]:
-    """Decode with more and more requests at once, then on caches of growing length."""
+    """Decode on caches of growing length, then with more and more requests at once."""
     contexts = bench.pick(CONTEXTS, CONTEXTS[:2])
     mor = shape("135M", 3, context=CONTEXTS[-1] + _NEW_TOKENS)
     models = [random_model(config, bench.device, bench.dtype) for config in (mor, peer_config(mor))]
     bench.planned = len(contexts) + len(bench.pick(bench_slots.SLOTS, bench_slots.SLOTS[:2]))
-    yield from bench_slots.run(bench, DEMO)
     for context in contexts:
         if bench.seconds_left() <= 0:
-            return
+            break
         ours, theirs = (_Decode(model, context) for model in models)
         yield bench.compare(
             f"decode at a context of {context:,} tokens, MoR-3 at the 135M shape",
@@ -56,6 +55,7 @@ def run(bench: Bench) -> Iterator[Result]:
                 "their_kv_bytes": theirs.num_bytes,
             },
         )
+    yield from bench_slots.run(bench, DEMO)
 
 
 class _Decode:

@@ -60,10 +60,10 @@ def test_growth_fills_caches_of_the_schedules_size(bench, monkeypatch):
     monkeypatch.setattr(bench_growth, "shape", shape_of_tests)
     monkeypatch.setattr(bench_growth, "DEMO", TINY)
     results = list(bench_growth.run(bench))
-    assert [result.extra.get("slots") for result in results[:2]] == [1, 2]
-    assert results[1].extra["our_kv_bytes"] < results[1].extra["their_kv_bytes"]
-    assert results[0].extra["their_kv_bytes"] < results[1].extra["their_kv_bytes"]
-    results = results[2:]
+    assert [result.extra.get("slots") for result in results[2:]] == [1, 2]
+    assert results[3].extra["our_kv_bytes"] < results[3].extra["their_kv_bytes"]
+    assert results[2].extra["their_kv_bytes"] < results[3].extra["their_kv_bytes"]
+    results = results[:2]
     assert [result.extra["context"] for result in results] == [128, 256]
     for result in results:
         context = result.extra["context"]
