@@ -41,8 +41,8 @@ class Entry:
 BENCHMARKS: dict[str, Entry] = {
     "decode": Entry("How fast is one stream, beside transformers?", 2),
     "serve": Entry("How fast are many requests in one batch, beside the vanilla model?", 17),
-    "prefill": Entry("How long does a text take to be read, beside the vanilla model?", 4),
-    "train": Entry("How fast is a training step, beside the vanilla model's?", 6),
+    "prefill": Entry("How long does a text take to be read, beside the vanilla model?", 3),
+    "train": Entry("How fast is a training step, beside the vanilla model's?", 5),
     "memory": Entry("Does the cache hold the bytes that the formula says?", 2, needs_quiet=False),
     "growth": Entry("What do a longer context and more slots cost?", 5),
     "load": Entry("How long until the first token, and until the command answers?", 1),
