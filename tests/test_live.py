@@ -105,7 +105,8 @@ def test_run_reaches_the_browser_and_can_be_kept(page: AppTest) -> None:
     data = strip_data(page)
     assert (data["run"], data["badge"]) == (job.id, "LIVE")
     assert data["batch"]["events"][-1]["kind"] == "end"
-    assert [button.label for button in page.get("download_button")] == ["Download trace"]
+    labels = [button.label for button in page.get("download_button")]
+    assert labels == ["Download trace", "Download CSV", "Download page (HTML)"]
 
 
 def test_run_can_be_pressed_again_however_fast_a_stop_is(

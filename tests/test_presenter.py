@@ -12,6 +12,7 @@ from app.hidden_words import hidden_words
 from mor_core.checkpoint import describe_checkpoint
 from mor_core.trace import TRACE_SUFFIX
 from mor_core.tracefile import save_trace
+from tests.parts import components
 from tests.scripted import scripted_trace
 
 ENTRY = str(Path(__file__).resolve().parents[1] / "app" / "main.py")
@@ -39,7 +40,7 @@ def shown(page: AppTest) -> str:
 
 
 def is_presenting(page: AppTest) -> bool:
-    return bool(json.loads(page.get("bidi_component")[0].proto.json)["present"])
+    return bool(json.loads(components(page)[0].proto.json)["present"])
 
 
 def test_link_opens_presenter_mode_and_the_switch_leaves_it(checkpoint: Path) -> None:
