@@ -29,7 +29,8 @@ def draw_live() -> None:
     from tests.scripted import scripted_run
 
     job = Job(scripted_run(), id="the-job")
-    job.run()
+    while not job.is_finished:
+        job.advance()
     live_strip(job, key="strip", batch=job_batch(job, 2))
 
 
