@@ -3,7 +3,7 @@
 import streamlit as st
 
 from app import about_view as view
-from app import loading, notices
+from app import features, loading, notices
 from app.words import say, term, terms
 
 checkpoints = loading.list_checkpoints()
@@ -27,6 +27,12 @@ if not checkpoints:
     notices.show_info(say("frame.no_checkpoints"))
 for problem in loading.checkpoint_problems():
     notices.show_warning(say("frame.left_out", problem=problem))
+
+st.subheader(say("features.heading"))
+st.markdown(f"**{features.finding()}**")
+table = features.feature_table().map(notices.as_text)
+st.table(table, border="horizontal", hide_index=True)
+st.caption(say("features.caption"))
 
 st.subheader(say("about.licences_heading"))
 st.markdown(say("about.licences"))
