@@ -7,14 +7,13 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from mor_core.bench_models import layer_parameters
+from mor_core.bench_requests import PlainRequest
 from mor_core.bench_result import Result
 from mor_core.benchmark import Bench, Side
 from mor_core.checkpoint import LoadedCheckpoint, load_checkpoint, resolve_checkpoint
 from mor_core.config import MoRConfig
 from mor_core.engine import Engine
-from mor_core.flight import Processed
 from mor_core.generation import collect_trace, generate_with_trace
-from mor_core.model import MoROutput
 from mor_core.roofline import Cost
 from mor_core.rules import RoutingRule
 from mor_core.schedule import layer_schedule
@@ -135,32 +134,8 @@ def _llama_side(config: MoRConfig, bench: Bench, ids: list[int], new: int) -> Si
     )
 
 
-class _Bare:
-    """A request that wants tokens and nothing else."""
-
-    needs_prompt_logits = False
-    rule = RoutingRule.causal()
-
-    def __init__(self, ids: list[int], new: int) -> None:
-        self.ids: Sequence[int] = ids
-        self.max_new_tokens = new
-        self._left = new
-
-    def begin(self, output: MoROutput, latency_s: float) -> int | None:  # noqa: ARG002
-        assert output.logits is not None
-        return self._next(output.logits[0, -1])
-
-    def advance(self, processed: Processed, logits: Tensor) -> int | None:  # noqa: ARG002
-        return self._next(logits)
-
-    def _next(self, logits: Tensor) -> int | None:
-        self._left -= 1
-        chosen = int(logits.argmax())
-        return chosen if self._left else None
-
-
 def _bare(loaded: LoadedCheckpoint, ids: list[int], new: int) -> None:
     engine = Engine(loaded.model, num_slots=1)
-    engine.submit(_Bare(ids, new))
+    engine.submit(PlainRequest(ids, RoutingRule.causal(), new))
     while not engine.is_idle:
         engine.step()

@@ -7,7 +7,7 @@ copy of a cache into its slot is part of the time, as is every update of it.
 import functools
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -22,13 +22,14 @@ from mor_core.bench_models import (
     random_model,
     shape,
 )
+from mor_core.bench_requests import PlainRequest
 from mor_core.bench_result import Result
 from mor_core.benchmark import Bench, Side
 from mor_core.config import MoRConfig
 from mor_core.engine import Engine
-from mor_core.flight import Flight, Processed
+from mor_core.flight import Flight
 from mor_core.kv_store import CHUNK, KeyValueStore
-from mor_core.model import MoRForCausalLM, MoROutput
+from mor_core.model import MoRForCausalLM
 from mor_core.paper import PaperName
 from mor_core.roofline import Cost
 from mor_core.rules import RoutingRule
@@ -131,26 +132,6 @@ def _model(
     return random_model(peer_config(config) if plain else config, device, dtype)
 
 
-class _Filled:
-    """A request whose cache is full already: it wants so many tokens and nothing else."""
-
-    needs_prompt_logits = False
-
-    def __init__(self, seed: int, config: MoRConfig, new: int) -> None:
-        self.ids: Sequence[int] = [1] * _HELD
-        self.rule = drawn_rule(config, seed) or RoutingRule.causal()
-        self.max_new_tokens = new
-        self._left = new
-
-    def begin(self, output: MoROutput, latency_s: float) -> int | None:  # noqa: ARG002
-        raise AssertionError("its cache is full")
-
-    def advance(self, processed: Processed, logits: Tensor) -> int | None:  # noqa: ARG002
-        self._left -= 1
-        chosen = int(logits.argmax())
-        return chosen if self._left else None
-
-
 class _FilledEngine(Engine):
     """Gives a request its cache instead of reading a prompt."""
 
@@ -198,7 +179,8 @@ class _Served:
         engine = _FilledEngine(self._model, num_slots=self._slots)
         engine.fillings = self._fillings
         for seed in range(self._requests):
-            engine.submit(_Filled(seed, self._config, self._new))
+            rule = drawn_rule(self._config, seed) or RoutingRule.causal()
+            engine.submit(PlainRequest([1] * _HELD, rule, self._new))
         self._engine = engine
 
     def _run(self) -> None:

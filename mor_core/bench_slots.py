@@ -1,10 +1,8 @@
 """The part of `mor bench growth` over slots: tokens a second and bytes as more requests share one engine."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import torch
-from torch import Tensor
 
 from mor_core.bench_models import (
     RANDOM_WEIGHTS,
@@ -13,36 +11,16 @@ from mor_core.bench_models import (
     random_model,
     random_tokens,
 )
+from mor_core.bench_requests import PlainRequest
 from mor_core.bench_result import Result
 from mor_core.benchmark import Bench, Side
 from mor_core.config import MoRConfig
 from mor_core.engine import Engine
-from mor_core.flight import Processed
-from mor_core.model import MoRForCausalLM, MoROutput
-from mor_core.rules import RoutingRule, default_rule
+from mor_core.model import MoRForCausalLM
+from mor_core.rules import default_rule
 
 SLOTS = (1, 2, 4, 8, 16, 32, 64, 128)
 _PROMPT, _NEW_TOKENS, _REPEATS = 32, 24, 3
-
-
-@dataclass
-class _Fixed:
-    """A request for a number of tokens that says the same one again and again."""
-
-    ids: Sequence[int]
-    rule: RoutingRule
-    max_new_tokens: int = _NEW_TOKENS
-    needs_prompt_logits: bool = False
-    num_taken: int = 0
-
-    def begin(self, output: MoROutput, latency_s: float) -> int | None:  # noqa: ARG002
-        """Take the prompt."""
-        return self.ids[0]
-
-    def advance(self, processed: Processed, logits: Tensor) -> int | None:  # noqa: ARG002
-        """Take a token."""
-        self.num_taken += 1
-        return None if self.num_taken == self.max_new_tokens else self.ids[0]
 
 
 def run(bench: Bench, config: MoRConfig) -> Iterator[Result]:
@@ -74,7 +52,7 @@ class _Slots:
         self.model, self.slots = model, slots
         self.prompts: list[list[int]] = random_tokens(model.config, slots, _PROMPT).tolist()
         self.engine = Engine(model, num_slots=slots)
-        self.requests: list[_Fixed] = []
+        self.requests: list[PlainRequest] = []
         self.num_bytes = 0
 
     def side(self, name: str) -> Side:
@@ -88,7 +66,9 @@ class _Slots:
         config = self.model.config
         self.engine = Engine(self.model, num_slots=self.slots)
         self.requests = [
-            _Fixed(ids, drawn_rule(config, seed) or default_rule(config, training=False))
+            PlainRequest(
+                ids, drawn_rule(config, seed) or default_rule(config, training=False), _NEW_TOKENS
+            )
             for seed, ids in enumerate(self.prompts)
         ]
         for request in self.requests:

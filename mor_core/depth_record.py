@@ -15,7 +15,7 @@ from mor_core.lens import early_exit_logits
 from mor_core.rules import RoutingRule
 from mor_core.tokenclass import token_classes
 from mor_core.tokenizer import DOCUMENT_START_ID, encode_texts
-from mor_core.vocabulary import Vocabulary
+from mor_core.vocabulary import vocabulary_of
 from mor_core.windows import Window, split_windows
 
 
@@ -39,7 +39,7 @@ def record_depths(
         ValueError: the rule does not fit the model.
     """
     context = loaded.model.config.max_position_embeddings
-    vocabulary = Vocabulary(loaded)
+    vocabulary = vocabulary_of(loaded.tokenizer)
     frames = []
     for number, ids in enumerate(encode_texts(loaded.tokenizer, documents)):
         ids = [DOCUMENT_START_ID, *ids]

@@ -133,9 +133,8 @@ class Engine:
         self.num_steps += 1
         try:
             self._step()
-        except (
-            RuntimeError
-        ) as error:  # such as for want of memory: those under way have lost their place
+        except RuntimeError as error:
+            # Such as for want of memory: those under way have lost their place.
             for flight in self._under_way:
                 flight.failure = error
                 self.cancel(flight)
@@ -192,18 +191,19 @@ class Engine:
     def _admit(self) -> None:
         while self._waiting and len(self.flights) < self.num_slots:
             budget, flight = self.kv_budget_bytes, self._waiting[0]
-            if budget is not None and self.flights:
-                total = len(flight.request.ids) + flight.request.max_new_tokens
-                if (
-                    self.kv_bytes + self.plan.expected_bytes(self.model.dtype.itemsize, total)
-                    > budget
-                ):
-                    return
+            if budget is not None and self.flights and self.kv_bytes + self._need(flight) > budget:
+                return
             self._waiting.popleft()
             try:
                 self._prefill(flight)
             except RuntimeError as error:  # the others go on
                 flight.failure = error
+
+    def _need(self, flight: Flight) -> int:
+        """Return the memory that a request will take: as planned, or what it had when it was sent back."""
+        total = len(flight.request.ids) + flight.request.max_new_tokens
+        planned = self.plan.expected_bytes(self.like.dtype.itemsize, total)
+        return max(planned, flight.outgrown_bytes)
 
     def _prefill(self, flight: Flight) -> None:
         """Run all that a request has so far; it is the prompt, or more if it had to wait again."""
@@ -248,6 +248,7 @@ class Engine:
                 self.flights, key=lambda flight: len(flight.ids) - len(flight.request.ids)
             )
             self.cancel(youngest)
+            youngest.outgrown_bytes = sum(store.reserved_bytes for store in youngest.stores)
             youngest.stores = []
             self._waiting.appendleft(youngest)
             self.counters.preempted += 1

@@ -80,6 +80,7 @@ class Flight:
         first_state: (1, E), that a token-choice token came with.
         held_before: entries of each slot without the token.
         started: when the token was taken up.
+        outgrown_bytes: of memory that it had when it was sent back to wait.
         failure: why the request cannot go on.
     """
 
@@ -96,6 +97,7 @@ class Flight:
     first_state: Tensor | None = None
     held_before: list[int] = field(default_factory=list)
     started: float = 0.0
+    outgrown_bytes: int = 0
     failure: Exception | None = None
 
     def processed(self, now: float) -> Processed:

@@ -27,7 +27,7 @@ from mor_core.model import MoROutput
 from mor_core.rules import RoutingRule
 from mor_core.trace import Phase, StepRecord, TokenRecord
 from mor_core.trace_header import trace_header
-from mor_core.vocabulary import Vocabulary
+from mor_core.vocabulary import vocabulary_of
 
 NUM_ALTERNATIVES = 5
 
@@ -55,7 +55,7 @@ class Recorder:
         self.model = loaded.model
         self.config: MoRConfig = loaded.model.config
         self.rule = rule
-        self.vocabulary = Vocabulary(loaded)
+        self.vocabulary = vocabulary_of(loaded.tokenizer)
         self.stop_ids = _stop_ids(self.config)
         self.header = trace_header(loaded, kind, rule, sampling)
         self._decode_flops = DecodeFlops(self.config)
@@ -204,7 +204,7 @@ class Recorder:
     def _describe_choice(self, record: TokenRecord, log_probs: Tensor) -> None:
         """Add how probable the token was; log_probs (V,) before temperature and top-k."""
         record.log_probability = float(log_probs[record.token_id])
-        record.entropy = float(-(log_probs.exp() * log_probs).sum())
+        record.entropy = -float(log_probs.exp().dot(log_probs))
         record.alternatives = self.vocabulary.most_probable(log_probs, NUM_ALTERNATIVES)
 
     def _describe_spent(self, record: TokenRecord, spent: _Spent, place: int) -> None:

@@ -17,7 +17,7 @@ from mor_core.lens import early_exit_logits
 from mor_core.rules import RoutingRule
 from mor_core.trace import LENS_VERSION, Alternative, TokenRecord, Trace
 from mor_core.trace_header import package_versions
-from mor_core.vocabulary import Vocabulary
+from mor_core.vocabulary import Vocabulary, vocabulary_of
 from mor_core.windows import Window
 
 NUM_PREDICTIONS = 3
@@ -51,7 +51,7 @@ def add_lens(
             f"routing {rule.name} sees later tokens, so each new token changed the depths before it, and no single "
             "state is the run's; read the text instead of generating it"
         )
-    vocabulary = Vocabulary(loaded)
+    vocabulary = vocabulary_of(loaded.tokenizer)
     found: list[list[list[Alternative]]] = []
     for window in _windows(trace):
         if should_stop():

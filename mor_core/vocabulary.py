@@ -3,20 +3,23 @@
 Shapes: V vocabulary.
 """
 
+import functools
 import math
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
-from mor_core.checkpoint import LoadedCheckpoint
 from mor_core.trace import Alternative
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 
 class Vocabulary:
     """The bytes and the text of every token of a byte-level vocabulary."""
 
-    def __init__(self, loaded: LoadedCheckpoint) -> None:
-        tokenizer = loaded.tokenizer
+    def __init__(self, tokenizer: "PreTrainedTokenizerFast") -> None:
         self._special = set(tokenizer.all_special_ids)
         to_byte = {character: byte for byte, character in bytes_to_unicode().items()}
         names = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
@@ -44,3 +47,9 @@ class Vocabulary:
             Alternative(token_id, self.text(token_id), float(f"{math.exp(log_prob):.7g}"))
             for token_id, log_prob in zip(best.indices.tolist(), best.values.tolist(), strict=True)
         ]
+
+
+@functools.lru_cache(maxsize=8)
+def vocabulary_of(tokenizer: "PreTrainedTokenizerFast") -> Vocabulary:
+    """Return a tokenizer's vocabulary, spelt out once: every run asks for it."""
+    return Vocabulary(tokenizer)

@@ -164,7 +164,9 @@ def test_memory_stays_in_the_budget_and_who_waited_again_gets_the_same():
         engine.step()
         most = max(most, engine.kv_bytes)
     assert most <= budget
-    assert engine.counters.preempted > 0
+    assert 0 < engine.counters.preempted <= 3, (
+        "who outgrew the plan waits until there is room for what it had"
+    )
     for request in requests:
         assert len(request.processed) == 60
         check_against_recomputation(model, request)
