@@ -33,7 +33,7 @@ CITATION = """@inproceedings{bae2025mixture,
   archivePrefix = {arXiv}
 }"""
 CORPUS_FILE = "CORPUS.md"
-CREDIT_FILES = {"ATTRIBUTION.tsv": "Credited authors (CC BY)", "SOURCES.tsv": "All sources"}
+CREDIT_FILES = {"ATTRIBUTION.tsv": "about.credits", "SOURCES.tsv": "about.sources"}
 
 
 def versions_table() -> pd.DataFrame:
@@ -43,9 +43,9 @@ def versions_table() -> pd.DataFrame:
         try:
             rows.append((package, version(package)))
         except PackageNotFoundError:
-            rows.append((package, "not installed"))
-    rows.append(("trace format", f"{TRACE_SCHEMA} {TRACE_VERSION}"))
-    return pd.DataFrame(rows, columns=["what", "version"])
+            rows.append((package, say("about.not_installed")))
+    rows.append((say("about.trace_format"), f"{TRACE_SCHEMA} {TRACE_VERSION}"))
+    return pd.DataFrame(rows, columns=[say("about.column_what"), say("about.column_version")])
 
 
 def checkpoint_table(info: CheckpointInfo) -> pd.DataFrame:
@@ -54,38 +54,37 @@ def checkpoint_table(info: CheckpointInfo) -> pd.DataFrame:
     revisions = origin.get("code_revisions") or [origin.get("code_revision")]
     evaluated = results.causal_result(info.evaluation) or {}
     facts = {
-        "weights (sha256)": info.sha256,
-        "size": f"{format_bytes(info.num_bytes)} in bf16",
-        "trained on": _counted(
-            origin.get("num_tokens"), "tokens of", origin.get("data") or "unnamed text"
-        ),
-        "training FLOPs": _formatted(origin.get("training_flops"), format_flops),
-        "wall time": _formatted(
-            origin.get("elapsed_s"), lambda seconds: f"{seconds / 60:.0f} minutes"
+        "weights": info.sha256,
+        "size": say("about.size", bytes=format_bytes(info.num_bytes)),
+        "trained_on": _read(origin.get("num_tokens"), origin.get("data")),
+        "training_flops": _formatted(origin.get("training_flops"), format_flops),
+        "wall_time": _formatted(
+            origin.get("elapsed_s"),
+            lambda seconds: say("about.minutes", count=f"{seconds / 60:.0f}"),
         ),
         "hardware": _plain(origin.get("hardware")),
         "precision": origin.get("precision"),
         "seed": origin.get("seed"),
         "code": ", ".join(dict.fromkeys(str(revision) for revision in revisions if revision)),
         "command": origin.get("command"),
-        "bits per byte, causal rule": _formatted(
-            evaluated.get("bits_per_byte"), lambda bits: f"{bits:.4f}"
-        ),
+        "bits_per_byte": _formatted(evaluated.get("bits_per_byte"), lambda bits: f"{bits:.4f}"),
     }
     rows = [
-        (name, notices.as_text(str(value)))
+        (say(f"about.fact_{name}"), notices.as_text(str(value)))
         for name, value in facts.items()
         if value not in (None, "")
     ]
-    return pd.DataFrame(rows, columns=["fact", "value"])
+    return pd.DataFrame(rows, columns=[say("about.column_fact"), say("about.column_value")])
 
 
 def _formatted(value: object, write: Callable[[float], str]) -> str:
     return write(value) if isinstance(value, int | float) else ""
 
 
-def _counted(value: object, unit: str, of: object) -> str:
-    return f"{value:,} {unit} {of}" if isinstance(value, int) else ""
+def _read(tokens: object, text: object) -> str:
+    if not isinstance(tokens, int):
+        return ""
+    return say("about.tokens_of", count=f"{tokens:,}", text=text or say("about.unnamed_text"))
 
 
 def _plain(value: object) -> str:
@@ -107,11 +106,13 @@ def credits_section(info: CheckpointInfo) -> None:
         try:
             table = results.credits_table(info.path / name)
         except (OSError, ValueError) as error:
-            notices.show_error(f"{info.name}/{name} cannot be read: {error}")
+            place = f"{info.name}/{name}"
+            notices.show_error(say("about.unreadable", file=place, problem=error))
             continue
         if table.empty:
             continue
-        with st.expander(f"{notices.as_text(info.name)}: {title}, {len(table):,} rows"):
+        listed = say(title, count=f"{len(table):,}")
+        with st.expander(f"{notices.as_text(info.name)}: {listed}"):
             frame.show_table(table, key=f"credits_{info.name}_{name}", height=400)
 
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from app.results import ResultError
+from app.results import ResultError, damaged
+from app.words import say
 
 BENCH_FOLDER = "bench"
 GROWING = ("context", "slots")
@@ -27,10 +28,8 @@ def read_benchmarks(root: Path) -> tuple[list[dict[str, Any]], list[str]]:
             hardware_line(document)
             found.append(dict(document))
         except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
-            problems.append(
-                f"{path.name} is damaged ({type(error).__name__}: {error}); "
-                f"write it again with: mor bench {path.stem} --out checkpoints/{BENCH_FOLDER}"
-            )
+            command = f"mor bench {path.stem} --out checkpoints/{BENCH_FOLDER}"
+            problems.append(damaged(path.name, error, command))
     return found, problems
 
 
@@ -44,7 +43,7 @@ def results_table(documents: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     for document in documents:
         for result in document["results"]:
             if result["better"] not in ("higher", "lower"):
-                raise ResultError(f"better must be higher or lower, got {result['better']!r}")
+                raise ResultError(say("results.better", value=repr(result["better"])))
             row = {
                 "benchmark": document["benchmark"],
                 **{name: result[name] for name in ("what", "ours", "theirs", "unit", "peer")},
@@ -86,7 +85,10 @@ def growth_table(documents: Sequence[Mapping[str, Any]], axis: str) -> pd.DataFr
 def hardware_line(document: Mapping[str, Any]) -> str:
     """Name the machine, and what it can do at most."""
     machine, limits = document["hardware"], document["roofline"]
-    parts = [machine.get("gpu") or machine["processor"], f"{machine['threads']} threads"]
+    parts = [
+        machine.get("gpu") or machine["processor"],
+        say("bench.threads", count=machine["threads"]),
+    ]
     parts += [machine["dtype"], f"torch {machine['torch']}"]
     if limits:
         parts.append(f"{limits['flops_per_s'] / 1e9:,.0f} GFLOP/s")

@@ -24,6 +24,7 @@ from app.heatmap import (
     mark_pin,
 )
 from app.judgements import sigmoid
+from app.labels import slot_label
 from app.run_findings import cache_finding, choice_finding, depth_finding, score_finding
 from app.tables import label, slot_table, token_table
 from app.theme import SCORE_HIGH, SCORE_LOW, SCORE_MIDDLE, UNROUTED, depth_colours
@@ -174,7 +175,7 @@ def cache_heatmap(trace: Trace, window: range, pinned: int | None = None) -> Cha
     """Draw which cache slots hold which token: kept or not, no magnitude."""
     tokens = _within(trace, window)
     slots = trace.header.cache_slots
-    rows = [slot.label for slot in slots]
+    rows = [slot_label(slot.label) for slot in slots]
     levels = [UNROUTED, *depth_colours(trace.header.num_recursions)]
     values = np.full((len(slots), len(tokens)), np.nan)  # (slots, S)
     for column, token in enumerate(tokens):
@@ -183,10 +184,10 @@ def cache_heatmap(trace: Trace, window: range, pinned: int | None = None) -> Cha
     kept, lost = say("charts.kept"), say("charts.not_kept")
     hover = [
         [
-            f"{_position(token)}<br>{hover_text(slot.label)}: {kept if index in token.cached_slots else lost}"
+            f"{_position(token)}<br>{hover_text(row)}: {kept if index in token.cached_slots else lost}"
             for token in tokens
         ]
-        for index, slot in enumerate(slots)
+        for index, row in enumerate(rows)
     ]
     figure = new_figure(rows_height(len(slots), row=20))
     add_cells(

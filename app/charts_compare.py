@@ -63,7 +63,7 @@ def surprise_differences(comparison: Comparison) -> Chart:
             name=say(name),
             marker={"color": colour, "line": {"width": 0}},
             customdata=[[hover_text(text)] for text in part["tokens_a"]],
-            hovertemplate="%{customdata[0]}: %{y:+.2f} bits<extra></extra>",
+            hovertemplate=say("compare.surprise_hover") + "<extra></extra>",
         )
     figure.update_yaxes(title_text=say("compare.axis_bits"), zeroline=True, zerolinecolor=LINE)
     figure.update_xaxes(title_text=say("compare.axis_piece"), showgrid=False)

@@ -8,6 +8,7 @@ import pandas as pd
 
 from app.chart import Chart, new_figure, rows_height
 from app.costs import FULL, PLAIN, ROUTED
+from app.labels import gate_label, rule_label
 from app.results import CAUSAL_RULES
 from app.theme import LINE, SERIES, UNROUTED, depth_colours, format_bytes, format_flops, text_on
 from app.words import say
@@ -104,7 +105,7 @@ def kv_lines(table: pd.DataFrame) -> Chart:
     finding = say(
         "efficiency.kv_finding",
         tokens=f"{last:,}",
-        parts=", ".join(parts),
+        parts=say("charts.list_separator").join(parts),
         plain=format_bytes(at_end[PLAIN]),
     )
     wide = table.pivot(index="num_tokens", columns="strategy", values="kv_bytes")[names]
@@ -164,14 +165,14 @@ def quality_points(table: pd.DataFrame) -> Chart:
             x=rows["active_flops_per_token"] / 1e6,
             y=rows["bits_per_byte"],
             mode="markers+text",
-            name=say("efficiency.quality_gate", gate=gate),
+            name=say("efficiency.quality_gate", gate=gate_label(str(gate))),
             marker={
                 "size": 12,
                 "color": SERIES[index % len(SERIES)],
                 "symbol": symbol,
                 "line": {"width": 2},
             },
-            text=rows["routing"],
+            text=rows["routing"].map(rule_label),
             textposition=place,
             cliponaxis=False,
             customdata=rows[["nll_nats_per_token", "mean_recursion_depth"]],
@@ -235,7 +236,9 @@ def training_curve(table: pd.DataFrame, columns: dict[str, str], unit: str) -> C
     figure.update_layout(showlegend=True)
     finding = say("efficiency.training_nothing")
     if parts:
-        finding = say("efficiency.training_finding", parts=", ".join(parts), unit=unit)
+        finding = say(
+            "efficiency.training_finding", parts=say("charts.list_separator").join(parts), unit=unit
+        )
     return Chart(figure, finding, table[["step", "tokens", *shown]])
 
 

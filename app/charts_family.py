@@ -108,7 +108,11 @@ def curves(logs: dict[str, pd.DataFrame]) -> Chart:
     figure.update_yaxes(title_text=say("efficiency.axis_validation"))
     table = pd.concat(rows, ignore_index=True) if rows else pd.DataFrame()
     last = [f"{group['name'].iloc[0]} {group[VALIDATION].iloc[-1]:.4f}" for group in rows]
-    return Chart(figure, say("efficiency.curves_finding", last=", ".join(last)), table)
+    return Chart(
+        figure,
+        say("efficiency.curves_finding", last=say("charts.list_separator").join(last)),
+        table,
+    )
 
 
 def frontier(table: pd.DataFrame, cost: str) -> list[str]:
@@ -173,12 +177,12 @@ def _finding(table: pd.DataFrame, cost: str, best: list[str], gap: float | None)
         name=lowest["name"],
         bits=f"{lowest['bits_per_byte']:.4f}",
         cost=COSTS[cost](lowest[cost]),
-        frontier=", ".join(best),
+        frontier=say("charts.list_separator").join(best),
     )
     if gap is None:
         return f"{text} {say('efficiency.no_seeds')}"
     near = table[table["nll_nats_per_token"] <= lowest["nll_nats_per_token"] + gap]["name"]
-    others = ", ".join(name for name in near if name != lowest["name"])
+    others = say("charts.list_separator").join(name for name in near if name != lowest["name"])
     if others:
         text += f" {say('efficiency.within_gap', names=others, name=lowest['name'])}"
     return f"{text} {say('efficiency.seed_gap', gap=f'{gap:.4f}')}"

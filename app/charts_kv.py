@@ -15,7 +15,8 @@ from app.heatmap import (
     add_level_legend,
     mark_boundaries,
 )
-from app.memory import MEASURED, THIS_RUN
+from app.labels import slot_label
+from app.memory import MEASURED
 from app.occupancy import ABSENT, LEVELS, OWN, SHARED, layer_rows, level, occupancy_table
 from app.tables import label
 from app.theme import LINE, SERIES, UNROUTED, depth_colours, format_bytes
@@ -40,14 +41,14 @@ def occupancy(trace: Trace, window: range) -> Chart:
                 "kv_cache.cell_hover",
                 token=hover_text(label(token)),
                 position=token.position,
-                row=hover_text(row.label),
+                row=hover_text(slot_label(row.label)),
                 what=_level(what),
             )
             for token, what in zip(tokens, line, strict=True)
         ]
         for row, line in zip(rows, levels, strict=True)
     ]
-    names = [row.label for row in rows]
+    names = [slot_label(row.label) for row in rows]
     figure = new_figure(rows_height(len(rows), row=24))
     add_cells(
         figure,
@@ -205,14 +206,16 @@ def _strategies_finding(table: pd.DataFrame) -> str:
         for row in table.to_dict("records")
         if row["strategy"] != PLAIN
     ]
-    text = say("kv_cache.strategies_finding", plain=format_bytes(plain), parts=", ".join(parts))
+    text = say(
+        "kv_cache.strategies_finding",
+        plain=format_bytes(plain),
+        parts=say("charts.list_separator").join(parts),
+    )
     return text[0].upper() + text[1:]
 
 
 def strategy_name(strategy: str) -> str:
     """Write a strategy of `app.memory` in the viewer's language."""
-    if strategy == THIS_RUN:
-        return say("kv_cache.this_run")
     return say(f"efficiency.name_{strategy.replace(' ', '_')}")
 
 

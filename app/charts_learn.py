@@ -54,7 +54,7 @@ def sweep(points: Sequence[Mapping[str, Any]], chosen: int) -> Chart:
         line={"color": LINE, "width": 1.5},
         marker={"color": LINE, "size": 8},
         customdata=[point["threshold_logit"] for point in points],
-        hovertemplate="logit %{customdata}<br>%{x:.2f} MFLOPs<br>%{y:.4f}<extra></extra>",
+        hovertemplate=say("learn.chart_sweep_hover") + "<extra></extra>",
     )
     point = points[chosen]
     figure.add_scatter(

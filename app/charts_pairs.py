@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from app import readable
 from app.chart import Chart, hover_text, new_figure, rows_height
 from app.family_results import verdicts
 from app.theme import LINE, SERIES
@@ -55,14 +56,15 @@ def differences(table: pd.DataFrame, reference: str, gap: float | None) -> Chart
 
 def _differences_finding(table: pd.DataFrame, reference: str, gap: float | None) -> str:
     if gap is None:
-        shown = ", ".join(
+        shown = say("charts.list_separator").join(
             f"{row['name']} {row['more_nats']:+.4f} ({row['low']:+.4f}, {row['high']:+.4f})"
             for row in table.to_dict("records")
         )
         finding = say("efficiency.differences_finding", reference=reference, shown=shown)
         return f"{finding} {say('efficiency.no_seeds')}"
     names = {
-        verdict: ", ".join(table.loc[table["verdict"] == verdict, "name"]) or "-"
+        verdict: say("charts.list_separator").join(table.loc[table["verdict"] == verdict, "name"])
+        or "-"
         for verdict in _SYMBOLS
     }
     return say("efficiency.verdicts_finding", reference=reference, gap=f"{gap:.4f}", **names)
@@ -79,7 +81,7 @@ def seed_depths(table: pd.DataFrame, pair: Mapping[str, Any]) -> Chart:
     for index, name in enumerate(pair["names"]):
         figure.add_scatter(
             x=table[name],
-            y=table["token_class"],
+            y=readable.values(table)["token_class"],
             mode="markers",
             name=hover_text(name),
             marker={"size": 10, "symbol": ("circle", "square-open")[index], "color": SERIES[index]},

@@ -46,7 +46,8 @@ def losses(table: pd.DataFrame) -> Chart:
             marker={"size": 9, "symbol": ("circle", "square", "diamond", "cross", "star")[index]},
             customdata=group[["tokens", "forward_flops"]].to_numpy() / [1e9, 1e18],
             hovertemplate=f"{hover_text(name)}<br>%{{x}}: %{{y:.4f}}<br>"
-            "%{customdata[0]:.0f}B tokens, %{customdata[1]:.1f}e18 FLOP<extra></extra>",
+            + say("efficiency.paper_hover")
+            + "<extra></extra>",
         )
     figure.update_xaxes(title_text=say("efficiency.axis_recursions"), dtick=1)
     figure.update_yaxes(title_text=say("efficiency.axis_paper_nll"))

@@ -182,7 +182,7 @@ def choice_finding(table: pd.DataFrame) -> str:
     return say(
         "router.choice_finding",
         tokens=f"{len(taken):,}",
-        shares=", ".join(
+        shares=say("charts.list_separator").join(
             say("router.choice_share", depth=depth, share=f"{share:.0%}")
             for depth, share in shares.items()
         ),

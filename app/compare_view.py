@@ -7,6 +7,7 @@ import streamlit as st
 from app import charts_compare, compare_words, frame, notices, pair
 from app.compare_source import Pair
 from app.comparison import Comparison, compare, piece_table, run_figures, shared_figures
+from app.labels import run_note
 from app.strip import Badge
 from app.words import say
 from mor_core.checkpoint import CheckpointInfo
@@ -59,7 +60,7 @@ def _notes(compared: Comparison) -> None:
     if any(run.header.windows for run in compared.runs):
         notes.append(say("compare.note_windows"))
     notes += [
-        f"{letter}: {run.header.note}"
+        f"{letter}: {run_note(run.header.title, run.header.note)}"
         for letter, run in zip("AB", compared.runs, strict=True)
         if run.header.note
     ]

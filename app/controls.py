@@ -7,6 +7,7 @@ from typing import Any
 import streamlit as st
 
 from app import loading, notices, state
+from app.labels import run_title
 from app.routing_controls import RoutingChoice, choose_routing
 from app.words import say
 from mor_core.checkpoint import CheckpointInfo
@@ -63,6 +64,7 @@ def prompt_field() -> str:
     st.pills(
         say("live.presets"),
         [preset.title for preset in PRESETS],
+        format_func=run_title,
         key=state.PRESET,
         on_change=_take_preset,
         persist_state="session",

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from app.results import ResultError
+from app.results import ResultError, damaged
 from mor_core.paper_results import MAIN_TABLE, THROUGHPUT
 
 FAMILY_FILE = "family.json"
@@ -32,9 +32,7 @@ def read_family(root: Path) -> dict[str, Any]:
         found = json.loads(path.read_text(encoding="utf-8"))
         members_table(found)
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-        raise ResultError(
-            f"{FAMILY_FILE} is damaged ({type(error).__name__}: {error}); write it again with: mor family"
-        ) from error
+        raise ResultError(damaged(FAMILY_FILE, error, "mor family")) from error
     return dict(found)
 
 

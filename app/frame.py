@@ -6,8 +6,9 @@ from typing import Any, Literal
 import pandas as pd
 import streamlit as st
 
-from app import notices
+from app import notices, readable
 from app.chart import Chart
+from app.labels import rule_label
 from app.tables import to_csv
 from app.words import entries, say, term
 from mor_core.checkpoint import CheckpointInfo
@@ -29,8 +30,14 @@ def show_chart(chart: Chart, *, key: str, caption: str = "") -> None:
 
 
 def show_table(table: pd.DataFrame, *, key: str, height: int | None = None) -> None:
-    """Show a table and offer it as CSV."""
-    st.dataframe(table, key=key, hide_index=True, height=height or "auto")
+    """Show a table in the viewer's language and offer it as CSV, which is the same in all languages."""
+    st.dataframe(
+        readable.values(table),
+        key=key,
+        hide_index=True,
+        height=height or "auto",
+        column_config=readable.headings(table),
+    )
     st.download_button(
         say("frame.download_csv"),
         lambda: to_csv(table),
@@ -94,7 +101,7 @@ def run_provenance(trace: Trace, badge: Badge) -> None:
     parts = [
         header.checkpoint,
         say("frame.recursions", count=header.num_recursions),
-        say("frame.rule", rule=header.routing.get("name", "?")),
+        say("frame.rule", rule=rule_label(header.routing.get("name", "?"))),
         say("frame.prefill", count=phases.count("prefill")),
         say("frame.decode", count=phases.count("decode")),
         "" if seed is None else say("frame.seed", seed=seed),

@@ -160,11 +160,11 @@ def _opened(info: CheckpointInfo) -> dict[str, Trace]:
     runs = {}
     for run in lesson_runs():
         if run.name not in paths:
-            raise TraceError(f"{run.name} is missing")
+            raise TraceError(say("learn.run_missing", name=run.name))
         trace = loading.open_trace(paths[run.name])
         of_text = run.new_tokens > 0 or lessons.is_lesson_text(trace)
         if trace.header.checkpoint_sha256 != info.sha256 or not of_text:
-            raise TraceError(f"{run.name} is of other weights or of another text")
+            raise TraceError(say("learn.run_foreign", name=run.name))
         runs[run.name] = trace
     return runs
 

@@ -19,6 +19,7 @@ from app.family_results import FAMILY_FILE, read_family
 from app.jobs import job_manager
 from app.models import ModelName, shelf
 from app.results import training_table
+from app.words import say
 from mor_core import checkpoint
 from mor_core.checkpoint import CheckpointError, CheckpointInfo, LoadedCheckpoint
 from mor_core.lesson_runs import FOLDER as LESSON_FOLDER
@@ -105,7 +106,8 @@ def read_config(info: CheckpointInfo) -> "MoRConfig":
     Raises:
         CheckpointError: a field is wrong or contradicts another.
     """
-    return _read_config(str(info.path), (info.path / "config.json").stat().st_mtime_ns)
+    with st.spinner(say("frame.preparing")):
+        return _read_config(str(info.path), (info.path / "config.json").stat().st_mtime_ns)
 
 
 def model_key(info: CheckpointInfo) -> Hashable:
@@ -195,7 +197,7 @@ def open_trace(path: Path) -> Trace:
     return _open_trace(str(path), path.stat().st_mtime_ns)
 
 
-@st.cache_resource(max_entries=MAX_TRACES, show_spinner="Preparing the count")
+@st.cache_resource(max_entries=MAX_TRACES, show_spinner=False)
 def _read_config(
     path: str,
     changed_ns: int,  # noqa: ARG001  part of the cache's key

@@ -6,6 +6,7 @@ import streamlit as st
 
 from app import live_runs, loading, notices, state
 from app.hidden_words import hidden_words
+from app.labels import run_title
 from app.words import say
 from mor_core.checkpoint import CheckpointInfo
 from mor_core.tracefile import TraceError
@@ -98,7 +99,7 @@ def recorded_title(info: CheckpointInfo) -> str:
     """Return the title of the first recorded run of a checkpoint that opens, nothing if there is none."""
     for path in loading.recorded_traces(info.path):
         try:
-            return loading.open_trace(path).header.title or path.name
+            return run_title(loading.open_trace(path).header.title) or path.name
         except TraceError:
             continue
     return ""

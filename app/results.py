@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from app.words import say
 from mor_core.trace import Trace
 
 CAUSAL_RULES = ("causal", "aux", "argmax", "none")
@@ -33,6 +34,12 @@ class ResultError(ValueError):
     """A file of results that is not what it should be."""
 
 
+def damaged(file: str, error: Exception, command: str) -> str:
+    """Say that a file is damaged, how, and which command writes it again."""
+    problem = f"{type(error).__name__}: {error}"
+    return say("results.damaged", file=file, problem=problem, command=command)
+
+
 def evaluation_table(evaluation: Mapping[str, Any]) -> pd.DataFrame:
     """Return one row a routing rule of an evaluation.json.
 
@@ -48,9 +55,7 @@ def evaluation_table(evaluation: Mapping[str, Any]) -> pd.DataFrame:
             rule = result["routing"]
             rows.append({"routing": rule_name(rule), "gate": rule.get("gate", ""), **row})
         except (KeyError, TypeError, AttributeError) as error:
-            raise ResultError(
-                f"evaluation.json lacks {error}; write it again with: mor report --checkpoint NAME"
-            ) from error
+            raise ResultError(say("results.evaluation_lacks", problem=error)) from error
     return pd.DataFrame(rows, columns=list(EVALUATION_COLUMNS)).astype(EVALUATION_COLUMNS)
 
 
@@ -81,7 +86,8 @@ def training_table(path: Path) -> pd.DataFrame:
         try:
             rows.append(_flat(json.loads(text)))
         except (ValueError, AttributeError) as error:
-            raise ResultError(f"{path.name}, line {number}, is no JSON object ({error})") from error
+            problem = say("results.no_object", file=path.name, line=number, problem=error)
+            raise ResultError(problem) from error
     return pd.DataFrame(rows)
 
 

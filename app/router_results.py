@@ -10,7 +10,7 @@ import pandas as pd
 
 from app.family_results import points_table
 from app.judgements import capacity_shares
-from app.results import ResultError
+from app.results import ResultError, damaged
 
 Evaluation = Mapping[str, Any]
 
@@ -94,10 +94,8 @@ def _read(evaluation: Evaluation, make: Callable[[Evaluation], pd.DataFrame]) ->
     try:
         return make(evaluation)
     except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
-        raise ResultError(
-            f"evaluation.json is damaged ({type(error).__name__}: {error}); write it again with: "
-            "mor report --checkpoint NAME"
-        ) from error
+        problem = damaged("evaluation.json", error, "mor report --checkpoint NAME")
+        raise ResultError(problem) from error
 
 
 def _sweep(points: list[Mapping[str, Any]]) -> pd.DataFrame:

@@ -18,6 +18,7 @@ from app import (
     router_results,
 )
 from app.events import threshold_logits
+from app.labels import rule_label
 from app.results import ResultError
 from app.routing_controls import THRESHOLD_LOGITS
 from app.run_source import Chosen
@@ -94,7 +95,7 @@ def knob_panel(trace: Trace) -> None:
     deciding = judgements.deciding_recursions(header)
     if not deciding:
         reason = "choice" if judgements.is_token_choice(header) else "rule"
-        rule = header.routing.get("name", "unknown")
+        rule = rule_label(header.routing.get("name", "unknown"))
         notices.show_info(say(f"router.no_knob_{reason}", rule=rule))
         return
     table = judgements.judgements([trace])

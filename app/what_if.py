@@ -8,6 +8,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from app import compare_view, notices, state
 from app.controls import GenerationRequest
+from app.labels import rule_label
 from app.routing_controls import THRESHOLD_LOGITS, RoutingChoice
 from app.words import say
 from mor_core.checkpoint import CheckpointInfo
@@ -122,7 +123,12 @@ def run_name(trace: Trace) -> str:
     rule = header.routing
     depth = [str(rule["depth"])] if rule.get("depth") else []
     return " · ".join(
-        [header.checkpoint, str(rule.get("name")), *depth, f"{header.created[11:19]} UTC"]
+        [
+            header.checkpoint,
+            rule_label(str(rule.get("name"))),
+            *depth,
+            f"{header.created[11:19]} UTC",
+        ]
     )
 
 

@@ -22,7 +22,9 @@ with right:
 st.subheader(say("about.checkpoints_heading"))
 for info in checkpoints:
     with st.expander(notices.as_text(info.name), expanded=info is checkpoints[0]):
-        st.table(view.checkpoint_table(info).set_index("fact"), border="horizontal")
+        st.table(
+            view.checkpoint_table(info).set_index(say("about.column_fact")), border="horizontal"
+        )
 if not checkpoints:
     notices.show_info(say("frame.no_checkpoints"))
 for problem in loading.checkpoint_problems():

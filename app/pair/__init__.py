@@ -13,6 +13,7 @@ import streamlit as st
 
 from app import state
 from app.comparison import SIDES, Comparison, Side
+from app.labels import run_title
 from app.scale import Scale
 from app.strip import Badge, hidden_words_script, trace_id
 from app.words import entries, say
@@ -188,7 +189,7 @@ def about(run: Trace) -> str:
     header = run.header
     seed = header.sampling.get("seed")
     parts = [
-        header.title,
+        run_title(header.title),
         "" if seed is None else say("strip.seed", seed=seed),
         f"{header.device}, {header.dtype}",
         say("strip.weights", sha=header.checkpoint_sha256[:8]),

@@ -32,6 +32,11 @@ function tokenLabel(token) {
   return tokenPieces(token).map((piece) => piece.text).join("");
 }
 
+// A slot of a single recursion, such as "R2 L1", is called the same in all languages.
+function slotLabel(slot) {
+  return /^R\d/.test(slot.label) ? slot.label : say(`slot_${slot.stage}`, { number: slot.layer });
+}
+
 function sigmoid(logit) {
   return 1 / (1 + Math.exp(-logit));
 }

@@ -53,7 +53,7 @@ class Heatmaps {
   panels(run) {
     const recursions = Array.from({ length: run.numRecursions }, (_, index) => say("row_recursion", { number: index + 1 }));
     const judged = run.header.router_type === "token_choice" ? recursions.map((_, index) => say("row_depth", { number: index + 1 })) : recursions;
-    const slots = run.header.cache_slots.map((slot) => slot.label);
+    const slots = run.header.cache_slots.map(slotLabel);
     const panels = [
       { name: "depth", title: say("map_depth"), rows: recursions, height: 18 },
       ...(run.header.has_lens ? [{ name: "prediction", title: say("map_prediction"), rows: [say("map_prediction_row")], height: 18 }] : []),

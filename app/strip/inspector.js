@@ -95,7 +95,7 @@ function cacheRows(run, token) {
   const slots = run.header.cache_slots;
   slots.forEach((slot, index) => {
     const kept = token.cached_slots.includes(index);
-    const chip = element("span", kept ? "slot kept" : "slot", `${kept ? "■" : "□"} ${slot.label}`);
+    const chip = element("span", kept ? "slot kept" : "slot", `${kept ? "■" : "□"} ${slotLabel(slot)}`);
     box.append(chip);
   });
   const kept = token.cached_slots.length;
