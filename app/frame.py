@@ -8,9 +8,9 @@ import streamlit as st
 
 from app import notices, readable
 from app.chart import Chart
-from app.labels import rule_label
+from app.labels import named, rule_label
 from app.tables import to_csv
-from app.words import entries, say, term
+from app.words import say, term
 from mor_core.checkpoint import CheckpointInfo
 from mor_core.trace import Trace
 
@@ -122,8 +122,7 @@ def cache_name(config: Mapping[str, Any]) -> str:
 
 
 def _named(kind: str, value: object) -> str:
-    key = f"frame.{kind}_{value}"
-    return say(key) if key in entries() else f"{kind} {value}"
+    return named(f"frame.{kind}_{value}", f"{kind} {value}")
 
 
 def _line(parts: Sequence[str], badge: Badge | None) -> None:

@@ -9,6 +9,9 @@ from app.words import entries, say
 from mor_core.gallery import slug_of
 
 _SLOT = re.compile(r"(Prelude|Shared|Coda) L?(\d+)")
+_EXPERIMENT = re.compile(
+    r"An experiment: kv_strategy (\w+), where the model was trained with (\w+)\."
+)
 _NUMBERED = re.compile(r"(.+)_r?(\d+)")
 
 
@@ -42,7 +45,13 @@ def run_title(title: str) -> str:
 
 
 def run_note(title: str, note: str) -> str:
-    """Write what to look for in a run of the gallery, known by its title, or the note that somebody gave it."""
+    """Write what to look for in a run of the gallery, known by its title, or the note that somebody gave it.
+
+    The library notes in English that a run is an experiment; the one that this app offers, another cache, is known.
+    """
+    if found := _EXPERIMENT.fullmatch(note):
+        now, trained = (named(f"frame.cache_{name}", name) for name in found.groups())
+        return say("compare.experiment", now=now, trained=trained)
     return named(f"gallery.{slug_of(title)}_note", note)
 
 

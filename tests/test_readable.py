@@ -8,7 +8,7 @@ from streamlit.testing.v1 import AppTest
 
 from app import charts_costs, costs, family_results, readable, results, router_results, tables
 from app import words as app_words
-from app.labels import column_label, rule_label, run_title, slot_label
+from app.labels import column_label, rule_label, run_note, run_title, slot_label
 from mor_core.checkpoint import describe_checkpoint
 from mor_core.config import MoRConfig
 from mor_core.presets import PRESETS
@@ -90,6 +90,9 @@ def test_names_of_the_library():
     assert slot_label("R2 L1") == "R2 L1"
     assert all(CHINESE.search(run_title(preset.title)) for preset in PRESETS)
     assert run_title("Somebody's run") == "Somebody's run"
+    note = "An experiment: kv_strategy shared, where the model was trained with recursion_wise."
+    assert run_note("", note) == "实验：各次递归共享键值，而模型训练时为：逐递归缓存。"
+    assert run_note("", "Somebody's note") == "Somebody's note"
 
 
 def test_english_names_are_the_librarys_own():
