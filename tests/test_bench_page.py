@@ -148,8 +148,10 @@ def test_page_shows_the_files_or_says_how_to_make_them(root, language):
     page = opened(language)
     shown = text_of(page)
     assert "make bench" not in shown
-    assert "broken.json is damaged" in shown
-    assert "Some *CPU* · 2 threads · float32 · torch 2.13 · 150 GFLOP/s · 25.0 GB/s" in shown
+    said = {"en": ("broken.json is damaged", "2 threads"), "zh": ("broken.json 已损坏", "2 线程")}
+    damaged, threads = said[language]
+    assert damaged in shown
+    assert f"Some *CPU* · {threads} · float32 · torch 2.13 · 150 GFLOP/s · 25.0 GB/s" in shown
     assert "growth: others took 1.00 cores" in shown
     table = next(frame.value for frame in page.dataframe if "times_as_good" in frame.value)
     assert sorted(table["what"]) == sorted(r["what"] for d in DOCUMENTS for r in d["results"])
