@@ -19,7 +19,7 @@ from mor_core.backbone import MoRModel
 from mor_core.config import MoRConfig
 from mor_core.experts import ExpertLog, SwitchMLP
 from mor_core.kv_store import KeyValueStore, pairwise
-from mor_core.layers import MLP, Attention, RMSNorm
+from mor_core.layers import MLP, Attention, RMSNorm, rotary_frequencies
 from mor_core.schedule import LayerCall
 
 
@@ -171,11 +171,8 @@ def _turn(heads: Tensor, turns: Tensor) -> None:
 
 def _turns(config: MoRConfig, device: torch.device) -> Tensor:
     """Return the rotation of every position and pair, (C, D / 2), complex64."""
-    width = config.attention_head_dim
-    steps = torch.arange(0, width, 2, device=device, dtype=torch.float32)
-    frequencies = 1.0 / config.rope_theta ** (steps / width)  # as in `layers.rotary_embedding`
     positions = torch.arange(config.max_position_embeddings, device=device, dtype=torch.float32)
-    angles = positions[:, None] * frequencies
+    angles = positions[:, None] * rotary_frequencies(config, device)
     return torch.complex(angles.cos(), angles.sin())
 
 

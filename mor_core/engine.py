@@ -256,8 +256,13 @@ class Engine:
 
 def can_follow(model: MoRForCausalLM, rule: RoutingRule) -> bool:
     """Whether the engine can drive a model under a rule: it keeps what it computed, and reads plain weights."""
-    keeps = not rule.sees_future and model.config.keys_outlive_a_call
-    return keeps and all(type(weight.data) is Tensor for weight in model.parameters())
+    plain = all(type(weight.data) is Tensor for weight in model.parameters())
+    return plain and keeps_cache(model.config, rule)
+
+
+def keeps_cache(config: MoRConfig, rule: RoutingRule) -> bool:
+    """Whether what was computed of a sequence holds when it grows."""
+    return not rule.sees_future and config.keys_outlive_a_call
 
 
 def check(config: MoRConfig, rule: RoutingRule) -> None:
@@ -267,7 +272,7 @@ def check(config: MoRConfig, rule: RoutingRule) -> None:
         ValueError: the rule does not fit the model, sees the future, or the model's keys do not outlive a call.
     """
     rule.check(config)
-    if rule.sees_future or not config.keys_outlive_a_call:
+    if not keeps_cache(config, rule):
         raise ValueError(
             f'the engine keeps what it computed, which routing {rule.name} with kv_strategy="{config.kv_strategy}" '
             "does not allow; recompute the whole sequence for each token instead"

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 
 from mor_core.checkpoint import LoadedCheckpoint
-from mor_core.engine import Engine, can_follow
+from mor_core.engine import Engine, can_follow, keeps_cache
 from mor_core.recorder import Recorder
 from mor_core.rules import RoutingRule
 from mor_core.text_run import PromptError as PromptError
@@ -120,7 +120,7 @@ def recompute(run: Run) -> Iterator[TraceUpdate]:
     Where the rule and the model allow a cache, it is used; this is the slow twin of the engine.
     """
     recorder = run.recorder
-    keeps = not run.rule.sees_future and recorder.config.keys_outlive_a_call
+    keeps = keeps_cache(recorder.config, run.rule)
     fed, cache, new = list(run.ids), None, None
     while True:
         started = time.perf_counter()

@@ -51,13 +51,18 @@ def rotary_embedding(position_ids: Tensor, config: MoRConfig, dtype: torch.dtype
 
     Shape: position_ids (B, S) -> two tensors (B, 1, S, D), both halves of D alike. Source: arXiv 2104.09864.
     """
-    width = config.attention_head_dim
-    steps = torch.arange(0, width, 2, device=position_ids.device, dtype=torch.float32)
-    # Hugging Face's form: the same number written otherwise is an ulp off, which saturated gates can blow up.
-    frequencies = 1.0 / config.rope_theta ** (steps / width)
+    frequencies = rotary_frequencies(config, position_ids.device)
     angles = position_ids[:, None, :, None].float() * frequencies
     angles = torch.cat((angles, angles), dim=-1)
     return angles.cos().to(dtype), angles.sin().to(dtype)
+
+
+def rotary_frequencies(config: MoRConfig, device: torch.device) -> Tensor:
+    """Return the angle by which each pair of a head turns from one position to the next, (D / 2,), float32."""
+    width = config.attention_head_dim
+    steps = torch.arange(0, width, 2, device=device, dtype=torch.float32)
+    # Hugging Face's form: the same number written otherwise is an ulp off, which saturated gates can blow up.
+    return 1.0 / config.rope_theta ** (steps / width)
 
 
 def rotate(vectors: Tensor, rotary: Rotary) -> Tensor:
