@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from app import frame, gallery, links, loading, notices, runs, state
+from app import frame, gallery, links, loading, notices, reading, runs, state
 from app.gallery import Recorded
 from app.routing_controls import choose_routing
 from app.runs import AnalysisRequest
@@ -22,7 +22,6 @@ EXAMPLE = (
     "falling, softly and slowly, on the garden, on the gate and on the long white road."
 )
 MAX_UPLOAD_MIB = 20
-POLL_S = 0.3
 
 
 @dataclass(frozen=True)
@@ -174,7 +173,7 @@ def _own_text(checkpoints: Sequence[CheckpointInfo]) -> Trace | None:
     if job is None:
         return None
     if is_running:
-        _watch()
+        reading.watch()
         return None
     if job.message:
         notices.show_error(job.message)
@@ -202,16 +201,3 @@ def _start(request: AnalysisRequest) -> None:
         return
     state.set_analysis_job(runs.analyse(request))
     st.rerun()
-
-
-@st.fragment(run_every=POLL_S)
-def _watch() -> None:
-    """Show how far the reading is; when it is over the page draws the result."""
-    job = state.analysis_job()
-    if job is None:
-        return
-    job.touch()
-    if job.is_finished:
-        st.rerun()
-    share, words = runs.progress(job)
-    st.progress(min(share, 1.0), words)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from app import frame, gallery, loading, notices, runs, state
+from app import frame, gallery, loading, notices, reading, runs, state
 from app.gallery import Recorded
 from app.routing_controls import RoutingChoice
 from app.runs import AnalysisRequest
@@ -16,7 +16,6 @@ from mor_core.trace import Trace
 from mor_core.tracefile import TraceError
 
 RECORDED, OWN = SOURCES = "recorded", "own"
-POLL_S = 0.3
 
 
 @dataclass(frozen=True)
@@ -122,7 +121,7 @@ def _own_text(info: CheckpointInfo, example: str) -> Trace | None:
             st.rerun()
         notices.show_error(problem)
     if is_running:
-        _watch()
+        reading.watch()
         return None
     if job is not None and job.message:
         notices.show_error(job.message)
@@ -130,16 +129,3 @@ def _own_text(info: CheckpointInfo, example: str) -> Trace | None:
     if trace is None or not trace.tokens or trace.header.checkpoint_sha256 != info.sha256:
         return None
     return trace
-
-
-@st.fragment(run_every=POLL_S)
-def _watch() -> None:
-    """Show how far the reading is; when it is over the page draws the result."""
-    job = state.analysis_job()
-    if job is None:
-        return
-    job.touch()
-    if job.is_finished:
-        st.rerun()
-    share, words = runs.progress(job)
-    st.progress(min(share, 1.0), words)
