@@ -1,10 +1,14 @@
 """Runs made of hand-written records, for tests of what carries and draws a run, not of what computes one."""
 
+import itertools
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from app.jobs import Job, JobManager
 from mor_core.trace import Alternative, CacheSlot, StepRecord, TokenRecord, Trace, TraceHeader
+from tests.waiting import PATIENCE_S
 
 DEPTHS = (2, 1, 3, 1, 2, 3)
 LOGITS = {1: [2.0, -1.0, None], 2: [2.0, 1.0, -1.0], 3: [2.0, 1.0, 0.5]}
@@ -12,6 +16,8 @@ SLOTS = {1: [0, 1, 4], 2: [0, 1, 2, 4], 3: [0, 1, 2, 3, 4]}
 ENTRY_BYTES = 64
 FULL_DEPTH_FLOPS = 100
 PROMPT_TOKENS = 2
+ENDLESS = 10**9
+"""The length of a run that goes on until it is cancelled."""
 
 
 @dataclass
@@ -79,23 +85,21 @@ def scripted_token(position: int, text: str, depth: int | None) -> TokenRecord:
 def scripted_run(
     name: str = "", length: int = len(DEPTHS), delay_s: float = 0.0
 ) -> Callable[[Callable[[], bool]], Iterator[ScriptedUpdate]]:
-    """Return a job's work: a prompt of two tokens, then one token a step; each token's text carries `name`."""
+    """Return a job's work: a prompt of two tokens, then one token a step; each token's text carries `name`.
+
+    It does not ask whether to stop: its job does, before every step.
+    """
+
+    def token(position: int) -> TokenRecord:
+        return scripted_token(position, f" {name}{position}", DEPTHS[position % len(DEPTHS)])
 
     def work(should_stop: Callable[[], bool]) -> Iterator[ScriptedUpdate]:
         header = scripted_header()
         entries = [0] * len(header.cache_slots)
-        tokens = [
-            scripted_token(position, f" {name}{position}", DEPTHS[position % len(DEPTHS)])
-            for position in range(length)
-        ]
-        for first, last in [
-            (0, PROMPT_TOKENS),
-            *((i, i + 1) for i in range(PROMPT_TOKENS, length)),
-        ]:
-            if should_stop():
-                return
+        single = ((i, i + 1) for i in range(PROMPT_TOKENS, length))
+        for first, last in itertools.chain([(0, PROMPT_TOKENS)], single):
             time.sleep(delay_s)
-            completed = tokens[first:last]
+            completed = [token(position) for position in range(first, last)]
             for slot in (slot for token in completed for slot in token.cached_slots):
                 entries[slot] += 1
             header.full_depth_flops += FULL_DEPTH_FLOPS * len(completed)
@@ -111,10 +115,24 @@ def scripted_run(
                 dense_flops=FULL_DEPTH_FLOPS * len(completed),
             )
             is_last = last == length
-            newest = None if is_last else scripted_token(last, tokens[last].text, None)
+            newest = None if is_last else scripted_token(last, token(last).text, None)
             yield ScriptedUpdate(header, completed, newest, step, "length" if is_last else None)
 
     return work
+
+
+def held_worker(manager: JobManager, model_key: str) -> tuple[Job, threading.Event]:
+    """Return a job that its model's worker is held by, and the event that lets it go on."""
+    begun, released = threading.Event(), threading.Event()
+
+    def work(should_stop: Callable[[], bool]) -> Iterator[ScriptedUpdate | None]:
+        begun.set()
+        released.wait(PATIENCE_S)
+        yield None
+
+    job = manager.submit(model_key, work)
+    assert begun.wait(PATIENCE_S)
+    return job, released
 
 
 def scripted_trace() -> Trace:

@@ -2,7 +2,6 @@
 
 import json
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from app import bench_job, bench_results, bench_view, charts_bench
 from app.words import LANGUAGES
 from mor_core.bench_result import Result, fact, spread, with_ratio
 from mor_core.benchmark import BenchmarkStopped
+from tests.waiting import PATIENCE_S, wait_for
 
 ENTRY = str(Path(__file__).resolve().parents[1] / "app" / "main.py")
 HARDWARE = {
@@ -166,7 +166,7 @@ def test_button_measures_in_a_thread_with_progress_and_saves_nothing(root, monke
     def start(name, place):
         def measure(job):
             job.note(0.5, f"{name} on {place()[0]}")
-            goes_on.wait(10)
+            goes_on.wait(PATIENCE_S)
             return found
 
         job = bench_job.BenchJob()
@@ -190,7 +190,7 @@ def test_only_one_benchmark_runs_at_a_time_and_an_unwatched_one_stops():
     first, second = bench_job.BenchJob(), bench_job.BenchJob()
 
     def measure(job):
-        goes_on.wait(10)
+        goes_on.wait(PATIENCE_S)
         return {"results": []}
 
     def stopped(job):
@@ -205,7 +205,7 @@ def test_only_one_benchmark_runs_at_a_time_and_an_unwatched_one_stops():
     assert not second.is_finished
     goes_on.set()
     for thread in threads:
-        thread.join(10)
+        thread.join(PATIENCE_S)
     assert first.document == {"results": []}
     assert (second.document, second.message, second.is_finished) == (None, "", True)
     silent = bench_job.BenchJob()
@@ -222,10 +222,3 @@ def test_what_goes_wrong_is_said():
 
     job.work(fail)
     assert (job.message, job.is_finished) == ("no such device", True)
-
-
-def wait_for(condition, seconds=20):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)

@@ -20,7 +20,7 @@ from mor_core.presets import PRESETS
 from mor_core.trace import TRACE_SUFFIX
 from mor_core.tracefile import save_trace
 from tests.parts import components
-from tests.scripted import scripted_run, scripted_trace
+from tests.scripted import ENDLESS, scripted_run, scripted_trace
 
 ROOT = Path(__file__).resolve().parents[1]
 ENTRY = str(ROOT / "app" / "main.py")
@@ -112,7 +112,7 @@ def test_run_reaches_the_browser_and_can_be_kept(page: AppTest) -> None:
 def test_run_can_be_pressed_again_however_fast_a_stop_is(
     page: AppTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = job_manager().submit("scripted", scripted_run(length=10_000, delay_s=0.005))
+    job = job_manager().submit("scripted", scripted_run(length=ENDLESS, delay_s=0.005))
     page.session_state["live_job"] = job
     page.run()
     assert page.button(key="live_run").disabled

@@ -1,7 +1,6 @@
 """Models in memory: loaded once for all, given back over the limit, on demand, and when they move."""
 
 import threading
-import time
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +13,8 @@ from app.jobs import JobStatus, job_manager
 from app.models import ModelName, ModelShelf
 from mor_core.checkpoint import CheckpointInfo, describe_checkpoint
 from mor_core.placement import Placement
-from tests.scripted import scripted_run
+from tests.scripted import ENDLESS, scripted_run
+from tests.waiting import PATIENCE_S, wait_for
 
 CPU, CPU_BF16 = Placement("cpu", "float32"), Placement("cpu", "bfloat16")
 
@@ -90,21 +90,22 @@ def info(tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Che
     models.shelf.cache_clear()
 
 
-def test_unloading_ends_the_runs_and_frees_the_weights(info: CheckpointInfo) -> None:
+def test_unloading_ends_the_runs_and_frees_the_weights(
+    info: CheckpointInfo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "MAX_TOGETHER", 1)
+    monkeypatch.setattr(loading, "UNLOAD_S", PATIENCE_S)
     weights = weakref.ref(loading.loaded_checkpoint(info).model)
     manager = job_manager()
 
     def work(should_stop: Callable[[], bool]) -> Iterator[Any]:
         loaded = loading.loaded_checkpoint(info)
-        yield from scripted_run(length=10_000, delay_s=0.005)(should_stop)
+        yield from scripted_run(length=ENDLESS, delay_s=0.005)(should_stop)
         del loaded
 
     running = manager.submit(loading.model_key(info), work)
     waiting = manager.submit(loading.model_key(info), scripted_run())
-    end = time.monotonic() + 10
-    while running.status is not JobStatus.RUNNING:
-        assert time.monotonic() < end
-        time.sleep(0.005)
+    wait_for(lambda: running.status is JobStatus.RUNNING)
     assert weights() is not None
     loading.unload(info)
     assert running.status is JobStatus.CANCELLED
@@ -128,10 +129,7 @@ def test_a_run_without_memory_gets_advice(monkeypatch: pytest.MonkeyPatch) -> No
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")
 
     job = jobs.JobManager().submit("model", work)
-    end = time.monotonic() + 10
-    while not job.is_finished:
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    wait_for(lambda: job.is_finished)
     assert job.status is JobStatus.FAILED
     assert "unload other models" in job.message
     assert job.trace is not None, "what was computed stays"

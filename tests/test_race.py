@@ -15,7 +15,7 @@ from app.state import Race
 from mor_core.trace import TRACE_SUFFIX
 from mor_core.tracefile import save_trace
 from tests.parts import components
-from tests.scripted import scripted_run, scripted_trace
+from tests.scripted import ENDLESS, scripted_run, scripted_trace
 
 ENTRY = str(Path(__file__).resolve().parents[1] / "app" / "main.py")
 
@@ -110,7 +110,7 @@ def test_each_rerun_hands_over_what_is_new(page: AppTest) -> None:
 
 def test_stop_ends_both(page: AppTest) -> None:
     jobs = tuple(
-        job_manager().submit(name, scripted_run(length=10_000, delay_s=0.005)) for name in "ab"
+        job_manager().submit(name, scripted_run(length=ENDLESS, delay_s=0.005)) for name in "ab"
     )
     page.session_state["race"] = Race(
         jobs, ("one", "two"), (state.Delivery(jobs[0].id), state.Delivery(jobs[1].id))

@@ -35,7 +35,7 @@ def draw_live() -> None:
 
 
 def payload(function: Any) -> dict[str, Any]:
-    app = AppTest.from_function(function, default_timeout=20).run()
+    app = AppTest.from_function(function, default_timeout=60).run()
     assert not app.exception
     return json.loads(app.get("bidi_component")[0].proto.json)
 
@@ -135,7 +135,7 @@ def test_code_and_style_are_fetched_as_files_and_not_sent_with_each_change(
         "token_strip(scripted_trace(), key='strip')\n"
     )
     for _ in range(2):  # each has a server of its own
-        page = AppTest.from_string(script, default_timeout=30).run()
+        page = AppTest.from_string(script, default_timeout=60).run()
         assert not page.exception
         sent = page.get("bidi_component")[0].proto
         assert (sent.js_content, sent.css_content) == ("", "")

@@ -212,14 +212,14 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 def test_a_long_trace_loads_fast(data):
-    """2,048 tokens; the budget is 100 ms, and a shared machine gets five times that."""
+    """2,048 tokens in 100 ms; a slow machine gets five times that, and others on it do not count."""
     token = data["tokens"][2]
     data["tokens"] = [{**token, "position": place} for place in range(2048)]
     content = packed(data)
     load_trace(content)
-    started = time.perf_counter()
+    started = time.process_time()
     assert len(load_trace(content).tokens) == 2048
-    assert time.perf_counter() - started < 0.5
+    assert time.process_time() - started < 0.5
 
 
 def test_reading_a_trace_needs_no_torch():
