@@ -32,6 +32,8 @@ def rule_text(header: TraceHeader) -> str:
     routing = header.routing
     name = routing["name"]
     text = say(f"strip.rule_{name}", depth=routing.get("depth", ""))
+    if routing.get("max_depth") is not None:
+        text = say("names.capped", rule=text, depth=routing["max_depth"])
     scores = [1 / (1 + math.exp(-z)) for z in threshold_logits(header) if z is not None]
     if scores:
         shown = " / ".join(dict.fromkeys(f"{score:.2f}" for score in scores))

@@ -80,7 +80,8 @@ def trace_events(trace: Trace) -> list[Event]:
 def threshold_logits(header: TraceHeader) -> list[float | None]:
     """Return the router logit at which a token enters each recursion, `None` where no threshold decides.
 
-    No threshold decides under other rules than the causal ones, and at a first recursion that takes all tokens.
+    No threshold decides under other rules than the causal ones, at a first recursion that takes all tokens, and beyond
+    the deepest recursion that is allowed.
     """
     recursions = header.num_recursions
     thresholds = (
@@ -94,8 +95,9 @@ def threshold_logits(header: TraceHeader) -> list[float | None]:
         thresholds = list(thresholds) * recursions
     factors = header.config.get("capacity_factors")
     takes_all_first = factors is None or factors[0] >= 1
+    deciding = range(1 if takes_all_first else 0, header.routing.get("max_depth") or recursions)
     return [
-        None if index == 0 and takes_all_first else math.log(threshold / (1 - threshold))
+        None if index not in deciding else math.log(threshold / (1 - threshold))
         for index, threshold in enumerate(thresholds)
     ]
 

@@ -8,7 +8,7 @@ import streamlit as st
 
 from app import notices, readable
 from app.chart import Chart
-from app.labels import named, rule_label
+from app.labels import named, routing_label
 from app.tables import to_csv
 from app.words import say, term
 from mor_core.checkpoint import CheckpointInfo
@@ -101,7 +101,7 @@ def run_provenance(trace: Trace, badge: Badge) -> None:
     parts = [
         header.checkpoint,
         say("frame.recursions", count=header.num_recursions),
-        say("frame.rule", rule=rule_label(header.routing.get("name", "?"))),
+        say("frame.rule", rule=routing_label(header.routing)),
         say("frame.prefill", count=phases.count("prefill")),
         say("frame.decode", count=phases.count("decode")),
         "" if seed is None else say("frame.seed", seed=seed),

@@ -4,6 +4,7 @@ Pure. A name without words stays as it is.
 """
 
 import re
+from collections.abc import Mapping
 
 from app.words import entries, say
 from mor_core.gallery import slug_of
@@ -26,6 +27,13 @@ def rule_label(rule: str) -> str:
     if depth:
         return named(f"names.rule_{name}_to", rule, depth=depth)
     return named(f"names.rule_{name}", rule)
+
+
+def routing_label(routing: Mapping[str, object]) -> str:
+    """Write the rule of a run, as its header describes it, with the depth that it is capped at."""
+    rule = rule_label(str(routing.get("name", "?")))
+    most = routing.get("max_depth")
+    return rule if most is None else say("names.capped", rule=rule, depth=most)
 
 
 def gate_label(gate: str) -> str:

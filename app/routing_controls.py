@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mor_core.rules import RoutingRule
 
 ROUTINGS = ("causal", "top_k", "fixed", "random", "forced")
+GIVES_DEPTHS = ("fixed", "forced")  # a cap would contradict them
 THRESHOLD_LOGITS = (-8.0, 8.0)
 MAX_SEED = 2**31 - 1
 
@@ -29,6 +30,7 @@ class RoutingChoice:
         depth: for `fixed`.
         seed: for `random`.
         depths: for `forced`, by position; `None` leaves a token free.
+        max_depth: nobody goes deeper; not for rules that give depths.
         problem: what is wrong with it, in words; empty if it can be run.
     """
 
@@ -38,6 +40,7 @@ class RoutingChoice:
     depth: int | None = None
     seed: int = 0
     depths: tuple[int | None, ...] = ()
+    max_depth: int | None = None
     problem: str = ""
 
     def rule(self) -> "RoutingRule":
@@ -45,7 +48,8 @@ class RoutingChoice:
         from mor_core.rules import RoutingRule
 
         thresholds = tuple(1 / (1 + math.exp(-logit)) for logit in self.threshold_logits)
-        return RoutingRule(self.name, self.gate, thresholds, self.depth, self.seed, self.depths)
+        rule = RoutingRule(self.name, self.gate, thresholds, self.depth, self.seed, self.depths)
+        return rule.capped(self.max_depth)
 
 
 def choose_routing(config: Mapping[str, Any], prefix: str) -> RoutingChoice:
@@ -97,6 +101,14 @@ def choose_routing(config: Mapping[str, Any], prefix: str) -> RoutingChoice:
             help=say("glossary.gate"),
         )
         choice["gate"] = cast(Literal["learned", "open"], gate)
+    if name not in GIVES_DEPTHS:
+        choice["max_depth"] = columns[3].selectbox(
+            say("routing.cap"),
+            [None, *range(1, recursions)],
+            format_func=lambda depth: say("routing.cap_none") if depth is None else str(depth),
+            key=f"{prefix}_cap",
+            help=say("routing.cap_help"),
+        )
     return RoutingChoice(**choice)
 
 

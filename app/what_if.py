@@ -8,13 +8,12 @@ from streamlit.delta_generator import DeltaGenerator
 
 from app import compare_view, notices, state
 from app.controls import GenerationRequest
-from app.labels import rule_label
-from app.routing_controls import THRESHOLD_LOGITS, RoutingChoice
+from app.labels import routing_label
+from app.routing_controls import GIVES_DEPTHS, THRESHOLD_LOGITS, RoutingChoice
 from app.words import say
 from mor_core.checkpoint import CheckpointInfo
 from mor_core.trace import Trace
 
-NO_SCORE_LOGIT = 30.0  # a threshold above every score: nobody goes on
 THRESHOLD, CAP, FORCE = CHANGES = "threshold", "cap", "force"
 
 
@@ -48,10 +47,15 @@ def choose(
         else:
             depth = int(
                 columns[1].number_input(
-                    say("routing.depth"), 1, recursions, max(1, recursions - 1), key="whatif_depth"
+                    say("routing.depth"),
+                    1,
+                    recursions,
+                    max(1, recursions - 1),
+                    key="whatif_depth",
+                    help=say("routing.cap_help") if change == CAP else None,
                 )
             )
-            choice = capped(depth, recursions) if change == CAP else forced(depth)
+            choice = capped(asked.routing, depth) if change == CAP else forced(depth)
         runs = columns[3].button(
             say("live.what_if_run"),
             type="primary",
@@ -67,16 +71,12 @@ def changes_for(router_type: str) -> list[str]:
     """Return what can be changed about the routing of a model: a threshold needs scores that one decides by."""
     if router_type == "expert_choice":
         return list(CHANGES)
-    return [FORCE] if router_type != "none" else []
+    return [CAP, FORCE] if router_type != "none" else []
 
 
-def capped(depth: int, recursions: int) -> RoutingChoice:
-    """Let nobody go deeper than `depth`; up to there each token decides as usual."""
-    return RoutingChoice(
-        threshold_logits=tuple(
-            0.0 if index < depth else NO_SCORE_LOGIT for index in range(recursions)
-        )
-    )
+def capped(asked: RoutingChoice, depth: int) -> RoutingChoice:
+    """Let nobody go deeper than `depth`; up to there the run's rule decides, or the model's own if that gave depths."""
+    return replace(RoutingChoice() if asked.name in GIVES_DEPTHS else asked, max_depth=depth)
 
 
 def forced(depth: int) -> RoutingChoice:
@@ -125,7 +125,7 @@ def run_name(trace: Trace) -> str:
     return " · ".join(
         [
             header.checkpoint,
-            rule_label(str(rule.get("name"))),
+            routing_label(rule),
             *depth,
             f"{header.created[11:19]} UTC",
         ]
@@ -148,4 +148,5 @@ def _thresholds(
             key=f"whatif_threshold_{index + 1}",
             help=say("routing.threshold_help"),
         )
-    return RoutingChoice(threshold_logits=tuple(logits))
+    own = asked if asked.name == "causal" else RoutingChoice()
+    return replace(own, threshold_logits=tuple(logits))

@@ -17,6 +17,7 @@ from mor_core.cli_options import (
     Dtype,
     Gate,
     Json,
+    MaxDepth,
     Recursions,
     Routing,
     Seed,
@@ -97,6 +98,7 @@ def generate(  # noqa: PLR0913 - one argument an option
     threshold: Threshold = "0.5",
     routing: Routing = "causal",
     gate: Gate = "learned",
+    max_depth: MaxDepth = None,
     recursions: Recursions = None,
     trace: Annotated[Path | None, typer.Option(help="Write the run here.")] = None,
     device: Device = "cpu",
@@ -109,7 +111,7 @@ def generate(  # noqa: PLR0913 - one argument an option
     from mor_core.text_run import TraceUpdate
     from mor_core.tracefile import save_trace, trace_to_dict
 
-    rule = read_rule(routing, gate, threshold, seed)
+    rule = read_rule(routing, gate, threshold, seed, max_depth)
     loaded = open_checkpoint(checkpoint, device, dtype, recursions)
     updates = generate_with_trace(
         loaded,
@@ -148,6 +150,7 @@ def evaluate(
     checkpoint: Checkpoint = "default",
     routing: Routing = "causal",
     gate: Gate = "learned",
+    max_depth: MaxDepth = None,
     recursions: Recursions = None,
     threshold: Threshold = "0.5",
     seed: Seed = 0,
@@ -159,7 +162,7 @@ def evaluate(
     from mor_core.corpus import read_documents
     from mor_core.evaluation import evaluate as score
 
-    rule = read_rule(routing, gate, threshold, seed)
+    rule = read_rule(routing, gate, threshold, seed, max_depth)
     documents = read_documents(text)
     loaded = open_checkpoint(checkpoint, device, dtype, recursions)
     found = score(loaded, documents, rule)

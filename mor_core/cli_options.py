@@ -17,6 +17,7 @@ Threshold = Annotated[
     str,
     typer.Option(help="Score in (0, 1) at which a token goes on; 0.5,0.3,0.7 for each recursion."),
 ]
+MaxDepth = Annotated[int | None, typer.Option(help="Let nobody enter a deeper recursion.")]
 Recursions = Annotated[
     int | None, typer.Option(help="An experiment: more recursions than the model was trained with.")
 ]
@@ -51,7 +52,9 @@ def open_checkpoint(
     return with_recursions(loaded, recursions)
 
 
-def read_rule(routing: str, gate: str, threshold: str, seed: int) -> "RoutingRule":
+def read_rule(
+    routing: str, gate: str, threshold: str, seed: int, max_depth: int | None = None
+) -> "RoutingRule":
     """Build the rule that the options name.
 
     Raises:
@@ -68,7 +71,8 @@ def read_rule(routing: str, gate: str, threshold: str, seed: int) -> "RoutingRul
             f"threshold must be a score, or one for each recursion with commas between, got {threshold!r}"
         ) from error
     given = thresholds[0] if len(thresholds) == 1 else thresholds
-    return RoutingRule.parse(routing, gate=gate, threshold=given, seed=seed)  # type: ignore[arg-type]
+    rule = RoutingRule.parse(routing, gate=gate, threshold=given, seed=seed)  # type: ignore[arg-type]
+    return rule.capped(max_depth)
 
 
 def print_json(data: Any) -> None:

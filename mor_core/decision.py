@@ -36,9 +36,10 @@ class Decider:
     def enters(self, recursion_idx: int, position: int, logit: float) -> bool:
         """Whether an expert-choice token that took part in all recursions before enters this one."""
         rule, factor = self.rule, self._factors[recursion_idx]
+        if rule.ceiling is not None and recursion_idx >= rule.ceiling:
+            return False
         if rule.name == "fixed":
-            assert rule.depth is not None
-            return recursion_idx < rule.depth
+            return True
         forced = self._forced(position)
         if forced:
             return forced > recursion_idx
@@ -54,12 +55,11 @@ class Decider:
     def depth(self, position: int, own_choice: int) -> int:
         """Return the depth of a token-choice token, whose most probable one is `own_choice`."""
         rule = self.rule
-        if rule.name == "fixed":
-            assert rule.depth is not None
+        if rule.depth is not None:
             return rule.depth
-        if rule.name == "random" or self._is_control:
-            return self._drawn_depth(position)
-        return self._forced(position) or own_choice
+        is_drawn = rule.name == "random" or self._is_control
+        depth = self._drawn_depth(position) if is_drawn else self._forced(position) or own_choice
+        return min(depth, rule.max_depth or depth)
 
     def _forced(self, position: int) -> int:
         """Return the depth that the rule gives a position, 0 where the token is free."""

@@ -132,10 +132,9 @@ class Recursions:
             everyone = everyone & candidates.valid
         factors = rule.capacities or self.config.capacity_schedule
         share = factors[index] / (factors[index - 1] if index else 1.0)
-        if rule.name == "fixed":
-            assert rule.depth is not None
-            chosen = everyone if index < rule.depth else torch.zeros_like(everyone)
-        elif factors[index] == 1 and rule.name != "forced":
+        if rule.ceiling is not None and index >= rule.ceiling:
+            chosen = torch.zeros_like(everyone)
+        elif rule.name == "fixed" or (factors[index] == 1 and rule.name != "forced"):
             chosen = everyone
         elif rule.name == "top_k":
             # Of logits, not of gates: the order is the same, but saturated gates would tie.

@@ -10,7 +10,7 @@ Source: arXiv 2507.10524, section 2.2.1.
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,6 +39,7 @@ class RoutingRule:
         seed: for `random`.
         depths: for `forced`, by position; where it has `None` or ends, the token decides as under `causal`.
         capacities: for `top_k`, shares in the place of the model's own, as capacity warm-up needs them.
+        max_depth: nobody enters a deeper recursion; up to there the rule decides. Not for rules that give depths.
     """
 
     name: RuleName
@@ -48,6 +49,7 @@ class RoutingRule:
     seed: int = 0
     depths: tuple[int | None, ...] = ()
     capacities: tuple[float, ...] | None = None
+    max_depth: int | None = None
 
     def __post_init__(self) -> None:
         for threshold in self.thresholds:
@@ -68,6 +70,7 @@ class RoutingRule:
         for position, depth in enumerate(self.depths):
             if depth is not None and depth < 1:
                 raise ValueError(f"depths must be at least 1, got {depth} at position {position}")
+        self._check_cap()
 
     @classmethod
     def top_k(cls, capacities: Sequence[float] | None = None) -> "RoutingRule":
@@ -98,6 +101,10 @@ class RoutingRule:
     def forced(cls, depths: Sequence[int | None], gate: Gate = "learned") -> "RoutingRule":
         """Each position takes its own given depth; `None` leaves the choice to the token."""
         return cls("forced", gate=gate, depths=tuple(depths))
+
+    def capped(self, max_depth: int | None) -> "RoutingRule":
+        """Return this rule with nobody deeper than `max_depth`; `None` for no limit."""
+        return replace(self, max_depth=max_depth)
 
     @classmethod
     def parse(
@@ -139,6 +146,11 @@ class RoutingRule:
                 f"routing {self.name} needs a router, and this model has none: every token takes all of its "
                 f"{config.num_recursions} recursions; use causal"
             )
+        if not config.has_router and self.max_depth is not None:
+            raise ValueError(
+                f"max_depth needs a router, and this model has none: every token takes all of its "
+                f"{config.num_recursions} recursions, got {self.max_depth}; leave it out"
+            )
         if self.name == "top_k" and config.router_type == "token_choice":
             raise ValueError(
                 "routing top_k belongs to expert-choice; a token-choice model takes each token's most probable depth "
@@ -149,10 +161,11 @@ class RoutingRule:
                 "routing aux needs an auxiliary router, and this model was trained without one "
                 f"(router_supervision={config.router_supervision}); use causal"
             )
-        deepest = max([self.depth or 0, *(depth or 0 for depth in self.depths)])
+        deepest = max(depth or 0 for depth in (self.ceiling, *self.depths))
         if deepest > config.num_recursions:
+            name = "depth" if self.max_depth is None else "max_depth"
             raise ValueError(
-                f"depth must be at most the model's num_recursions={config.num_recursions}, got {deepest}; "
+                f"{name} must be at most the model's num_recursions={config.num_recursions}, got {deepest}; "
                 "more recursions than trained are an experiment of their own: with_recursions, or --recursions"
             )
         if len(self.thresholds) not in (1, config.num_recursions):
@@ -164,6 +177,19 @@ class RoutingRule:
                 f"capacities must have num_recursions={config.num_recursions} entries, got {len(self.capacities)}"
             )
 
+    def _check_cap(self) -> None:
+        if self.max_depth is None:
+            return
+        if self.max_depth < 1:
+            raise ValueError(
+                f"max_depth must be at least 1, got {self.max_depth}; leave it out for no limit"
+            )
+        if self.name in ("fixed", "forced"):
+            raise ValueError(
+                f"max_depth must be left out with routing {self.name}, which gives the depths itself, "
+                f"got {self.max_depth}; give smaller depths instead"
+            )
+
     def fits(self, config: MoRConfig) -> bool:
         """Whether a model can follow this rule."""
         try:
@@ -171,6 +197,11 @@ class RoutingRule:
         except ValueError:
             return False
         return True
+
+    @property
+    def ceiling(self) -> int | None:
+        """The recursion that nobody goes beyond, 1-based; `None` if the rule sets none."""
+        return self.depth or self.max_depth
 
     @property
     def sees_future(self) -> bool:
@@ -200,6 +231,8 @@ class RoutingRule:
             described["seed"] = self.seed
         if name == "forced":
             described["depths"] = list(self.depths)
+        if self.max_depth is not None:
+            described["max_depth"] = self.max_depth
         return described
 
     def _is_drawn(self, config: MoRConfig) -> bool:

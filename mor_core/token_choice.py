@@ -50,7 +50,8 @@ class TokenChoice:
         config = self.config
         first_states = hidden_states
         logits = router(first_states)  # (B, S, R)
-        depths = self._depths(router, logits)  # (B, S)
+        deepest = self.rule.ceiling or config.num_recursions
+        depths = self._depths(router, logits).clamp(max=deepest)  # (B, S)
         gates = router.gate(logits, self.rule.gate).to(hidden_states.dtype)  # (B, S, R)
         trace = RecursionTrace(
             len(hidden_states),

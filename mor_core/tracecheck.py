@@ -144,7 +144,7 @@ def _check_slots(header: TraceHeader) -> None:
 
 
 def _check_routing(header: TraceHeader) -> None:
-    """Check what readers compute with: the thresholds, and whether recursion 1 takes every token."""
+    """Check what readers compute with: the thresholds, the cap, and whether recursion 1 takes every token."""
     thresholds = header.routing.get("thresholds")
     right = thresholds is None or (
         isinstance(thresholds, list)
@@ -153,6 +153,12 @@ def _check_routing(header: TraceHeader) -> None:
     )
     rule = f"must be one number between 0 and 1, or {header.num_recursions} of them"
     _check(right, f"header.routing.thresholds {rule}", thresholds)
+    most = header.routing.get("max_depth")
+    _check(
+        most is None or (is_count(most) and 1 <= most <= header.num_recursions),
+        "header.routing.max_depth must be null or a recursion of the model",
+        most,
+    )
     factors = header.config.get("capacity_factors")
     known = isinstance(factors, list) and bool(factors) and all(map(is_number, factors))
     _check(

@@ -84,6 +84,7 @@ RULES = {
     "fixed": RoutingRule.fixed(2),
     "open": RoutingRule.fixed(2, gate="open"),
     "random": RoutingRule.random(3),
+    "capped": RoutingRule.causal([0.5, 0.3, 0.3]).capped(2),
     "forced": RoutingRule.forced([1, 3, None, 2, 1, None, 3, 3, 1, 2]),
 }
 

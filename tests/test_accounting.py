@@ -38,6 +38,21 @@ def test_active_flops_equal_the_counter_on_the_gathered_path(fields):
     assert counted == active_flops(model.config, 40, counts)
 
 
+@pytest.mark.parametrize("name", ["default", "token choice", "token choice, shared keys"])
+def test_a_cap_saves_the_work_beyond_it(name):
+    model, ids = tiny_model(**ROUTED[name]), token_ids(1, 40)
+    found = []
+    for most in (3, 2, 1):
+        rule = RoutingRule.causal().capped(most)
+        with torch.no_grad():
+            counted, out = counted_flops(lambda rule=rule: model(ids, routing=rule))
+        counts = out.recursion_trace.active_counts()[0]
+        assert counts[most:] == [0] * (3 - most)
+        assert counted == active_flops(model.config, 40, counts)
+        found.append(counted)
+    assert found[0] > found[1] > found[2]
+
+
 @pytest.mark.parametrize("name", ["token choice", "default", "vanilla"])
 def test_executed_flops_equal_the_counter_on_a_batch_of_uneven_rows(name):
     model, ids = tiny_model(**FAMILY[name]), token_ids(3, 40)

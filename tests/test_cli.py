@@ -34,6 +34,15 @@ def test_generate_prints_each_depth_and_writes_the_trace(mor, tmp_path):
     assert [token["token_id"] for token in again["tokens"]] == [t.token_id for t in trace.tokens]
 
 
+def test_generate_stops_at_the_cap(mor):
+    options = ("--prompt", "Once upon a time", "--max-new-tokens", 6, "--max-depth", 1)
+    trace = json.loads(mor("generate", *options, "--json")[1])
+    assert {token["recursion_depth"] for token in trace["tokens"]} == {1, None}
+    status, _, err = mor("generate", *options, "--routing", "fixed:2")
+    assert status != 0
+    assert "max_depth must be left out with routing fixed" in err
+
+
 def test_eval_prints_one_object(mor, tmp_path):
     path = tmp_path / "text.txt"
     path.write_text(f"{STORY}\n<|endoftext|>\nThe end.\n<|endoftext|>\n")
@@ -53,6 +62,9 @@ def test_eval_prints_one_object(mor, tmp_path):
     for name, figure in (("nll", "nll_nats_per_token"), ("bits_per_byte", "bits_per_byte")):
         low, high = figures[f"{name}_interval"]
         assert low < figures[figure] < high  # of two documents that differ
+    capped = json.loads(mor("eval", "--text", path, "--max-depth", 1, "--json")[1])
+    assert capped["depth_histogram"] == [figures["num_tokens"], 0, 0]
+    assert capped["routing"]["max_depth"] == 1
     path.write_text("One alone has no interval.")
     alone = json.loads(mor("eval", "--text", path, "--json")[1])
     assert "nll_interval" not in alone

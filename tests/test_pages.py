@@ -234,6 +234,8 @@ def broken_headers() -> list[tuple[str, dict[str, Any]]]:
     return [
         ("thresholds", {"routing": {"name": "causal", "thresholds": ["a"]}}),
         ("thresholds", {"routing": {"name": "causal", "thresholds": [1.0]}}),
+        ("max_depth", {"routing": {"name": "causal", "max_depth": 4}}),
+        ("max_depth", {"routing": {"name": "causal", "max_depth": "2"}}),
         ("capacity_factors", {"config": {"capacity_factors": "all"}}),
         (
             "cache_slots[4]",

@@ -8,7 +8,7 @@ from streamlit.testing.v1 import AppTest
 
 from app import charts_costs, costs, family_results, readable, results, router_results, tables
 from app import words as app_words
-from app.labels import column_label, rule_label, run_note, run_title, slot_label
+from app.labels import column_label, routing_label, rule_label, run_note, run_title, slot_label
 from mor_core.checkpoint import describe_checkpoint
 from mor_core.config import MoRConfig
 from mor_core.presets import PRESETS
@@ -86,6 +86,8 @@ def test_values_are_translated_on_the_screen_alone():
 def test_names_of_the_library():
     assert rule_label("fixed:2") == "固定深度 2"
     assert rule_label("new_rule") == "new_rule"
+    assert routing_label({"name": "causal", "max_depth": 2}) == "因果，深度至多 2"
+    assert routing_label({"name": "causal"}) == "因果"
     assert slot_label("Prelude 1") == "前置层 1"
     assert slot_label("R2 L1") == "R2 L1"
     assert all(CHINESE.search(run_title(preset.title)) for preset in PRESETS)

@@ -69,6 +69,32 @@ def test_top_k_sees_the_future():
     assert leaks > 0
 
 
+CAPS = pairs(
+    {
+        name: ROUTED[name]
+        for name in ("default", "aux router", "random selection", "token choice", "shared keys")
+    },
+    {name: RULES[name] for name in ("causal", "top_k", "random")},
+    with_draws=False,
+)
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+@pytest.mark.parametrize(("fields", "rule"), CAPS)
+def test_a_cap_cuts_depths_and_leaves_the_rest_as_it_was(fields, rule, depth):
+    model, ids = tiny_model(**fields), token_ids(2, 40)
+    with torch.no_grad():
+        free = model(ids, routing=rule).recursion_trace.depth()
+        out = model(ids, routing=rule.capped(depth))
+    assert free.max() == 3
+    assert torch.equal(out.recursion_trace.depth(), free.clamp(max=depth))
+    entries = out.past_key_values.num_entries()
+    if model.config.kv_strategy == "recursion_wise":
+        slots = [call for call in model.model.schedule if call.stage == "shared"]
+        assert {entries[call.cache_slot] for call in slots if call.recursion_idx >= depth} == {0}
+        assert all(entries[call.cache_slot] for call in slots if call.recursion_idx < depth)
+
+
 def test_capacity_is_respected_by_top_k():
     with torch.no_grad():
         out = tiny_model()(token_ids(2, 24), routing=RoutingRule.top_k())

@@ -139,11 +139,35 @@ def test_threshold_outside_the_open_interval_is_refused(threshold):
         (RoutingRule.aux(), {}, "needs an auxiliary router"),
         (RoutingRule.fixed(2), {"router_type": "none"}, "needs a router"),
         (RoutingRule.random(), {"router_type": "none"}, "needs a router"),
+        (RoutingRule.causal().capped(1), {"router_type": "none"}, "max_depth needs a router"),
+        (RoutingRule.causal().capped(4), {}, "max_depth must be at most the model's .*=3, got 4"),
+        (RoutingRule.random().capped(4), TOKEN_CHOICE, "max_depth must be at most .*=3, got 4"),
     ],
 )
 def test_rule_that_does_not_fit_the_model_is_refused(rule, fields, reason):
     with pytest.raises(ValueError, match=reason):
         rule.check(MoRConfig(**fields))
+
+
+@pytest.mark.parametrize(
+    ("rule", "depth", "reason"),
+    [
+        (RoutingRule.causal(), 0, "max_depth must be at least 1, got 0; leave it out"),
+        (RoutingRule.fixed(2), 1, "left out with routing fixed, .* got 1; give smaller depths"),
+        (RoutingRule.forced([3]), 2, "left out with routing forced, .* got 2; give smaller depths"),
+    ],
+)
+def test_cap_that_makes_no_sense_is_refused(rule, depth, reason):
+    with pytest.raises(ValueError, match=reason):
+        rule.capped(depth)
+
+
+def test_a_cap_is_written_into_a_trace_and_can_be_taken_off():
+    capped = RoutingRule.causal(0.3).capped(2)
+    assert capped.describe(MoRConfig())["max_depth"] == 2
+    assert capped.describe(MoRConfig(**TOKEN_CHOICE))["max_depth"] == 2
+    assert capped.capped(None) == RoutingRule.causal(0.3)
+    assert "max_depth" not in RoutingRule.causal().describe(MoRConfig())
 
 
 @pytest.mark.parametrize("seed", [-1, 2**63])

@@ -70,6 +70,18 @@ def test_forced_depths_reach_the_run(monkeypatch, family, name):
     assert trace.header.routing["gate"] == "open"
 
 
+@pytest.mark.parametrize("name", ["expert", "aux", "token"])
+def test_a_cap_reaches_the_run_and_is_not_offered_with_given_depths(monkeypatch, family, name):
+    page = opened(monkeypatch, family, name)
+    page.selectbox(key="live_cap").set_value(1)
+    trace = run(page)
+    depths = {token.recursion_depth for token in trace.tokens} - {None}
+    assert depths == {1}
+    assert trace.header.routing["max_depth"] == 1
+    page.selectbox(key="live_routing").set_value("fixed").run()
+    assert not [box for box in page.selectbox if box.key == "live_cap"]
+
+
 def test_a_wrong_list_of_depths_is_said_and_nothing_runs(monkeypatch, family):
     page = opened(monkeypatch, family, "expert")
     page.selectbox(key="live_routing").set_value("forced").run()

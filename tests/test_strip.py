@@ -82,6 +82,7 @@ def test_another_trace_has_another_id() -> None:
         ),
         ({"name": "causal", "thresholds": [0.5]}, [0.8, 0.5, 0.2], [0.0, 0.0, 0.0]),
         ({"name": "aux", "thresholds": [0.5]}, None, [None, 0.0, 0.0]),
+        ({"name": "causal", "thresholds": [0.5], "max_depth": 2}, None, [None, 0.0, None]),
         ({"name": "fixed", "depth": 2}, None, [None, None, None]),
         ({"name": "top_k"}, None, [None, None, None]),
     ],

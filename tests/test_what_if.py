@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from streamlit.testing.v1 import AppTest
 from app import what_if
 from app.export import standalone_page
 from app.jobs import Job
+from app.routing_controls import RoutingChoice
 from mor_core.checkpoint import describe_checkpoint
 from mor_core.trace import Trace
 from tests.scripted import scripted_trace
@@ -58,11 +60,20 @@ def test_a_cap_and_a_forced_depth_hold_and_change_nothing_else(page: AppTest) ->
         again = finished(page)
         assert depths(again) <= allowed
         assert again.header.sampling == first.header.sampling
+        assert again.header.routing.get("max_depth") == (2 if change == "cap" else None)
         prompts = [
             [token.token_id for token in trace.tokens if token.phase == "prefill"]
             for trace in (first, again)
         ]
         assert prompts[0] == prompts[1]
+
+
+def test_a_cap_keeps_the_rule_of_the_run_unless_that_gave_depths() -> None:
+    asked = RoutingChoice(threshold_logits=(0.0, 2.0, -2.0))
+    assert what_if.capped(asked, 2) == replace(asked, max_depth=2)
+    assert what_if.capped(RoutingChoice("random", "open", seed=4), 1).seed == 4
+    for given in (RoutingChoice("fixed", depth=3), RoutingChoice("forced", depths=(3,))):
+        assert what_if.capped(given, 2) == RoutingChoice(max_depth=2)
 
 
 def test_the_run_before_is_kept_and_compared(page: AppTest) -> None:
@@ -81,7 +92,7 @@ def test_the_run_before_is_kept_and_compared(page: AppTest) -> None:
 
 def test_what_needs_a_router_or_other_weights_is_said(tiny_checkpoint: Path) -> None:
     assert what_if.changes_for("expert_choice") == ["threshold", "cap", "force"]
-    assert what_if.changes_for("token_choice") == ["force"]
+    assert what_if.changes_for("token_choice") == ["cap", "force"]
     assert what_if.changes_for("none") == []
     info = describe_checkpoint(tiny_checkpoint)
     assert "trained with it" in what_if.cache_note(info, [info])
