@@ -7,6 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from app.problems import problem_text
+from app.words import viewer_language
+
 logger = logging.getLogger(__name__)
 
 SILENCE_S = 15.0
@@ -23,6 +26,7 @@ class BenchJob:
         document: what was found, `None` until the end.
         message: why there is none.
         waits: whether another viewer's benchmark runs first.
+        language: of the viewer who asked for it.
     """
 
     share: float = 0.0
@@ -30,6 +34,7 @@ class BenchJob:
     document: dict[str, Any] | None = None
     message: str = ""
     waits: bool = True
+    language: str = field(default_factory=viewer_language)
     is_finished: bool = False
     last_seen: float = field(default_factory=time.monotonic)
     _cancelled: threading.Event = field(default_factory=threading.Event)
@@ -61,11 +66,10 @@ class BenchJob:
                     self.document = measure(self)
         except BenchmarkStopped:
             pass
-        except (ValueError, OSError) as error:
-            self.message = str(error)
         except Exception as error:
-            logger.exception("a benchmark failed")
-            self.message = f"{type(error).__name__}; the server's log has the details"
+            if not isinstance(error, (ValueError, OSError)):
+                logger.exception("a benchmark failed")
+            self.message = problem_text(error, self.language)
         finally:
             self.is_finished = True
 

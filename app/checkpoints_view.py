@@ -111,7 +111,7 @@ def _open(text: str) -> None:
         folder = allowed_folder(text)
         info = loading.describe_folder(folder)
     except CheckpointError as error:
-        notices.show_error(str(error))
+        notices.show_problem(error)
         return
     if folder in {listed.path.resolve() for listed in loading.list_checkpoints()}:
         notices.show_info(say("checkpoints.already", name=info.name))

@@ -93,7 +93,7 @@ def _opened(path: Path) -> Trace | None:
     try:
         return loading.open_trace(path)
     except TraceError as error:
-        notices.show_error(f"{path.name}: {error}")
+        notices.show_problem(error, path.name)
         return None
 
 

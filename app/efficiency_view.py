@@ -54,7 +54,7 @@ def recorded(info: CheckpointInfo) -> list[Trace]:
         try:
             traces.append(loading.open_trace(path))
         except TraceError as error:
-            notices.show_error(f"{path.name}: {error}")
+            notices.show_problem(error, path.name)
     return traces
 
 
@@ -82,7 +82,7 @@ def counted_panels(info: CheckpointInfo, depths: Measured) -> None:
     try:
         config = loading.read_config(info)
     except CheckpointError as error:
-        notices.show_error(str(error))
+        notices.show_problem(error)
         return
     flops_panel(config, depths)
     kv_panel(config, depths)
@@ -139,7 +139,7 @@ def quality_panel(info: CheckpointInfo) -> None:
     try:
         table = results.evaluation_table(info.evaluation)
     except ResultError as error:
-        notices.show_error(f"{info.name}: {error}")
+        notices.show_problem(error, info.name)
         return
     if table.empty:
         notices.show_info(say("efficiency.no_evaluation", name=info.name))
@@ -157,7 +157,7 @@ def training_panel(info: CheckpointInfo) -> None:
     try:
         table = results.training_table(info.path / "train_log.jsonl")
     except (ResultError, OSError) as error:
-        notices.show_error(f"{info.name}: {error}")
+        notices.show_problem(error, info.name)
         return
     if table.empty:
         notices.show_info(say("efficiency.no_training_log"))

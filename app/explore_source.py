@@ -80,7 +80,7 @@ def _recorded(checkpoints: Sequence[CheckpointInfo]) -> Chosen | None:
     try:
         trace = loading.open_trace(run.path)
     except TraceError as error:
-        notices.show_error(f"{run.path.name}: {error}")
+        notices.show_problem(error, run.path.name)
         return None
     note = gallery.note_of(run, trace.header)
     if note:
@@ -130,7 +130,7 @@ def _uploaded() -> Trace | None:
     try:
         trace = load_trace(file.getvalue())
     except TraceError as error:
-        notices.show_error(f"{file.name}: {error}")
+        notices.show_problem(error, file.name)
         return None
     if not trace.tokens:
         notices.show_error(say("explore.no_token", name=file.name))

@@ -26,7 +26,7 @@ def draw() -> None:
     try:
         family = loading.family()
     except ResultError as error:
-        notices.show_error(str(error))
+        notices.show_problem(error)
         return
     frame.heading(say("efficiency.family_heading"), "bits per byte", "active FLOPs", "KV cache")
     if not family:
@@ -94,7 +94,7 @@ def _curves(family: Family) -> None:
         try:
             logs[member["name"]] = loading.training_log(member["name"])
         except (ResultError, OSError) as error:
-            notices.show_error(f"{member['name']}: {error}")
+            notices.show_problem(error, member["name"])
     frame.show_chart(
         charts_family.curves(logs), key="curves", caption=say("efficiency.curves_caption")
     )

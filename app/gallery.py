@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app import loading
+from app.problems import problem_text
 from app.words import entries, say
 from mor_core.gallery import GALLERY, GROUPS
 from mor_core.trace import TRACE_SUFFIX, TraceHeader
@@ -46,7 +47,7 @@ def recorded_runs(folder: Path) -> tuple[list[Recorded], list[str]]:
         try:
             title = loading.open_trace(path).header.title
         except TraceError as error:
-            problems.append(f"{path.name}: {error}")
+            problems.append(f"{path.name}: {problem_text(error)}")
             continue
         found.append(Recorded(name, path, OTHERS, title or name))
     order = [*GROUPS, OTHERS]

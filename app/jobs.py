@@ -17,7 +17,8 @@ from typing import Any, Protocol
 
 from app.events import Event, end_event, header_event, tokens_event
 from app.fair_queue import FairQueue, Owner
-from mor_core.placement import out_of_memory_advice
+from app.problems import problem_text
+from app.words import viewer_language
 from mor_core.trace import StepRecord, TokenRecord, Trace, TraceHeader
 
 logger = logging.getLogger(__name__)
@@ -72,10 +73,12 @@ class Job:
         trace: grows with the run; complete when the job is finished.
         message: why it failed.
         owner: the viewer who asked for it.
+        language: of that viewer.
     """
 
     work: Work | None
     owner: Owner | None = None
+    language: str = field(default_factory=viewer_language)
     id: str = field(default_factory=lambda: secrets.token_urlsafe(16))
     status: JobStatus = JobStatus.QUEUED
     events: list[Event] = field(default_factory=list)
@@ -117,14 +120,11 @@ class Job:
                 self._end("cancelled")
             else:
                 self._take(next(self._updates, _OVER))
-        except (ValueError, OSError) as error:
-            self._fail(str(error))
         except Exception as error:
-            logger.exception("job %s failed", self.id)
-            self._fail(
-                out_of_memory_advice(error)
-                or f"The run stopped on an internal error ({type(error).__name__}); the server's log has the details."
-            )
+            if not isinstance(error, (ValueError, OSError)):
+                logger.exception("job %s failed", self.id)
+            self.message = problem_text(error, self.language)
+            self.status = JobStatus.FAILED
 
     def _begin(self) -> None:
         work, self.work = self.work, None
@@ -173,10 +173,6 @@ class Job:
             trace.tokens.append(newest)
         trace.header.finish_reason = finish_reason
         self.events.append(end_event(finish_reason))
-
-    def _fail(self, message: str) -> None:
-        self.message = message
-        self.status = JobStatus.FAILED
 
 
 class JobManager:

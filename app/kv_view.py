@@ -72,7 +72,7 @@ def strategies_panel(info: CheckpointInfo, trace: Trace) -> None:
     try:
         config = loading.read_config(info)
     except CheckpointError as error:
-        notices.show_error(str(error))
+        notices.show_problem(error)
         return
     table = memory.run_strategies(config, trace)
     caption = say("kv_cache.strategies_caption")

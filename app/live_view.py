@@ -160,5 +160,5 @@ def _first_trace(checkpoints: Sequence[CheckpointInfo]) -> Trace | None:
             try:
                 return loading.open_trace(path)
             except TraceError as error:
-                notices.show_error(str(error))
+                notices.show_problem(error)
     return None

@@ -4,6 +4,7 @@ import re
 
 import streamlit as st
 
+from app.problems import problem_text
 from app.words import say
 from mor_core.trace import TRACE_SUFFIX, Trace
 from mor_core.tracefile import pack_trace
@@ -19,6 +20,11 @@ def as_text(message: str) -> str:
 def show_error(message: str) -> None:
     """Show what went wrong."""
     st.error(as_text(message), icon=":material/error:")
+
+
+def show_problem(error: Exception, name: str = "") -> None:
+    """Show an error in the viewer's language, after the name of what it is about."""
+    show_error(f"{name}: {problem_text(error)}" if name else problem_text(error))
 
 
 def show_warning(message: str) -> None:

@@ -188,7 +188,7 @@ def _recorded(checkpoints: Sequence[CheckpointInfo]) -> None:
             loading.open_trace(found[name]) for name in (names[0], counterpart(names[0], names))
         )
     except TraceError as error:
-        notices.show_error(str(error))
+        notices.show_problem(error)
         return
     scale = shared_scale(first.header.config, second.header.config)
     lanes = _recorded_lane(first), _recorded_lane(second)

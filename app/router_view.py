@@ -185,7 +185,7 @@ def evaluation_panels(info: CheckpointInfo) -> None:
         _decisions_panel(evaluation)
         _load_panel(info)
     except ResultError as error:
-        notices.show_error(f"{info.name}: {error}")
+        notices.show_problem(error, info.name)
 
 
 def _sweep_panel(info: CheckpointInfo) -> None:

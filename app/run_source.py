@@ -97,7 +97,7 @@ def _opened(run: Recorded) -> Trace | None:
     try:
         trace = loading.open_trace(run.path)
     except TraceError as error:
-        notices.show_error(f"{run.path.name}: {error}")
+        notices.show_problem(error, run.path.name)
         return None
     return trace if trace.tokens else None
 

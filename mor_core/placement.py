@@ -6,7 +6,9 @@ torch is imported only where a GPU is asked for.
 import re
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
+
+from mor_core.user_error import UserError
 
 if TYPE_CHECKING:
     import torch
@@ -17,7 +19,7 @@ DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 _DEVICE = re.compile(r"cpu|mps|cuda(:\d{1,3})?")
 
 
-class PlacementError(ValueError):
+class PlacementError(UserError):
     """A device or a type that a model cannot run on here, with what to do."""
 
 
@@ -124,18 +126,23 @@ def check_room(name: str, num_parameters: int, place: Placement) -> None:
     if needed > free:
         raise PlacementError(
             f"{name} needs {needed / 2**20:,.0f} MiB for its weights in {place.dtype}, {place.device} has "
-            f"{free / 2**20:,.0f} MiB left; {_remedy(place.dtype)}"
+            f"{free / 2**20:,.0f} MiB left; {_remedy(place.dtype)}",
+            "no_room",
+            name=name,
+            needed=needed / 2**20,
+            free=free / 2**20,
+            dtype=place.dtype,
+            device=place.device,
         )
 
 
-def out_of_memory_advice(error: BaseException) -> str:
-    """Say what to do if an error is a lack of memory; empty if it is another."""
+def lacking_memory(error: BaseException) -> Literal["gpu", "machine"] | None:
+    """Return whose memory an error says was not enough, `None` if it is another error."""
     text = str(error)
     on_gpu = type(error).__name__ == "OutOfMemoryError" or "CUDA out of memory" in text
     if not (on_gpu or isinstance(error, MemoryError) or "can't allocate memory" in text):
-        return ""
-    where = "The GPU's memory" if on_gpu else "This machine's memory"
-    return f"{where} was not enough for this run: {_remedy('')}"
+        return None
+    return "gpu" if on_gpu else "machine"
 
 
 def release_unused() -> None:
@@ -165,13 +172,18 @@ def _check_accelerator(device: str) -> None:
         return
     if not torch.cuda.is_available():
         raise PlacementError(
-            f"device {device} was asked for, but this machine has no usable GPU; use cpu"
+            f"device {device} was asked for, but this machine has no usable GPU; use cpu",
+            "no_gpu",
+            device=device,
         )
     index = int(device.partition(":")[2] or 0)
     if index >= torch.cuda.device_count():
         raise PlacementError(
             f"device {device} was asked for, but this machine has {torch.cuda.device_count()} GPUs, "
-            "numbered from 0"
+            "numbered from 0",
+            "no_such_gpu",
+            device=device,
+            count=torch.cuda.device_count(),
         )
 
 

@@ -38,7 +38,9 @@ def allowed_folder(text: str, roots: list[Path] | None = None) -> Path:
     roots = checkpoint_roots() if roots is None else roots
     named = text.strip()
     if not named or "\0" in named:
-        raise CheckpointError("the folder must have a name, got none; type a path under a root")
+        raise CheckpointError(
+            "the folder must have a name, got none; type a path under a root", "folder_unnamed"
+        )
     allowed = ", ".join(map(str, roots))
     try:
         tried = [(root / Path(named).expanduser()).resolve() for root in roots]
@@ -51,7 +53,11 @@ def allowed_folder(text: str, roots: list[Path] | None = None) -> Path:
     if not any(is_allowed for _, is_allowed in places):
         raise CheckpointError(
             f"folder must lie under {allowed}, got {named[:200]!r}; start the app with "
-            f"{ROOT_VARIABLE} naming the folder above it"
+            f"{ROOT_VARIABLE} naming the folder above it",
+            "folder_outside",
+            allowed=allowed,
+            named=repr(named[:200]),
+            variable=ROOT_VARIABLE,
         )
     nearest = next(path for path, is_allowed in places if is_allowed)
     raise CheckpointError(f"there is no folder {named[:200]!r}; {_beside(nearest)}")

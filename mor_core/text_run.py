@@ -20,9 +20,10 @@ from mor_core.recorder import Recorder
 from mor_core.rules import MAX_SEED, RoutingRule
 from mor_core.tokenizer import DOCUMENT_START_ID, encode_text
 from mor_core.trace import StepRecord, TokenRecord, TraceHeader
+from mor_core.user_error import UserError
 
 
-class PromptError(ValueError):
+class PromptError(UserError):
     """A text that cannot be run, with the rule and the remedy."""
 
 
@@ -193,7 +194,10 @@ def _prompt_ids(loaded: LoadedCheckpoint, prompt: str) -> list[int]:
     if len(ids) >= context:
         raise PromptError(
             f"the prompt must leave room in the context of {context} tokens, got {len(ids)} tokens; "
-            "shorten it, or read it as a text on the Explore page"
+            "shorten it, or read it as a text on the Explore page",
+            "context_filled",
+            context=context,
+            tokens=len(ids),
         )
     return ids
 
@@ -205,9 +209,12 @@ def checked_text(text: str, longest: int) -> str:
         PromptError: it is empty or longer than `longest` characters.
     """
     if not text.strip():
-        raise PromptError("the text must not be empty; type at least one word")
+        raise PromptError("the text must not be empty; type at least one word", "text_empty")
     if len(text) > longest:
         raise PromptError(
-            f"the text must have at most {longest:,} characters, got {len(text):,}; shorten it"
+            f"the text must have at most {longest:,} characters, got {len(text):,}; shorten it",
+            "text_too_long",
+            most=longest,
+            length=len(text),
         )
     return text

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mor_core.plaindata import check_plain, is_count, is_number, shorten
+from mor_core.user_error import UserError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,7 +35,7 @@ _COUNTS = (
 _BYTES_PER_NUMBER = {"BF16": 2, "F16": 2, "F32": 4, "F64": 8}
 
 
-class CheckpointError(ValueError):
+class CheckpointError(UserError):
     """A folder that is no checkpoint, with what is wrong and what to do."""
 
 

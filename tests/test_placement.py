@@ -11,7 +11,7 @@ from mor_core.placement import (
     Placement,
     PlacementError,
     check_room,
-    out_of_memory_advice,
+    lacking_memory,
     placement,
     process_bytes,
 )
@@ -105,16 +105,12 @@ def test_weights_larger_than_the_memory_are_refused_before_they_are_read(
 def test_lack_of_memory_is_told_from_other_errors() -> None:
     import torch
 
-    for error in (
-        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
-        MemoryError(),
-        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"),
-    ):
-        advice = out_of_memory_advice(error)
-        assert "bfloat16" in advice
-        assert "unload" in advice
-        assert "shorter" in advice
-    assert out_of_memory_advice(RuntimeError("shapes differ")) == ""
+    on_gpu = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+    assert lacking_memory(on_gpu) == "gpu"
+    assert lacking_memory(MemoryError()) == "machine"
+    text = "DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"
+    assert lacking_memory(RuntimeError(text)) == "machine"
+    assert lacking_memory(RuntimeError("shapes differ")) is None
 
 
 def test_the_process_has_some_memory() -> None:

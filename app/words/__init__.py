@@ -36,8 +36,18 @@ def say(key: str, /, **values: object) -> str:
     Raises:
         KeyError: no such entry.
     """
-    text = entries()[key][_Asked.language()]
+    return say_in(viewer_language(), key, **values)
+
+
+def say_in(language: str, key: str, /, **values: object) -> str:
+    """Return a text in a given language; for whoever speaks to a viewer from another thread."""
+    text = entries()[key][language]
     return text.format(**values) if values else text
+
+
+def viewer_language() -> str:
+    """Return the language of the viewer whose session this is."""
+    return _Asked.language()
 
 
 def term(name: str) -> str:
