@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from app import controls, export, live_runs, loading, notices, preflight, state, what_if
+from app import controls, delivery, export, live_runs, loading, notices, preflight, state, what_if
 from app.controls import GenerationRequest
-from app.jobs import Job, job_batch, job_manager
+from app.jobs import Job
 from app.stream import stream_url
 from app.strip import StripState, live_strip, token_strip
 from app.words import say
@@ -16,8 +16,6 @@ from mor_core.trace import Trace
 from mor_core.tracefile import TraceError
 
 STRIP_KEY = "live_strip"
-POLL_S = 0.25
-OVERLAP_EVENTS = 4  # sent again, so that a batch that was overtaken by the next one is not missed
 
 
 def transport(request: GenerationRequest | None) -> tuple[Job | None, bool]:
@@ -78,18 +76,19 @@ def panel(
     with st.container():  # also when empty: the strip below must not move
         if job is None and state.is_presenting() and request is not None:
             preflight.card(request.checkpoint, streams=_streams())
-    if job is None:
-        if _recorded(checkpoints) and request is not None:
-            _run(request)
-            st.rerun()
-        return
-    polls = not job.is_finished and not _streams()
 
-    @st.fragment(run_every=POLL_S if polls else None)
+    @st.fragment
     def run_panel() -> None:
-        _take_answers(job, _strip(job))
+        if job is None:  # in here too: the strip stays where it is when the first run begins
+            if _recorded(checkpoints) and request is not None:
+                _run(request)
+                st.rerun()
+            return
         if shown_running and job.is_finished:
             st.rerun()  # once: Run comes back, and what is kept of the run can be had
+        if _strip(job).unreachable and _streams():
+            state.set_stream_unreachable()
+            st.rerun()
 
     run_panel()
 
@@ -123,23 +122,7 @@ def _streams() -> bool:
 def _strip(job: Job) -> StripState:
     if _streams():
         return live_strip(job, key=STRIP_KEY, stream=stream_url(job))
-    job.touch()
-    delivery = state.delivery(job)
-    batch = job_batch(job, max(0, delivery.sent - OVERLAP_EVENTS), job_manager().num_ahead(job))
-    drawn = live_strip(job, key=STRIP_KEY, batch=batch)
-    delivery.sent = batch["from"] + len(batch["events"])
-    return drawn
-
-
-def _take_answers(job: Job, drawn: StripState) -> None:
-    """Meet what the browser asked for: other transport, or events that it missed."""
-    if drawn.unreachable and _streams():
-        state.set_stream_unreachable()
-        st.rerun()
-    delivery = state.delivery(job)
-    if drawn.resume_from and drawn.resume_from[1] != delivery.answered:
-        delivery.sent, delivery.answered = drawn.resume_from
-        st.rerun()
+    return live_strip(job, key=STRIP_KEY, batch=delivery.batch(job, state.asks(STRIP_KEY)))
 
 
 def _recorded(checkpoints: Sequence[CheckpointInfo]) -> bool:

@@ -9,11 +9,11 @@ import streamlit as st
 from app import controls, live_runs, loading, notices, pair, state
 from app.compare_source import counterpart, recorded_runs
 from app.controls import GenerationRequest
+from app.delivery import Race, batch
 from app.events import trace_events
-from app.jobs import Job, job_batch, job_manager
+from app.jobs import Job
 from app.routing_controls import RoutingChoice
 from app.scale import Scale, shared_scale
-from app.state import Delivery, Race
 from app.stream import stream_url
 from app.strip import trace_id
 from app.words import say
@@ -22,8 +22,7 @@ from mor_core.trace import Trace
 from mor_core.tracefile import TraceError
 
 ONE, RACE = MODES = "one", "race"
-POLL_S = 0.25
-OVERLAP_EVENTS = 4  # sent again, so that a batch that was overtaken by the next one is not missed
+RACE_KEY = "live_race"
 
 
 def choose_mode() -> bool:
@@ -109,20 +108,21 @@ def panel(checkpoints: Sequence[CheckpointInfo], *, shown_running: bool) -> None
         if state.live_message():
             notices.show_error(state.live_message())
     race = state.race()
-    if race is None:
-        _recorded(checkpoints)
-        return
-    scale = _scale(race, checkpoints)
-    polls = not race.is_finished and not _streams()
 
-    @st.fragment(run_every=POLL_S if polls else None)
+    @st.fragment
     def race_panel() -> None:
-        _take_answers(race, _draw(race, scale))
+        if race is None:  # in here too: the lanes stay where they are when the first race begins
+            _recorded(checkpoints)
+            return
         if shown_running and race.is_finished:
             st.rerun()  # once: Start comes back, and the runs can be compared
+        if _draw(race, _scale(race, checkpoints)).unreachable and _streams():
+            state.set_stream_unreachable()
+            st.rerun()
 
     race_panel()
-    _offer_comparison(race)
+    if race is not None:
+        _offer_comparison(race)
 
 
 def _start(requests: tuple[GenerationRequest, GenerationRequest]) -> None:
@@ -141,34 +141,14 @@ def _streams() -> bool:
 
 
 def _draw(race: Race, scale: Scale) -> pair.RaceState:
-    first, second = (
-        _lane(job, name, delivery)
-        for job, name, delivery in zip(race.jobs, race.names, race.deliveries, strict=True)
-    )
-    return pair.draw_race((first, second), scale, "LIVE", key="live_race", live=True)
+    first, second = map(_lane, race.jobs, race.names)
+    return pair.draw_race((first, second), scale, "LIVE", key=RACE_KEY, live=True)
 
 
-def _lane(job: Job, name: str, delivery: Delivery) -> pair.Lane:
+def _lane(job: Job, name: str) -> pair.Lane:
     if _streams():
         return pair.Lane(job.id, name, stream=stream_url(job))
-    job.touch()
-    batch = job_batch(job, max(0, delivery.sent - OVERLAP_EVENTS), job_manager().num_ahead(job))
-    delivery.sent = batch["from"] + len(batch["events"])
-    return pair.Lane(job.id, name, batch=batch)
-
-
-def _take_answers(race: Race, drawn: pair.RaceState) -> None:
-    """Meet what the browser asked for: other transport, or events that it missed."""
-    if drawn.unreachable and _streams():
-        state.set_stream_unreachable()
-        st.rerun()
-    if drawn.resume_from is None:
-        return
-    run, index, request = drawn.resume_from
-    for delivery in race.deliveries:
-        if delivery.job_id == run and delivery.answered != request:
-            delivery.sent, delivery.answered = index, request
-            st.rerun()
+    return pair.Lane(job.id, name, batch=batch(job, state.asks(RACE_KEY)))
 
 
 def _scale(race: Race, checkpoints: Sequence[CheckpointInfo]) -> Scale:
@@ -192,7 +172,7 @@ def _recorded(checkpoints: Sequence[CheckpointInfo]) -> None:
         return
     scale = shared_scale(first.header.config, second.header.config)
     lanes = _recorded_lane(first), _recorded_lane(second)
-    pair.draw_race(lanes, scale, "RECORDED", key="live_race", live=False)
+    pair.draw_race(lanes, scale, "RECORDED", key=RACE_KEY, live=False)
 
 
 def _recorded_lane(trace: Trace) -> pair.Lane:

@@ -1,7 +1,7 @@
 """What a viewer's session remembers: the only file that touches `st.session_state`."""
 
 import secrets
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -9,7 +9,6 @@ import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from app.bench_job import BenchJob
-from app.delivery import Delivery as Delivery
 from app.delivery import Race as Race
 from app.fair_queue import Owner
 from app.jobs import Job
@@ -60,15 +59,13 @@ def set_live_job(job: Job, request: "GenerationRequest | None" = None) -> None:
     st.session_state["live_request"] = request
     st.session_state["live_job"] = job
     st.session_state["live_message"] = ""
-    st.session_state["delivery"] = Delivery(job.id)
 
 
-def delivery(job: Job) -> Delivery:
-    """Return how far this run has been handed over."""
-    held = st.session_state.get("delivery")
-    if not isinstance(held, Delivery) or held.job_id != job.id:
-        held = st.session_state["delivery"] = Delivery(job.id)
-    return held
+def asks(component: str) -> Mapping[str, Any]:
+    """Return what a component asked for last, before it is drawn: how many events of which run it has."""
+    held = st.session_state.get(component)
+    asked = held.get("asks") if isinstance(held, Mapping) else None
+    return asked if isinstance(asked, Mapping) else {}
 
 
 def live_message() -> str:
@@ -149,8 +146,7 @@ def race() -> Race | None:
 
 def set_race(jobs: tuple[Job, Job], names: tuple[str, str]) -> None:
     """Remember a new race."""
-    first, second = jobs
-    st.session_state["race"] = Race(jobs, names, (Delivery(first.id), Delivery(second.id)))
+    st.session_state["race"] = Race(jobs, names)
 
 
 def raced_runs() -> tuple[Trace, Trace] | None:

@@ -1,6 +1,8 @@
 """What a page has drawn, the header's own parts left out."""
 
+import base64
 import json
+import zlib
 from typing import Any
 
 from streamlit.testing.v1 import AppTest
@@ -13,3 +15,9 @@ def components(page: AppTest) -> list[Any]:
 
 def _data(part: Any) -> dict[str, Any]:
     return json.loads(part.proto.json) if part.proto.json else {}
+
+
+def unpacked(batch: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the events that a browser without the event route reads from a batch."""
+    events: list[dict[str, Any]] = json.loads(zlib.decompress(base64.b64decode(batch["packed"])))
+    return events

@@ -19,7 +19,7 @@ from mor_core.checkpoint import describe_checkpoint
 from mor_core.presets import PRESETS
 from mor_core.trace import TRACE_SUFFIX
 from mor_core.tracefile import save_trace
-from tests.parts import components
+from tests.parts import components, unpacked
 from tests.scripted import ENDLESS, scripted_run, scripted_trace
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -104,7 +104,7 @@ def test_run_reaches_the_browser_and_can_be_kept(page: AppTest) -> None:
     assert sum(token.phase == "decode" for token in job.trace.tokens) in range(1, 13)
     data = strip_data(page)
     assert (data["run"], data["badge"]) == (job.id, "LIVE")
-    assert data["batch"]["events"][-1]["kind"] == "end"
+    assert unpacked(data["batch"])[-1]["kind"] == "end"
     labels = [button.label for button in page.get("download_button")]
     assert labels == ["Download trace", "Download CSV", "Download page (HTML)"]
 

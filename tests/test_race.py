@@ -14,7 +14,7 @@ from app.jobs import JobStatus, job_batch, job_manager
 from app.state import Race
 from mor_core.trace import TRACE_SUFFIX
 from mor_core.tracefile import save_trace
-from tests.parts import components
+from tests.parts import components, unpacked
 from tests.scripted import ENDLESS, scripted_run, scripted_trace
 
 ENTRY = str(Path(__file__).resolve().parents[1] / "app" / "main.py")
@@ -91,30 +91,29 @@ def test_both_models_continue_one_prompt_with_one_seed(page: AppTest) -> None:
     assert data["race"] == race.id
     assert [lane["run"] for lane in data["lanes"]] == [job.id for job in race.jobs]
     for lane in data["lanes"]:
-        assert lane["batch"]["events"][-1]["kind"] == "end"
+        assert unpacked(lane["batch"])[-1]["kind"] == "end"
     assert not page.button(key="race_start").disabled
 
 
-def test_each_rerun_hands_over_what_is_new(page: AppTest) -> None:
+def test_a_browser_gets_of_both_runs_what_it_has_not(page: AppTest) -> None:
     page.number_input(key="live_tokens").set_value(12)
     start(page)
     race = finished(page)
-    for job, delivery in zip(race.jobs, race.deliveries, strict=True):
-        assert delivery.sent == len(job.events)
+    first, second = race.jobs
+    asked = {"question": 7, first.id: len(first.events) - 2, second.id: len(second.events)}
+    page.session_state["live_race"] = {"asks": asked}
+    page.run()
     for lane, job in zip(race_data(page)["lanes"], race.jobs, strict=True):
-        assert lane["batch"]["from"] == len(job.events) - 4, "a few again, not all"
-        assert lane["batch"]["events"] == json.loads(
-            json.dumps(job_batch(job, lane["batch"]["from"])["events"])
-        )
+        batch = lane["batch"]
+        assert (batch["from"], batch["answers"]) == (asked[job.id], 7)
+        assert unpacked(batch) == json.loads(json.dumps(job_batch(job, asked[job.id])["events"]))
 
 
 def test_stop_ends_both(page: AppTest) -> None:
     jobs = tuple(
         job_manager().submit(name, scripted_run(length=ENDLESS, delay_s=0.005)) for name in "ab"
     )
-    page.session_state["race"] = Race(
-        jobs, ("one", "two"), (state.Delivery(jobs[0].id), state.Delivery(jobs[1].id))
-    )
+    page.session_state["race"] = Race(jobs, ("one", "two"))
     page.run()
     assert page.button(key="race_start").disabled
     page.button(key="race_stop").click().run()

@@ -58,6 +58,7 @@ _race = st.components.v2.component(
         _STRIP / "format.js",
         _STRIP / "hidden.js",
         _STRIP / "run.js",
+        _STRIP / "feed.js",
         _STRIP / "counters.js",
         _FOLDER / "marks.js",
         _FOLDER / "race.js",
@@ -89,12 +90,10 @@ class RaceState:
     Attributes:
         finished: True in the one run after the last event of both was drawn.
         unreachable: the event route does not answer this browser; send batches instead.
-        resume_from: a request for a run's events from an index on, as (run, index, unique request).
     """
 
     finished: bool
     unreachable: bool
-    resume_from: tuple[str, int, str] | None
 
 
 def draw_pair(comparison: Comparison, names: tuple[str, str], badge: Badge, *, key: str) -> None:
@@ -156,16 +155,11 @@ def draw_race(
         },
         on_finished_change=_ignore,
         on_unreachable_change=_ignore,
-        on_resume_from_change=_ignore,
+        on_asks_change=_ignore,
     )
-    request = result.resume_from if isinstance(result.resume_from, str) else ""
-    run, _, rest = request.partition(":")
-    index = rest.partition(":")[0]
-    asks = any(lane.run == run for lane in lanes) and index.isdigit()
     return RaceState(
         finished=result.finished == race,
         unreachable=result.unreachable == race,
-        resume_from=(run, int(index), request) if asks else None,
     )
 
 

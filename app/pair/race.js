@@ -26,47 +26,11 @@ class Lane {
   }
 
   begin(data) {
-    this.close();
     this.run = new Run(data.run);
     this.nodes = [];
     this.divider = null;
     this.follows = true;
     this.text.replaceChildren();
-  }
-
-  close() {
-    this.source?.close();
-    this.source = null;
-  }
-
-  receive(data) {
-    this.data = data;
-    if (data.batch) this.take(data.batch);
-    if (data.stream && !this.source && !this.run.isFinished) this.listen(data.stream);
-  }
-
-  listen(url) {
-    const source = new EventSource(url);
-    this.source = source;
-    source.onmessage = (message) => {
-      if (this.source !== source) return source.close();
-      this.take(JSON.parse(message.data));
-      if (this.run.isFinished) source.close();
-      return this.race.redraw();
-    };
-    source.onerror = () => { // a lost connection reconnects by itself; a refused one does not
-      if (source.readyState === EventSource.CLOSED && !this.run.isFinished) this.race.set("unreachable", this.race.data.race);
-    };
-  }
-
-  take(batch) {
-    if (!this.run.take(batch)) {
-      this.race.set("resume_from", `${this.run.id}:${this.run.applied}:${Date.now()}`);
-      return;
-    }
-    this.run.hides = Boolean(this.race.data.present);
-    if (this.run.frames.length) this.run.show(this.run.frames.length - 1);
-    this.race.tellWhenFinished();
   }
 
   get seconds() {
@@ -123,7 +87,7 @@ class RaceView {
   }
 
   close() {
-    this.lanes.forEach((lane) => lane.close());
+    this.feed.close();
     cancelAnimationFrame(this.frame);
   }
 
@@ -152,10 +116,17 @@ class RaceView {
     if (this.data?.race !== data.race) {
       this.reported = false;
       this.lanes.forEach((lane, side) => lane.begin(data.lanes[side]));
+      this.feed?.close();
+      this.feed = new Feed(this.lanes.map((lane) => lane.run), {
+        arrived: (run) => this.arrived(run),
+        refused: () => this.set("unreachable", data.race),
+        ask: (question) => this.set("asks", question),
+      });
     }
     this.data = data;
     this.root.dataset.race = data.race;
-    this.lanes.forEach((lane, side) => lane.receive(data.lanes[side]));
+    this.lanes.forEach((lane, side) => { lane.data = data.lanes[side]; });
+    this.feed.receive(data.lanes);
     this.redraw();
   }
 
@@ -163,10 +134,14 @@ class RaceView {
     return this.lanes.every((lane) => lane.run.isFinished);
   }
 
-  tellWhenFinished() {
-    if (!this.isFinished || !this.data.live || this.reported) return;
-    this.reported = true;
-    this.trigger("finished", this.data.race);
+  arrived(run) {
+    run.hides = Boolean(this.data.present);
+    if (run.frames.length) run.show(run.frames.length - 1);
+    if (this.isFinished && this.data.lanes[0].stream && !this.reported) { // else Python sees the end by itself
+      this.reported = true;
+      this.trigger("finished", this.data.race);
+    }
+    this.redraw();
   }
 
   redraw() {

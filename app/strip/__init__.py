@@ -16,7 +16,7 @@ from app.events import trace_events
 from app.hidden_words import hidden_words
 from app.jobs import Job
 from app.palettes import MOST_LEVELS, depth_colours
-from app.strip.served import ServedComponent
+from app.served import ServedComponent
 from app.tables import class_label
 from app.view_state import ViewState, view_of
 from app.words import entries
@@ -30,6 +30,7 @@ _SCRIPTS = (
     "format",
     "hidden",
     "run",
+    "feed",
     "transport",
     "metrics",
     "presenter",
@@ -95,7 +96,6 @@ class StripState:
         finished: True in the one run after a live run's last event was drawn.
         unreachable: the event route does not answer this browser; send batches instead.
         wants_run: True in the one run after a speaker asked for a run with the slide clicker.
-        resume_from: a request for the events from this index on, as (index, unique request), after some were missed.
         view: what the reader chose to see of this run; `None` before the first choice, and without the tools.
     """
 
@@ -103,7 +103,6 @@ class StripState:
     finished: bool
     unreachable: bool
     wants_run: bool
-    resume_from: tuple[int, str] | None
     view: ViewState | None = None
 
 
@@ -177,22 +176,18 @@ def _draw(run_id: str, key: str, data: dict[str, Any]) -> StripState:
         },
         on_pin_change=_ignore,
         on_unreachable_change=_ignore,
-        on_resume_from_change=_ignore,
+        on_asks_change=_ignore,
         on_finished_change=_ignore,
         on_view_change=_ignore,
         on_wants_run_change=_ignore,
     )
     pin = result.pin if isinstance(result.pin, Mapping) and result.pin.get("run") == run_id else {}
     chosen = result.view if isinstance(result.view, Mapping) else {}
-    request = result.resume_from if isinstance(result.resume_from, str) else ""
-    asked_by, _, rest = request.partition(":")
-    index, _, _ = rest.partition(":")
     return StripState(
         pin=pin.get("position"),
         finished=result.finished == run_id,
         unreachable=result.unreachable == run_id,
         wants_run=result.wants_run is True,
-        resume_from=(int(index), request) if asked_by == run_id and index.isdigit() else None,
         view=view_of(chosen) if chosen.get("run") == run_id else None,
     )
 

@@ -30,7 +30,7 @@ class View {
   }
 
   close() {
-    this.source?.close();
+    this.feed?.close();
     this.observer.disconnect();
     this.transport.cancel();
     this.presenter.close();
@@ -54,15 +54,19 @@ class View {
     if (!this.main || this.main.id !== data.run || isRecoloured) this.begin(data);
     this.presenter.receive(data);
     this.hide(Boolean(data.present));
-    if (data.batch) this.take(data.batch);
-    if (data.stream && !this.source && !this.main.isFinished) this.listen(data.stream);
+    this.feed.receive([data]);
     this.redraw();
   }
 
   begin(data) {
-    this.source?.close();
-    this.source = null;
-    this.main = new Run(data.run);
+    this.feed?.close();
+    const main = new Run(data.run);
+    this.main = main;
+    this.feed = new Feed([main], {
+      arrived: (_, batch) => this.arrived(batch),
+      refused: () => this.setState("unreachable", main.id),
+      ask: (question) => this.setState("asks", question),
+    });
     this.reported = false;
     this.watch(this.main, data.live && !PLAYED.has(data.run));
     this.presenter.hear();
@@ -100,30 +104,15 @@ class View {
     return this.run === this.main ? this.data.badge : "RECORDED";
   }
 
-  listen(url) {
-    const source = new EventSource(url);
-    this.source = source;
-    source.onmessage = (message) => {
-      if (this.source !== source) return source.close();
-      this.take(JSON.parse(message.data));
-      if (this.main.isFinished) source.close();
-      return this.redraw();
-    };
-    source.onerror = () => { // a lost connection reconnects by itself; a refused one does not
-      if (source.readyState === EventSource.CLOSED && !this.main.isFinished) this.setState("unreachable", this.main.id);
-    };
-  }
-
-  take(batch) {
+  arrived(batch) {
     const { main } = this;
-    if (!main.take(batch)) return this.setState("resume_from", `${main.id}:${main.applied}:${Date.now()}`);
     if (batch.events.length || main.isFinished) this.presenter.hear();
     if (this.run === main) this.transport.arrived();
-    if (main.isFinished && this.data.live && !this.reported) {
+    if (main.isFinished && this.data.stream && !this.reported) { // else Python sees the end by itself
       this.reported = true;
       this.setTrigger("finished", main.id);
     }
-    return undefined;
+    this.redraw();
   }
 
   redraw() {

@@ -69,7 +69,7 @@ def _wait_until_up(address: str, process: "subprocess.Popen[str]") -> None:
 
 @dataclass
 class Watched:
-    """A page, what its console complained about, which other hosts it asked, and the bytes of its web socket."""
+    """A page, what its console complained about, which other hosts it asked, and its web socket's bytes, both ways."""
 
     page: Page
     complaints: list[str] = field(default_factory=list)
@@ -111,6 +111,10 @@ def open_page(browser: Browser, address: str) -> Watched:
     def on_frame(payload: Any) -> None:
         watched.socket_bytes += len(payload)
 
+    def on_socket(socket_: Any) -> None:
+        socket_.on("framereceived", on_frame)
+        socket_.on("framesent", on_frame)
+
     page.on(
         "console",
         lambda message: (
@@ -119,7 +123,7 @@ def open_page(browser: Browser, address: str) -> Watched:
     )
     page.on("pageerror", lambda error: watched.complaints.append(str(error)))
     page.on("request", on_request)
-    page.on("websocket", lambda socket_: socket_.on("framereceived", on_frame))
+    page.on("websocket", on_socket)
     page.goto(address)
     page.wait_for_selector('[data-testid="token"]', timeout=60_000)
     return watched

@@ -63,6 +63,8 @@ def watch_a_run(watched: Watched) -> None:
     """Run a prompt of 300 new tokens, see it grow without the list being drawn anew, and check what it shows."""
     page = watched.page
     assert watched.badge() == "RECORDED"
+    strip = page.locator('[data-testid="token-strip"]')
+    strip.evaluate("node => { node.markedByTest = true }")
     set_number(watched, "New tokens", "300")
     press(watched, "Run")
     watched.wait_for_status("running", seconds=120)  # the first run loads the model
@@ -77,6 +79,7 @@ def watch_a_run(watched: Watched) -> None:
         "a token is drawn once a run"
     )
     assert watched.badge() == "LIVE"
+    assert strip.evaluate("node => node.markedByTest === true"), "one mount a page"
     decoded = page.locator('[data-testid="token"][data-phase="decode"]')
     depths = decoded.evaluate_all("nodes => nodes.map(node => node.dataset.depth)")
     assert {"1", "2", "3"} <= set(depths)
@@ -94,6 +97,13 @@ def test_run_streams_and_all_depths_appear(watched: Watched) -> None:
 def test_run_without_the_event_route(browser: Browser, plain_address: str) -> None:
     watched = open_page(browser, plain_address)
     watch_a_run(watched)
+    before = watched.socket_bytes
+    press(watched, "Run")
+    watched.wait_for_status("running")
+    watched.wait_for_status("done")
+    wait_until_run_can_be_pressed(watched)
+    assert watched.num_tokens() > 300
+    assert watched.socket_bytes - before < 1024 * watched.num_tokens()
     watched.page.close()
 
 
