@@ -5,6 +5,7 @@ Holds the settings that all figures share. Knows neither Streamlit nor what is d
 
 import html
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -54,6 +55,15 @@ def new_figure(height: int, **layout: object) -> go.Figure:
     figure.update_yaxes(automargin=True, zeroline=False)
     figure.update_layout(**layout)
     return figure
+
+
+def interval(value: pd.Series, low: pd.Series, high: pd.Series, **look: object) -> dict[str, Any]:
+    """Return the bars from `low` to `high` around each value, for a trace's `error_x` or `error_y`."""
+    reach = {
+        "array": (high - value).clip(lower=0),
+        "arrayminus": (value - low).clip(lower=0),
+    }
+    return {"type": "data", "symmetric": False, "thickness": 1.5, **reach, **look}
 
 
 def hover_text(text: str) -> str:

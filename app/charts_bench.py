@@ -5,7 +5,7 @@ Pure: tables of `app.bench_results` in, charts out.
 
 import pandas as pd
 
-from app.chart import Chart, hover_text, new_figure, rows_height
+from app.chart import Chart, hover_text, interval, new_figure, rows_height
 from app.theme import LINE, SERIES, format_bytes
 from app.words import say
 
@@ -39,13 +39,7 @@ def ratio_points(table: pd.DataFrame) -> Chart:
         mode="markers+text",
         name=say("bench.measured"),
         marker={"size": 11, "color": SERIES[0]},
-        error_x={
-            "type": "data",
-            "symmetric": False,
-            "array": (rows["times_high"] - rows["times_as_good"]).clip(lower=0),
-            "arrayminus": (rows["times_as_good"] - rows["times_low"]).clip(lower=0),
-            "thickness": 1.5,
-        },
+        error_x=interval(rows["times_as_good"], rows["times_low"], rows["times_high"]),
         text=[f"{value:.2f}x" for value in rows["times_as_good"]],
         textposition="top center",
         customdata=[hover_text(f"{row.what}; {row.peer}") for row in rows.itertuples()],

@@ -5,7 +5,7 @@ Pure: tables of `app.family_results` in, charts out.
 
 import pandas as pd
 
-from app.chart import Chart, hover_text, new_figure
+from app.chart import Chart, hover_text, interval, new_figure
 from app.theme import LINE, SERIES, format_bytes, format_flops
 from app.words import say
 
@@ -51,16 +51,11 @@ def pareto(table: pd.DataFrame, cost: str, gap: float | None) -> Chart:
         hoverinfo="skip",
     )
     for index, row in enumerate(table.to_dict("records")):
+        bits = [table[f"bits_per_byte{end}"].iloc[[index]] for end in ("", "_low", "_high")]
         figure.add_scatter(
             x=[row[cost]],
-            y=[row["bits_per_byte"]],
-            error_y={
-                "type": "data",
-                "symmetric": False,
-                "array": [row["bits_per_byte_high"] - row["bits_per_byte"]],
-                "arrayminus": [row["bits_per_byte"] - row["bits_per_byte_low"]],
-                "thickness": 1.5,
-            },
+            y=bits[0],
+            error_y=interval(*bits),
             mode="markers+text" if labelled else "markers",
             text=[hover_text(row["name"])],
             textposition="top left" if row[cost] > 0.7 * table[cost].max() else "top right",
@@ -137,14 +132,9 @@ def sweep(table: pd.DataFrame) -> Chart:
     figure.add_scatter(
         x=table["active_flops_per_token"] / 1e6,
         y=table["nll"],
-        error_y={
-            "type": "data",
-            "symmetric": False,
-            "array": table["nll_high"] - table["nll"],
-            "arrayminus": table["nll"] - table["nll_low"],
-            "color": LINE,
-            "thickness": 1,
-        },
+        error_y=interval(
+            table["nll"], table["nll_low"], table["nll_high"], color=LINE, thickness=1
+        ),
         mode="lines+markers+text",
         text=[f"{logit:+g}" for logit in table["threshold_logit"]],
         textposition="top center",

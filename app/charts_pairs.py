@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from app import readable
-from app.chart import Chart, hover_text, new_figure, rows_height
+from app.chart import Chart, hover_text, interval, new_figure, rows_height
 from app.family_results import verdicts
 from app.theme import LINE, SERIES
 from app.words import say
@@ -35,13 +35,7 @@ def differences(table: pd.DataFrame, reference: str, gap: float | None) -> Chart
         figure.add_scatter(
             x=group["more_nats"],
             y=group["name"].map(hover_text),
-            error_x={
-                "type": "data",
-                "symmetric": False,
-                "array": group["high"] - group["more_nats"],
-                "arrayminus": group["more_nats"] - group["low"],
-                "thickness": 1.5,
-            },
+            error_x=interval(group["more_nats"], group["low"], group["high"]),
             mode="markers",
             name=say(f"efficiency.verdict_{verdict}"),
             marker={"size": 11, "symbol": _SYMBOLS[str(verdict)], "color": _COLOURS[str(verdict)]},

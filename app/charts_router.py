@@ -8,7 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from app.chart import Chart, new_figure, rows_height
+from app.chart import Chart, interval, new_figure, rows_height
 from app.judgements import close_calls, sigmoid
 from app.theme import LINE, SCORE_HIGH, SCORE_LOW, SERIES, format_flops
 from app.words import say
@@ -76,14 +76,9 @@ def sweep(table: pd.DataFrame) -> Chart:
     figure.add_scatter(
         x=table["threshold_logit"],
         y=table["nll"],
-        error_y={
-            "type": "data",
-            "symmetric": False,
-            "array": table["nll_high"] - table["nll"],
-            "arrayminus": table["nll"] - table["nll_low"],
-            "color": LINE,
-            "thickness": 1,
-        },
+        error_y=interval(
+            table["nll"], table["nll_low"], table["nll_high"], color=LINE, thickness=1
+        ),
         customdata=scores,
         hovertemplate=say("router.sweep_hover_loss") + "<extra></extra>",
         line={"color": SERIES[0]},

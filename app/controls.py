@@ -41,6 +41,35 @@ class GenerationRequest:
     routing: RoutingChoice
 
 
+def run_and_stop(page: str, start: str, *, is_running: bool, can_start: bool) -> tuple[bool, bool]:
+    """Draw the button that starts and the one that stops; return which was pressed.
+
+    Args:
+        page: whose words and keys they have.
+        start: name of the first of them.
+        is_running: only Stop can be pressed.
+        can_start: whether there is something to start.
+    """
+    starts = st.button(
+        say(f"{page}.{start}"),
+        type="primary",
+        icon=":material/play_arrow:",
+        key=f"{page}_{start}",
+        shortcut="Mod+Enter",
+        width="stretch",
+        disabled=is_running or not can_start,
+    )
+    stops = st.button(
+        say("live.stop"),
+        icon=":material/stop:",
+        key=f"{page}_stop",
+        shortcut="Escape",
+        width="stretch",
+        disabled=not is_running,
+    )
+    return starts, stops
+
+
 def request_problem(request: GenerationRequest) -> str:
     """Say what is wrong with a request, nothing if it can be tried."""
     return prompt_problem(request.prompt) or request.routing.problem

@@ -25,24 +25,10 @@ def transport(request: GenerationRequest | None) -> tuple[Job | None, bool]:
     """
     job = state.live_job()
     is_running = job is not None and not job.is_finished
-    runs = st.button(
-        say("live.run"),
-        type="primary",
-        icon=":material/play_arrow:",
-        key="live_run",
-        shortcut="Mod+Enter",
-        width="stretch",
-        disabled=is_running or request is None,
+    starts, stops = controls.run_and_stop(
+        "live", "run", is_running=is_running, can_start=request is not None
     )
-    stops = st.button(
-        say("live.stop"),
-        icon=":material/stop:",
-        key="live_stop",
-        shortcut="Escape",
-        width="stretch",
-        disabled=not is_running,
-    )
-    if runs and request is not None:
+    if starts and request is not None:
         _run(request)
         st.rerun()
     if stops and job is not None:

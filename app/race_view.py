@@ -71,22 +71,8 @@ def transport(requests: tuple[GenerationRequest, GenerationRequest] | None) -> b
     """Draw the buttons; return whether they show the race as running. Only Stop ends it."""
     race = state.race()
     is_running = race is not None and not race.is_finished
-    starts = st.button(
-        say("race.start"),
-        type="primary",
-        icon=":material/play_arrow:",
-        key="race_start",
-        shortcut="Mod+Enter",
-        width="stretch",
-        disabled=is_running or requests is None,
-    )
-    stops = st.button(
-        say("live.stop"),
-        icon=":material/stop:",
-        key="race_stop",
-        shortcut="Escape",
-        width="stretch",
-        disabled=not is_running,
+    starts, stops = controls.run_and_stop(
+        "race", "start", is_running=is_running, can_start=requests is not None
     )
     if starts and requests is not None:
         _start(requests)
