@@ -14,7 +14,6 @@ from app.strip import Badge
 from app.words import say
 from mor_core.checkpoint import CheckpointInfo
 from mor_core.trace import TRACE_SUFFIX, Trace
-from mor_core.tracefile import TraceError
 
 RECORDED, TEXT, RACE = "recorded", "text", "race"
 EXAMPLE = (
@@ -85,16 +84,8 @@ def _recorded(checkpoints: Sequence[CheckpointInfo]) -> Pair | None:
         )
         for column, side, default in zip((left, right), "ab", defaults, strict=True)
     )
-    opened = [_opened(found[name]) for name in (first, second)]
+    opened = [notices.opened_trace(found[name]) for name in (first, second)]
     return (opened[0], opened[1]) if opened[0] and opened[1] else None
-
-
-def _opened(path: Path) -> Trace | None:
-    try:
-        return loading.open_trace(path)
-    except TraceError as error:
-        notices.show_problem(error, path.name)
-        return None
 
 
 def _same_text(checkpoints: Sequence[CheckpointInfo]) -> Pair | None:

@@ -14,7 +14,6 @@ from app.results import ResultError
 from app.words import say
 from mor_core.checkpoint import CheckpointError, CheckpointInfo
 from mor_core.trace import Trace
-from mor_core.tracefile import TraceError
 
 if TYPE_CHECKING:
     from mor_core.config import MoRConfig
@@ -49,13 +48,8 @@ class Measured:
 
 def recorded(info: CheckpointInfo) -> list[Trace]:
     """Open a checkpoint's recorded runs; one that is damaged is named and left out."""
-    traces = []
-    for path in loading.recorded_traces(info.path):
-        try:
-            traces.append(loading.open_trace(path))
-        except TraceError as error:
-            notices.show_problem(error, path.name)
-    return traces
+    opened = map(notices.opened_trace, loading.recorded_traces(info.path))
+    return [trace for trace in opened if trace is not None]
 
 
 def measured_depths(info: CheckpointInfo, traces: Sequence[Trace]) -> Measured | None:

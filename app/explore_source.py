@@ -77,10 +77,8 @@ def _recorded(checkpoints: Sequence[CheckpointInfo]) -> Chosen | None:
     if asked and asked[0] == info.name and wanted.name != asked[1]:
         notices.show_info(say("explore.no_such_run", name=asked[1]))
     run = _pick(info.name, runs_, wanted)
-    try:
-        trace = loading.open_trace(run.path)
-    except TraceError as error:
-        notices.show_problem(error, run.path.name)
+    trace = notices.opened_trace(run.path)
+    if trace is None:
         return None
     note = gallery.note_of(run, trace.header)
     if note:

@@ -13,7 +13,6 @@ from app.strip import StripState, live_strip, token_strip
 from app.words import say
 from mor_core.checkpoint import CheckpointInfo
 from mor_core.trace import Trace
-from mor_core.tracefile import TraceError
 
 STRIP_KEY = "live_strip"
 
@@ -126,8 +125,6 @@ def _recorded(checkpoints: Sequence[CheckpointInfo]) -> bool:
 def _first_trace(checkpoints: Sequence[CheckpointInfo]) -> Trace | None:
     for info in checkpoints:
         for path in loading.recorded_traces(info.path):
-            try:
-                return loading.open_trace(path)
-            except TraceError as error:
-                notices.show_problem(error)
+            if (trace := notices.opened_trace(path)) is not None:
+                return trace
     return None

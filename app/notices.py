@@ -1,13 +1,15 @@
 """Messages and downloads that several pages need. Text from users and files is shown as it is, never as Markdown."""
 
 import re
+from pathlib import Path
 
 import streamlit as st
 
+from app import loading
 from app.problems import problem_text
 from app.words import say
 from mor_core.trace import TRACE_SUFFIX, Trace
-from mor_core.tracefile import pack_trace
+from mor_core.tracefile import TraceError, pack_trace
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!$:~<>|])")
 
@@ -25,6 +27,15 @@ def show_error(message: str) -> None:
 def show_problem(error: Exception, name: str = "") -> None:
     """Show an error in the viewer's language, after the name of what it is about."""
     show_error(f"{name}: {problem_text(error)}" if name else problem_text(error))
+
+
+def opened_trace(path: Path) -> Trace | None:
+    """Return a recorded run; of one that is damaged say what is wrong."""
+    try:
+        return loading.open_trace(path)
+    except TraceError as error:
+        show_problem(error, path.name)
+        return None
 
 
 def show_warning(message: str) -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import streamlit as st
 
-from app import controls, live_runs, loading, notices, pair, state
+from app import controls, live_runs, notices, pair, state
 from app.compare_source import counterpart, recorded_runs
 from app.controls import GenerationRequest
 from app.delivery import Race, batch
@@ -19,7 +19,6 @@ from app.strip import trace_id
 from app.words import say
 from mor_core.checkpoint import CheckpointInfo
 from mor_core.trace import Trace
-from mor_core.tracefile import TraceError
 
 ONE, RACE = MODES = "one", "race"
 RACE_KEY = "live_race"
@@ -149,12 +148,9 @@ def _recorded(checkpoints: Sequence[CheckpointInfo]) -> None:
     if len(names) < 2:
         notices.show_info(say("race.no_recorded_run"))
         return
-    try:
-        second, first = (
-            loading.open_trace(found[name]) for name in (names[0], counterpart(names[0], names))
-        )
-    except TraceError as error:
-        notices.show_problem(error)
+    second = notices.opened_trace(found[names[0]])
+    first = notices.opened_trace(found[counterpart(names[0], names)])
+    if first is None or second is None:
         return
     scale = shared_scale(first.header.config, second.header.config)
     lanes = _recorded_lane(first), _recorded_lane(second)

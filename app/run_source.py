@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from app import frame, gallery, loading, notices, reading, runs, state
+from app import frame, gallery, notices, reading, runs, state
 from app.gallery import Recorded
 from app.routing_controls import RoutingChoice
 from app.runs import AnalysisRequest
@@ -13,7 +13,6 @@ from app.strip import Badge
 from app.words import say
 from mor_core.checkpoint import CheckpointInfo
 from mor_core.trace import Trace
-from mor_core.tracefile import TraceError
 
 RECORDED, OWN = SOURCES = "recorded", "own"
 
@@ -93,13 +92,9 @@ def _recorded(info: CheckpointInfo) -> Chosen | None:
 
 
 def _opened(run: Recorded) -> Trace | None:
-    """Open a recorded run; name it if it is damaged."""
-    try:
-        trace = loading.open_trace(run.path)
-    except TraceError as error:
-        notices.show_problem(error, run.path.name)
-        return None
-    return trace if trace.tokens else None
+    """Open a recorded run that holds something; name it if it is damaged."""
+    trace = notices.opened_trace(run.path)
+    return trace if trace is not None and trace.tokens else None
 
 
 def _own_text(info: CheckpointInfo, example: str) -> Trace | None:
