@@ -1,7 +1,8 @@
 """Serves a component's code to the browser as files: sent inline it goes along with every change of the page.
 
-Streamlit serves files of installed packages that name a folder in their pyproject.toml. The strip's code is put
-together when the app starts, so its folder is made then, and told to Streamlit in the same words.
+Streamlit serves files of installed packages that name a folder in their pyproject.toml. A component's code is put
+together from words and shared scripts when the app starts, so its folder is made then, and told to Streamlit in the
+same words.
 """
 
 import functools
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import streamlit as st
+from streamlit import runtime
 from streamlit.components.v2.get_bidi_component_manager import get_bidi_component_manager
 from streamlit.components.v2.manifest_scanner import ComponentConfig, ComponentManifest
 
@@ -24,11 +26,15 @@ class ServedComponent:
         self.name = f"{_PACKAGE}.{name}"
         self._html = html
         self._manifest = ComponentManifest(_PACKAGE, "1", [ComponentConfig(name, _ASSETS)])
-        self._root = tempfile.TemporaryDirectory(prefix="mor-strip-")  # gone when the server ends
+        self._root = tempfile.TemporaryDirectory(
+            prefix="mor-component-"
+        )  # gone when the server ends
         self._css, self._js = self._write(f"{name}.css", css), self._write(f"{name}.js", js)
 
     def __call__(self, **options: Any) -> Any:
         """Mount the component, as what `st.components.v2.component` returns does."""
+        if not runtime.exists():  # the script is run as plain Python, which draws nothing
+            return st.components.v2.component(self.name, html=self._html)(**options)
         manager = get_bidi_component_manager()
         if manager.get_component_asset_root(self.name) is None:  # once a server
             manager.register_from_manifest(self._manifest, Path(self._root.name))

@@ -117,29 +117,3 @@ def test_scripts_make_no_markup_from_text_invent_no_numbers_and_ask_no_other_hos
 
 def test_every_script_and_style_of_the_folder_is_used() -> None:
     assert {path.stem for path in STRIP_FOLDER.glob("*.js")} == set(strip._SCRIPTS)
-
-
-def test_code_and_style_are_fetched_as_files_and_not_sent_with_each_change(
-    tiny_checkpoint, monkeypatch
-):
-    """Sent inline, 100 KB went along with every change of the page."""
-    from pathlib import Path
-
-    from streamlit.testing.v1 import AppTest
-
-    from app.strip import _mount
-
-    monkeypatch.setenv("MOR_CHECKPOINTS", str(tiny_checkpoint.parent))
-    script = (
-        "from tests.scripted import scripted_trace\n"
-        "from app.strip import token_strip\n"
-        "token_strip(scripted_trace(), key='strip')\n"
-    )
-    for _ in range(2):  # each has a server of its own
-        page = AppTest.from_string(script, default_timeout=60).run()
-        assert not page.exception
-        sent = page.get("bidi_component")[0].proto
-        assert (sent.js_content, sent.css_content) == ("", "")
-        folder = Path(_mount._root.name) / "assets"
-        assert "class Run" in (folder / sent.js_source_path).read_text()
-        assert "{" in (folder / sent.css_source_path).read_text()

@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-import streamlit as st
-
+from app.served import ServedComponent
 from app.words import say
 
 _FOLDER = Path(__file__).parent
@@ -13,8 +12,8 @@ def _read(name: str) -> str:
     return (_FOLDER / name).read_text(encoding="utf-8")
 
 
-_mount = st.components.v2.component(
-    "mor_copy_link",
+_mount = ServedComponent(
+    "copy_link",
     html=_read("copylink.html"),
     css=_read("copylink.css"),
     js=_read("copylink.js"),

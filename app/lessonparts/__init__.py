@@ -9,9 +9,8 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import streamlit as st
-
 from app import strip
+from app.served import ServedComponent
 from app.theme import depth_colours
 from app.words import say
 from mor_core.trace import TokenRecord
@@ -25,14 +24,14 @@ def _read(name: str) -> str:
     return (_FOLDER / name).read_text(encoding="utf-8")
 
 
-_tokens = st.components.v2.component(
-    "mor_lesson_tokens",
+_tokens = ServedComponent(
+    "lesson_tokens",
     html='<div class="lesson-tokens"></div>',
     css=_read("tokens.css"),
     js="\n".join([_FORMAT.read_text(encoding="utf-8"), _read("tokens.js")]),
 )
-_bar = st.components.v2.component(
-    "mor_lesson_bar",
+_bar = ServedComponent(
+    "lesson_bar",
     html='<ol class="lesson-bar"></ol>',
     css=_read("bar.css"),
     js=_read("bar.js"),

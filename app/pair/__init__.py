@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import streamlit as st
-
 from app import state
 from app.comparison import SIDES, Comparison, Side
 from app.labels import run_title
 from app.scale import Scale
+from app.served import ServedComponent
 from app.strip import Badge, hidden_words_script, trace_id
 from app.words import entries, say
 from mor_core.trace import TokenRecord, Trace
@@ -40,8 +39,8 @@ def _script(*paths: Path) -> str:
     return "\n".join([words, hidden_words_script(), *map(_read, paths)])
 
 
-_pair = st.components.v2.component(
-    "mor_pair",
+_pair = ServedComponent(
+    "pair",
     html=_read(_FOLDER / "pair.html"),
     css=_read(_FOLDER / "pair.css"),
     js=_script(
@@ -50,8 +49,8 @@ _pair = st.components.v2.component(
 )
 
 
-_race = st.components.v2.component(
-    "mor_race",
+_race = ServedComponent(
+    "race",
     html=_read(_FOLDER / "race.html"),
     css=_read(_FOLDER / "pair.css"),
     js=_script(
