@@ -1,9 +1,9 @@
-"""What is commonly said of MoR, what its paper says, and what the bundled family measured: the words are in `words/`.
+"""What is commonly said of MoR, what its paper says, and what was measured here: the words are in `words/`.
 
 Pure. A claim that nothing here measures yet says so.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -18,14 +18,22 @@ EQUAL_COMPUTE = 0.02  # two runs are at equal FLOPs if these differ by less than
 Member = Mapping[str, Any]
 
 
-def claims_table(family: Mapping[str, Any]) -> pd.DataFrame:
-    """Return one row a claim."""
+def claims_table(
+    family: Mapping[str, Any], benchmarks: Sequence[Mapping[str, Any]] = ()
+) -> pd.DataFrame:
+    """Return one row a claim.
+
+    Args:
+        family: the family's file.
+        benchmarks: documents of `mor bench`.
+    """
     plain, routed = _pair(family["members"])
     measured = {
         "better": _better(plain, routed) + _paired(family, plain, routed),
         "parameters": _parameters(plain, routed),
         "cache": _cache(routed),
         "router": _router(routed),
+        "speed": _speed(benchmarks),
     }
     return pd.DataFrame(
         [
@@ -162,4 +170,27 @@ def _router(routed: Member | None) -> str:
         high=f"{high:.4f}",
         surprise=f"{surprise:.3f}",
         identity=f"{identity:.0%}",
+    )
+
+
+def _speed(benchmarks: Sequence[Mapping[str, Any]]) -> str:
+    """Say what serving measured; points at which the peer is the worse made program do not count."""
+    points = [
+        result
+        for document in benchmarks
+        if document["benchmark"] == "serve"
+        for result in document["results"]
+        if result["extra"].get("counts")
+    ]
+    if not points:
+        return ""
+    slowest, fastest = (pick(points, key=lambda point: point["ratio"]) for pick in (min, max))
+    return say(
+        "efficiency.claim_speed_ours",
+        count=len(points),
+        low=f"{slowest['ratio']:.2f}",
+        low_what=slowest["what"],
+        high=f"{fastest['ratio']:.2f}",
+        high_what=fastest["what"],
+        bound=f"{fastest['bound']:.2f}",
     )

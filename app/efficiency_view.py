@@ -1,15 +1,15 @@
-"""The Efficiency page's panels: counted FLOPs, KV memory, measured speed, quality and training.
+"""The Efficiency page's answers, and one model's panels: counted FLOPs, KV memory, speed, quality and training.
 
 The first three are never merged: fewer FLOPs, fewer bytes and fewer seconds are three claims.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from app import charts_costs, costs, frame, loading, notices, results
+from app import charts_costs, costs, frame, loading, notices, results, worth
 from app.results import ResultError
 from app.words import say
 from mor_core.checkpoint import CheckpointError, CheckpointInfo
@@ -18,6 +18,7 @@ from mor_core.trace import Trace
 if TYPE_CHECKING:
     from mor_core.config import MoRConfig
 
+MODEL, PEERS, FAMILY, PAPER = PARTS = "model", "peers", "family", "paper"
 DTYPES = {"bfloat16": 2, "float32": 4}
 CURVES = {
     # curve: its columns and what each is called in the legend
@@ -69,6 +70,52 @@ def measured_depths(info: CheckpointInfo, traces: Sequence[Trace]) -> Measured |
         return None
     text = say("efficiency.depths_recorded", runs=len(causal), count=f"{sum(depths):,}")
     return Measured(costs.active_shares(depths), text)
+
+
+def answers_row(
+    info: CheckpointInfo,
+    depths: Measured | None,
+    traces: Sequence[Trace],
+    family: Mapping[str, Any],
+) -> None:
+    """Draw the four answers on a model with a router; a plain one has nothing to be worth."""
+    if depths is None or info.config.get("router_type", "none") == "none":
+        return
+    try:
+        config = loading.read_config(info)
+    except CheckpointError:
+        return  # the panels below say what is wrong with it
+    frame.heading(say("worth.heading"))
+    calls = results.decode_table(traces)
+    found = worth.answers(info.name, config, depths.shares, calls, family)
+    for column, answer in zip(st.columns(len(found)), found, strict=True):
+        column.metric(answer.question, answer.value, help=notices.as_text(answer.how), border=True)
+
+
+def choose_part() -> str:
+    """Draw the switch between the page's parts; return the chosen one."""
+    part = st.segmented_control(
+        say("worth.part"),
+        list(PARTS),
+        format_func=lambda name: say(f"worth.part_{name}"),
+        default=MODEL,
+        required=True,
+        key="part",
+        bind="query-params",
+        label_visibility="collapsed",
+    )
+    return part or MODEL
+
+
+def model_panels(info: CheckpointInfo, depths: Measured | None, traces: Sequence[Trace]) -> None:
+    """Draw what one model costs, how fast it ran and what its predictions are worth."""
+    if depths is None:
+        notices.show_info(say("efficiency.no_depths", name=info.name))
+    else:
+        counted_panels(info, depths)
+    speed_panel(traces, int(info.config.get("num_recursions", 1)))
+    quality_panel(info)
+    training_panel(info)
 
 
 def counted_panels(info: CheckpointInfo, depths: Measured) -> None:

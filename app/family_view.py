@@ -6,6 +6,7 @@ from typing import Any
 import streamlit as st
 
 from app import (
+    bench_results,
     charts_family,
     charts_pairs,
     charts_paper,
@@ -17,17 +18,22 @@ from app import (
 )
 from app.results import ResultError
 from app.words import say
+from mor_core.checkpoint import checkpoint_root
 
 Family = Mapping[str, Any]
 
 
-def draw() -> None:
-    """Draw everything that compares checkpoints, or say how to get it."""
+def read() -> Family:
+    """Return the family's file, empty if there is none; a damaged one is named."""
     try:
-        family = loading.family()
+        return loading.family()
     except ResultError as error:
         notices.show_problem(error)
-        return
+        return {}
+
+
+def draw(family: Family) -> None:
+    """Draw everything that compares checkpoints, or say how to get it."""
     frame.heading(say("efficiency.family_heading"), "bits per byte", "active FLOPs", "KV cache")
     if not family:
         notices.show_info(say("efficiency.no_family"))
@@ -38,8 +44,15 @@ def draw() -> None:
     _seeds(family)
     _rules(family)
     _sweep(family)
+
+
+def draw_paper(family: Family) -> None:
+    """Draw the paper's published numbers, and what is said of the method beside what was measured."""
     _paper()
-    _claims(family)
+    if family:
+        _claims(family)
+    else:
+        notices.show_info(say("efficiency.no_family"))
 
 
 def _quality_against_cost(family: Family) -> None:
@@ -141,7 +154,11 @@ def _paper() -> None:
 
 def _claims(family: Family) -> None:
     frame.heading(say("efficiency.claims_heading"))
-    st.table(claims.claims_table(family).map(notices.as_text), border="horizontal", hide_index=True)
+    documents, _ = bench_results.read_benchmarks(
+        checkpoint_root()
+    )  # Against peers names the damaged
+    table = claims.claims_table(family, documents)
+    st.table(table.map(notices.as_text), border="horizontal", hide_index=True)
 
 
 def _chosen_member(names: list[str], key: str) -> str:

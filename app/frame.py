@@ -36,7 +36,7 @@ def show_table(table: pd.DataFrame, *, key: str, height: int | None = None) -> N
         key=key,
         hide_index=True,
         height=height or "auto",
-        column_config=readable.headings(table),
+        column_config=_columns(table),
     )
     st.download_button(
         say("frame.download_csv"),
@@ -48,6 +48,14 @@ def show_table(table: pd.DataFrame, *, key: str, height: int | None = None) -> N
         on_click="ignore",
         type="tertiary",
     )
+
+
+def _columns(table: pd.DataFrame) -> dict[str, Any]:
+    formats = {str(name): readable.number_format(table[name]) for name in table.columns}
+    return {
+        name: st.column_config.NumberColumn(label, format=formats[name]) if formats[name] else label
+        for name, label in readable.headings(table).items()
+    }
 
 
 def heading(text: str, *terms: str) -> None:

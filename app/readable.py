@@ -1,5 +1,6 @@
 """A table in the viewer's language: its headings and the library's names. Files keep the code's own. Pure."""
 
+import math
 from collections.abc import Callable
 
 import pandas as pd
@@ -10,6 +11,20 @@ from app.labels import column_label, gate_label, named, rule_label, run_title, s
 def headings(table: pd.DataFrame) -> dict[str, str]:
     """Return what stands above each column."""
     return {str(name): column_label(str(name)) for name in table.columns}
+
+
+def number_format(column: pd.Series) -> str | None:
+    """Return how a column's numbers are written: whole ones in groups, others to four digits; `None` for no numbers.
+
+    The form is Streamlit's: `localized`, or a printf pattern.
+    """
+    if pd.api.types.is_bool_dtype(column) or not pd.api.types.is_numeric_dtype(column):
+        return None
+    sizes = column.dropna().abs()
+    if (sizes % 1 == 0).all():
+        return "localized"
+    typical = sizes[sizes > 0].median()
+    return f"%.{min(max(3 - math.floor(math.log10(typical)), 0), 6)}f"
 
 
 def values(table: pd.DataFrame) -> pd.DataFrame:

@@ -14,12 +14,14 @@ info = frame.choose_checkpoint(checkpoints, key="efficiency_checkpoint")
 frame.provenance(info)
 traces = view.recorded(info)
 depths = view.measured_depths(info, traces)
-if depths is None:
-    notices.show_info(say("efficiency.no_depths", name=info.name))
+family = family_view.read()
+view.answers_row(info, depths, traces, family)
+part = view.choose_part()
+if part == view.PEERS:
+    bench_view.draw()
+elif part == view.FAMILY:
+    family_view.draw(family)
+elif part == view.PAPER:
+    family_view.draw_paper(family)
 else:
-    view.counted_panels(info, depths)
-view.speed_panel(traces, int(info.config.get("num_recursions", 1)))
-bench_view.draw()
-view.quality_panel(info)
-view.training_panel(info)
-family_view.draw()
+    view.model_panels(info, depths, traces)

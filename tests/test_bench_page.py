@@ -128,6 +128,7 @@ def root(tiny_checkpoint, tmp_path, monkeypatch):
 def opened(language="en"):
     page = AppTest.from_file(ENTRY, default_timeout=60)
     page.query_params["lang"] = language
+    page.session_state["part"] = "peers"
     page = page.switch_page("../pages/efficiency.py").run()
     assert not page.exception
     return page

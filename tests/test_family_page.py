@@ -8,10 +8,12 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from app import charts_family, charts_pairs, charts_paper, claims, family_results
+from app import charts_family, charts_pairs, charts_paper, claims, family_results, worth
 from app.notices import as_text
 from app.results import ResultError
 from app.words import LANGUAGES
+from mor_core.accounting import active_flops, kv_bytes, vanilla_config, vanilla_kv_bytes
+from mor_core.config import MoRConfig
 
 ENTRY = str(Path(__file__).resolve().parents[1] / "app" / "main.py")
 
@@ -21,11 +23,12 @@ def found(family_root):
     return family_results.read_family(family_root)
 
 
-def opened(root, monkeypatch, language="en"):
+def opened(root, monkeypatch, language="en", part="family"):
     monkeypatch.setenv("MOR_CHECKPOINTS", str(root))
     monkeypatch.setenv("MOR_DEVICE", "cpu")
     page = AppTest.from_file(ENTRY, default_timeout=60)
     page.query_params["lang"] = language
+    page.session_state["part"] = part
     page = page.switch_page("../pages/efficiency.py").run()
     assert not page.exception
     return page
@@ -69,6 +72,48 @@ def test_the_page_speaks_both_languages(family_root, monkeypatch, language):
     headings = " ".join(heading.value for heading in page.subheader)
     expected = {"en": "The family side by side", "zh": "模型家族并排比较"}
     assert expected[language] in headings
+
+
+def test_the_claims_have_a_part_of_their_own(family_root, found, monkeypatch):
+    page = opened(family_root, monkeypatch, part="paper")
+    assert not [frame for frame in page.dataframe if "bits_per_byte_low" in frame.value]
+    assert page.table[-1].value.shape[0] == len(claims.claims_table(found))
+
+
+def test_the_answers_are_the_files_and_the_formulas(family_root, found):
+    family = with_plain_member(found)
+    config = MoRConfig.from_pretrained(family_root / "first")
+    shares = [1.0, 0.5, 0.25][: config.num_recursions]
+    calls = pd.DataFrame({"recursion_depth": [1, 1, config.num_recursions], "latency_s": [1, 1, 4]})
+    flops, kv, time, loss = worth.answers("first", config, shares, calls, family)
+    tokens = config.max_position_embeddings
+    counts = [round(tokens * share) for share in shares]
+    plain = vanilla_config(config)
+    expected = active_flops(config, tokens, counts) / active_flops(plain, tokens, [tokens])
+    assert flops.value == f"{expected:.0%}"
+    expected = kv_bytes(config, tokens, counts, 4) / vanilla_kv_bytes(config, tokens, 4)
+    assert kv.value == f"{expected:.0%}"
+    assert time.value == "25%"
+    pair = next(pair for pair in found["differences"] if set(pair["names"]) == {"first", "second"})
+    sign = 1 if pair["names"][1] == "first" else -1
+    assert loss.value.replace("−", "-") == f"{sign * pair['more_nats_per_token']:+.3f} nats"
+    bare = worth.answers("first", config, shares, calls.iloc[:2], {})
+    assert [answer.value for answer in bare[2:]] == ["–", "–"]
+
+
+def test_the_claim_of_speed_is_what_serving_measured(found):
+    points = [
+        {"what": what, "ratio": ratio, "bound": 1.5, "extra": {"counts": counts}}
+        for what, ratio, counts in (
+            ("few", 0.9, True),
+            ("many", 1.2, True),
+            ("poor peer", 3, False),
+        )
+    ]
+    documents = [{"benchmark": "serve", "results": points}, {"benchmark": "load", "results": []}]
+    said = claims.claims_table(found, documents).iloc[-1]["what we measured"]
+    assert "at 2 points: from 0.90x (few) to 1.20x (many, " in said
+    assert "yet" in claims.claims_table(found).iloc[-1]["what we measured"]
 
 
 def test_without_a_file_the_page_says_how_to_get_one(family_root, tmp_path, monkeypatch):
@@ -263,6 +308,7 @@ def test_every_table_of_the_page_is_the_files(family_root, found, monkeypatch):
         alike = [one for one in shown if set(table.columns) <= set(one.columns)]
         assert any(one[list(table.columns)].equals(table) for one in alike), list(table.columns)
     answers = claims.claims_table(found)["what we measured"].tolist()
+    page = opened(family_root, monkeypatch, part="paper")
     written = page.table[0].value.to_numpy().ravel().tolist()
     assert all(as_text(answer) in written for answer in answers)
 

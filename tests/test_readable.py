@@ -3,6 +3,7 @@
 import json
 import re
 
+import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
@@ -122,3 +123,19 @@ def test_a_table_is_drawn_with_its_headings():
     headings = json.loads(drawn.dataframe[0].proto.columns)
     assert headings["tokens_kept"]["label"] == "保留的词元"
     assert drawn.dataframe[0].value["slot"].tolist()[0] == "前置层 1"
+
+
+@pytest.mark.parametrize(
+    ("numbers", "form"),
+    [
+        ([1, 1452770816], "localized"),
+        ([2.0, None, 3000.0], "localized"),
+        ([1087.6828, 178.3584, 164.1], "%.1f"),
+        ([0.000123, 0.000321], "%.6f"),
+        ([3.2239, 3.3154], "%.3f"),
+        (["a", "b"], None),
+        ([True, False], None),
+    ],
+)
+def test_numbers_are_written_to_be_read(numbers, form):
+    assert readable.number_format(pd.Series(numbers)) == form
