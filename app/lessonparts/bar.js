@@ -44,6 +44,7 @@ export default function render(component) {
   }
   held.place = data.place;
   return () => {
+    if (parentElement.isConnected) return; // Streamlit also ends a call that a newer one has overtaken; the row lives on
     document.removeEventListener("keydown", press, true);
     HELD.delete(parentElement);
   };

@@ -254,6 +254,7 @@ export default function render(component) {
   }
   view.receive(data);
   return () => {
+    if (parentElement.isConnected) return; // Streamlit also ends a call that a newer one has overtaken; the view lives on
     view.close();
     VIEWS.delete(parentElement);
   };

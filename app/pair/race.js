@@ -233,6 +233,7 @@ export default function render(component) {
   }
   view.receive(component);
   return () => {
+    if (parentElement.isConnected) return; // Streamlit also ends a call that a newer one has overtaken; the view lives on
     view.close();
     VIEWS.delete(parentElement);
   };

@@ -1,4 +1,4 @@
-"""One browser and one server for all browser tests; a fresh page for each."""
+"""One browser and one server a way to start the app for all browser tests; a fresh page for each."""
 
 import shutil
 from collections.abc import Iterator
@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.waiting import PATIENCE_S
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-    from tests.e2e.server import Watched
+    from tests.e2e.server import Pace, Watched
 
 CHROMIUM = (
     shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -18,8 +20,9 @@ CHROMIUM = (
 
 @pytest.fixture(scope="session")
 def browser() -> "Iterator[Browser]":
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=1000 * PATIENCE_S)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield browser
@@ -34,13 +37,41 @@ def address() -> Iterator[str]:
         yield address
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def plain_address() -> Iterator[str]:
     """The app without the event route, as plain `streamlit run app/main.py` starts it."""
     from tests.e2e.server import serve
 
     with serve("app/main.py") as address:
         yield address
+
+
+@pytest.fixture(scope="session")
+def paced_app(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[tuple[str, Pace]]":
+    from tests.e2e.server import Pace, serve
+
+    pace = Pace(tmp_path_factory.mktemp("pace"))
+    pace.let_go()
+    with serve("app/paced.py", MOR_BENCH=str(pace.folder)) as address:
+        yield address, pace
+
+
+@pytest.fixture
+def pace(paced_app: "tuple[str, Pace]") -> "Iterator[Pace]":
+    """Holds the runs of `slow` to a rate, so that a test meets them under way on any machine."""
+    paced_app[1].hold(30)
+    yield paced_app[1]
+    paced_app[1].let_go()
+
+
+@pytest.fixture
+def slow(browser: "Browser", paced_app: "tuple[str, Pace]", pace: "Pace") -> "Iterator[Watched]":
+    """A page whose model writes 30 tokens a second until it is let go."""
+    from tests.e2e.server import open_page
+
+    watched = open_page(browser, paced_app[0])
+    yield watched
+    watched.page.close()
 
 
 @pytest.fixture

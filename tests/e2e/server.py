@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -11,18 +12,55 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, Page
 
+from tests.waiting import PATIENCE_S
+
 ROOT = Path(__file__).resolve().parents[2]
-START_S = 60
+ALL_DRAWN = (
+    "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done())))"
+)
+ALL_SENT = "() => new Promise(done => setTimeout(done, 500))"  # widgets hold a change for 200 ms
 
 
 @contextmanager
-def serve(script: str) -> Iterator[str]:
+def serve(script: str, **variables: str) -> Iterator[str]:
     """Start `script` under Streamlit as a user would, and yield its address."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment.pop("MOR_STREAM", None)
+    # A pipe that nobody reads would fill up and hold the server.
+    with tempfile.TemporaryFile("w+") as output:
+        process, address = _start(script, environment | variables, output)
+        try:
+            yield address
+        finally:
+            process.terminate()
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _start(
+    script: str, environment: dict[str, str], output: IO[str]
+) -> "tuple[subprocess.Popen[str], str]":
+    for _ in range(3):  # between the look for a free port and its use, another may take it
+        process, address = _on_free_port(script, environment, output)
+        if _is_up(address, process):
+            return process, address
+        process.kill()
+        process.wait()
+    output.seek(0)
+    raise AssertionError(f"the app did not start:\n{output.read()}")
+
+
+def _on_free_port(
+    script: str, environment: dict[str, str], output: IO[str]
+) -> "tuple[subprocess.Popen[str], str]":
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -35,36 +73,34 @@ def serve(script: str) -> Iterator[str]:
         f"--server.port={port}",
         "--server.headless=true",
     ]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    environment.pop("MOR_STREAM", None)
     process = subprocess.Popen(
-        command,
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
+        command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT, text=True
     )
-    address = f"http://127.0.0.1:{port}"
-    try:
-        _wait_until_up(address, process)
-        yield address
-    finally:
-        process.terminate()
-        process.communicate(timeout=20)
+    return process, f"http://127.0.0.1:{port}"
 
 
-def _wait_until_up(address: str, process: "subprocess.Popen[str]") -> None:
-    end = time.monotonic() + START_S
-    while time.monotonic() < end:
-        if process.poll() is not None:
-            raise AssertionError(f"the app did not start:\n{process.communicate()[0]}")
+def _is_up(address: str, process: "subprocess.Popen[str]") -> bool:
+    end = time.monotonic() + PATIENCE_S
+    while time.monotonic() < end and process.poll() is None:
         try:
-            with urllib.request.urlopen(f"{address}/_stcore/health", timeout=2):
-                return
+            with urllib.request.urlopen(f"{address}/_stcore/health", timeout=10):
+                return True
         except (urllib.error.URLError, OSError):
             time.sleep(0.2)
-    raise AssertionError(f"the app was not up after {START_S} s")
+    return False
+
+
+@dataclass
+class Pace:
+    """Tells `app/paced.py` how many tokens a second its model may write; 0 lets it go."""
+
+    folder: Path
+
+    def hold(self, rate: float) -> None:
+        (self.folder / "rate").write_text(str(rate))
+
+    def let_go(self) -> None:
+        self.hold(0)
 
 
 @dataclass
@@ -88,7 +124,15 @@ class Watched:
     def status(self) -> str:
         return self.page.locator('[data-testid="run-status"]').get_attribute("data-status") or ""
 
-    def wait_for_status(self, *names: str, seconds: float = 60) -> None:
+    def drawn(self) -> None:
+        """Wait until the page has drawn what it has taken in: a click is taken in at once and drawn in a frame."""
+        self.page.evaluate(ALL_DRAWN)
+
+    def sent(self) -> None:
+        """Wait until the page has sent what its widgets hold back for a moment."""
+        self.page.evaluate(ALL_SENT)
+
+    def wait_for_status(self, *names: str, seconds: float = PATIENCE_S) -> None:
         """Wait for this viewer's own run; the recorded one that is drawn first is always done."""
         live = ':has(.badge[data-badge="LIVE"])'
         choices = ", ".join(
@@ -97,9 +141,16 @@ class Watched:
         self.page.wait_for_selector(choices, timeout=1000 * seconds)
 
 
+def new_page(browser: Browser, height: int = 1400) -> Page:
+    """Open an empty page that waits as long as a loaded machine may need."""
+    page = browser.new_page(viewport={"width": 1280, "height": height})
+    page.set_default_timeout(1000 * PATIENCE_S)
+    return page
+
+
 def open_page(browser: Browser, address: str) -> Watched:
     """Open the app and note every console error and every request to another host."""
-    page = browser.new_page(viewport={"width": 1280, "height": 1400})
+    page = new_page(browser)
     watched = Watched(page)
     host = urlsplit(address).netloc
 
@@ -125,5 +176,5 @@ def open_page(browser: Browser, address: str) -> Watched:
     page.on("request", on_request)
     page.on("websocket", on_socket)
     page.goto(address)
-    page.wait_for_selector('[data-testid="token"]', timeout=60_000)
+    page.wait_for_selector('[data-testid="token"]')
     return watched

@@ -1,6 +1,7 @@
 """The app in a real browser, with the bundled checkpoint: what an audience would see."""
 
 import os
+import re
 import time
 
 import pytest
@@ -21,17 +22,45 @@ if not MUST_RUN:
         "playwright.sync_api", reason="playwright is not installed; see requirements-dev.txt"
     )
 
-from playwright.sync_api import Browser, Locator  # noqa: E402
+from playwright.sync_api import Browser, Locator, expect  # noqa: E402
 
-from tests.e2e.server import Watched, open_page  # noqa: E402
+from app.palettes import MOST_LEVELS, depth_colours  # noqa: E402
+from tests.e2e.server import Pace, Watched, open_page  # noqa: E402
 
 STOP_AND_WAIT = """node => new Promise(resolve => {
     const pressed = performance.now();
-    const look = () => node.dataset.status === "cancelled"
-        ? resolve(performance.now() - pressed) : requestAnimationFrame(look);
+    const look = () => ["cancelled", "done"].includes(node.dataset.status)
+        ? resolve([node.dataset.status, performance.now() - pressed]) : requestAnimationFrame(look);
     document.querySelector(".st-key-live_stop button").click();
     look();
-})"""  # milliseconds, measured in the page
+})"""  # how it ended and after how many milliseconds, measured in the page
+NOTE_THE_RUN = """() => {
+    const seen = window.seenByTest = { counts: [], mounts: [], first: null };
+    const inStrip = (root, selector) => root.querySelectorAll(`[data-testid="token-strip"] ${selector}`);
+    const isLive = root => root && inStrip(root, '.badge[data-badge="LIVE"]').length;
+    let root = null;
+    const look = () => {
+        requestAnimationFrame(look);
+        if (!root?.host.isConnected) root = [...document.querySelectorAll("*")].map(n => n.shadowRoot).find(isLive);
+        if (!root) return;
+        if (!seen.mounts.includes(root)) seen.mounts.push(root);
+        const tokens = inStrip(root, '[data-testid="token"]');
+        seen.isSame = seen.first === tokens[1];
+        if (!tokens.length || !inStrip(root, '[data-status="running"]').length) return;
+        if (tokens.length !== seen.counts.at(-1)) seen.counts.push(tokens.length);
+        seen.first ??= tokens[1];
+    };
+    look();
+}"""  # the page notes it in every frame: between two looks of the test a run may begin and end
+
+OVERTAKEN = """async (strip, colours) => {
+    const files = performance.getEntriesByType("resource").map(entry => entry.name);
+    const { default: render } = await import(files.find(name => /token_strip[^/]*[.]js$/.test(name)));
+    const drawn = { run: strip.dataset.run, language: "en", present: false, live: false, badge: "RECORDED" };
+    const data = { ...drawn, colours, batch: null, stream: null, tools: null };
+    const nothing = () => {};
+    render({ data, parentElement: strip.getRootNode(), setStateValue: nothing, setTriggerValue: nothing })();
+}"""  # what Streamlit does with a change of data when another comes before the component's code is there
 
 
 def button(watched: Watched, name: str) -> Locator:
@@ -43,7 +72,7 @@ def press(watched: Watched, name: str) -> None:
 
 
 def wait_until_run_can_be_pressed(watched: Watched) -> None:
-    watched.page.wait_for_selector(".st-key-live_run button:enabled", timeout=5000)
+    watched.page.wait_for_selector(".st-key-live_run button:enabled")
 
 
 def set_number(watched: Watched, label: str, value: str) -> None:
@@ -60,24 +89,21 @@ def assert_clean(watched: Watched) -> None:
 
 
 def watch_a_run(watched: Watched) -> None:
-    """Run a prompt of 300 new tokens, see it grow without the list being drawn anew, and check what it shows."""
+    """Run a prompt of 300 new tokens, let the page note how it grows, and check what it shows."""
     page = watched.page
     assert watched.badge() == "RECORDED"
     strip = page.locator('[data-testid="token-strip"]')
     strip.evaluate("node => { node.markedByTest = true }")
     set_number(watched, "New tokens", "300")
+    page.evaluate(NOTE_THE_RUN)
     press(watched, "Run")
-    watched.wait_for_status("running", seconds=120)  # the first run loads the model
-    page.wait_for_selector(
-        '[data-testid="token"][data-phase="decode"][data-depth]:not([data-depth=""])'
-    )
-    watched.token(1).evaluate("node => { node.markedByTest = true }")
-    first = watched.num_tokens()
     watched.wait_for_status("done")
-    assert watched.num_tokens() > first, "tokens arrive while one looks"
-    assert watched.token(1).evaluate("node => node.markedByTest === true"), (
-        "a token is drawn once a run"
-    )
+    watched.drawn()
+    seen = "[seenByTest.counts, seenByTest.isSame, seenByTest.mounts.length]"
+    counts, is_same, mounts = page.evaluate(seen)
+    assert counts, "the run was seen under way"
+    assert counts[0] < watched.num_tokens(), "tokens arrive while one looks"
+    assert is_same, f"a token is drawn once a run, got {mounts} mounts and tokens {counts}"
     assert watched.badge() == "LIVE"
     assert strip.evaluate("node => node.markedByTest === true"), "one mount a page"
     decoded = page.locator('[data-testid="token"][data-phase="decode"]')
@@ -107,39 +133,44 @@ def test_run_without_the_event_route(browser: Browser, plain_address: str) -> No
     watched.page.close()
 
 
-def test_streaming_costs_the_page_no_reruns(watched: Watched) -> None:
-    set_number(watched, "New tokens", "200")
-    press(watched, "Run")
-    watched.wait_for_status("running")
-    before = watched.socket_bytes
-    watched.wait_for_status("done")
-    assert watched.socket_bytes - before < 50_000
+def test_streaming_costs_the_page_no_reruns(slow: Watched, pace: Pace) -> None:
+    pace.hold(100)
+    set_number(slow, "New tokens", "200")
+    press(slow, "Run")
+    slow.wait_for_status("running")
+    before = slow.socket_bytes
+    slow.wait_for_status("done")
+    assert slow.socket_bytes - before < 50_000
 
 
-def test_stop_ends_the_run_within_half_a_second_and_keeps_the_tokens(watched: Watched) -> None:
-    set_number(watched, "New tokens", "400")
-    press(watched, "Run")
-    watched.wait_for_status("running")
-    watched.page.wait_for_selector('[data-testid="token"][data-phase="decode"]')
-    status = watched.page.locator('[data-testid="run-status"]')
-    assert status.evaluate(STOP_AND_WAIT) < 500
-    count = watched.num_tokens()
+def test_stop_ends_the_run_and_keeps_the_tokens(slow: Watched) -> None:
+    """Within half a second, of which a loaded machine gets five times as much."""
+    set_number(slow, "New tokens", "400")
+    press(slow, "Run")
+    slow.wait_for_status("running")
+    slow.page.wait_for_selector('[data-testid="token"][data-phase="decode"]')
+    status, milliseconds = slow.page.locator('[data-testid="run-status"]').evaluate(STOP_AND_WAIT)
+    assert status == "cancelled"
+    assert milliseconds < 5 * 500
+    count = slow.num_tokens()
     time.sleep(0.5)
-    assert watched.num_tokens() == count > 1
-    wait_until_run_can_be_pressed(watched)
-    assert_clean(watched)
+    assert slow.num_tokens() == count > 1
+    wait_until_run_can_be_pressed(slow)
+    assert_clean(slow)
 
 
-def test_another_widget_does_not_end_a_run(watched: Watched) -> None:
-    set_number(watched, "New tokens", "300")
-    press(watched, "Run")
-    watched.wait_for_status("running")
-    count = watched.num_tokens()
-    set_number(watched, "Seed", "7")
-    assert watched.status() == "running"
-    watched.wait_for_status("done")
-    assert watched.num_tokens() > count
-    assert_clean(watched)
+def test_another_widget_does_not_end_a_run(slow: Watched, pace: Pace) -> None:
+    set_number(slow, "New tokens", "300")
+    press(slow, "Run")
+    slow.wait_for_status("running")
+    set_number(slow, "Seed", "7")
+    slow.sent()
+    assert slow.status() == "running"
+    count = slow.num_tokens()
+    pace.let_go()
+    slow.wait_for_status("done")
+    assert slow.num_tokens() > count
+    assert_clean(slow)
 
 
 def test_pinned_token_is_explained_and_keys_move_it(watched: Watched) -> None:
@@ -147,7 +178,8 @@ def test_pinned_token_is_explained_and_keys_move_it(watched: Watched) -> None:
     inspector = page.locator('[data-testid="inspector"]')
     watched.token(5).click()
     page.mouse.move(2, 2)
-    assert inspector.get_attribute("data-position") == "5"
+    expect(inspector).to_have_attribute("data-position", "5")
+    expect(inspector).to_contain_text("pinned")
     shown = inspector.inner_text()
     for expected in ("pinned", "recursions", "R1", "logit", "kept in", "probability"):
         assert expected in shown
@@ -161,6 +193,18 @@ def test_pinned_token_is_explained_and_keys_move_it(watched: Watched) -> None:
     assert_clean(watched)
 
 
+def test_change_that_another_overtakes_leaves_the_strip_as_it_is(watched: Watched) -> None:
+    colours = {str(levels): depth_colours(levels) for levels in range(1, MOST_LEVELS + 1)}
+    watched.page.locator('[data-testid="token-strip"]').evaluate(OVERTAKEN, colours)
+    total = watched.num_tokens()
+    watched.page.locator('[data-testid="run-status"]').click()
+    watched.page.keyboard.press("j")
+    inspector = watched.page.locator('[data-testid="inspector"]')
+    expect(inspector).to_have_attribute("data-position", "0")
+    assert watched.num_tokens() == total > 1
+    assert_clean(watched)
+
+
 def test_click_on_a_heatmap_pins_that_position(watched: Watched) -> None:
     canvas = watched.page.locator('[data-testid="heatmaps"]')
     box = canvas.bounding_box()
@@ -170,7 +214,7 @@ def test_click_on_a_heatmap_pins_that_position(watched: Watched) -> None:
     ) / max(watched.num_tokens(), 1)
     canvas.click(position={"x": column * 3.5, "y": 60})
     watched.page.mouse.move(2, 2)
-    assert watched.token(3).evaluate("node => node.classList.contains('pinned')")
+    expect(watched.token(3)).to_have_class(re.compile(r"\bpinned\b"))
     assert_clean(watched)
 
 
@@ -215,10 +259,10 @@ def test_switching_the_language_translates_the_strip_where_it_stands(watched: Wa
     switch.click()
     watched.page.get_by_text("运行", exact=True).first.wait_for()
     watched.page.get_by_text("递归深度", exact=True).first.wait_for()
-    assert "词元/秒" in watched.page.locator('[data-testid="counter-rate"]').inner_text()
-    assert watched.token(1).get_attribute("aria-label").endswith("深度 2 / 3")
+    expect(watched.page.locator('[data-testid="counter-rate"]')).to_contain_text("词元/秒")
+    expect(watched.token(1)).to_have_attribute("aria-label", re.compile("深度 2 / 3$"))
     assert watched.token(1).evaluate("node => node.markedByTest === true"), "nothing is drawn anew"
-    assert "lang=zh" in watched.page.url
+    expect(watched.page).to_have_url(re.compile("lang=zh"))
     switch.click()
     watched.page.get_by_text("Recursion depth", exact=True).first.wait_for()
     assert_clean(watched)

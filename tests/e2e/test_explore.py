@@ -20,9 +20,11 @@ WINDOWS = [[start, min(start + 512, LONG)] for start in range(0, LONG - 256, 256
 
 
 def open_run(browser: Any, address: str, query: str = "") -> Any:
-    page = browser.new_page(viewport={"width": 1280, "height": 1500})
+    from tests.e2e.server import new_page
+
+    page = new_page(browser, height=1500)
     page.goto(f"{address}/explore?run=stories-demo/01-a-little-rabbit{query}")
-    page.wait_for_selector('[data-testid="token"]', timeout=120_000)
+    page.wait_for_selector('[data-testid="token"]')
     return page
 
 
@@ -45,8 +47,22 @@ def as_at_first(request: pytest.FixtureRequest) -> Iterator[None]:
         page.keyboard.press("Escape")
 
 
+def drawn(page: Any) -> None:
+    """Wait until the page has drawn what it has taken in."""
+    from tests.e2e.server import ALL_DRAWN
+
+    page.evaluate(ALL_DRAWN)
+
+
 def choose(page: Any, choice: str) -> None:
     page.locator(f'[data-choice="{choice}"]').click()
+    drawn(page)
+
+
+def pin(page: Any, position: int, *modifiers: str) -> None:
+    token(page, position).click(modifiers=modifiers)
+    page.mouse.move(2, 2)  # what is hovered comes before what is pinned
+    drawn(page)
 
 
 def token(page: Any, position: int) -> Any:
@@ -110,33 +126,34 @@ def test_filters_say_how_many_tokens_they_leave(page: Any) -> None:
     assert 0 < left.count() < depths.count("3")
     choose(page, "clear")
     page.locator('[data-choice="class"]').select_option(label="punctuation")
+    drawn(page)
     texts = left.evaluate_all("nodes => nodes.map(node => node.firstChild.textContent)")
     assert texts
     assert not any(character.isalnum() for character in "".join(texts))
 
 
 def test_up_to_five_pins_keep_their_letters(page: Any) -> None:
-    token(page, 4).click()
+    pin(page, 4)
     for position in (7, 9, 12, 15, 18):
-        token(page, position).click(modifiers=["Shift"])
+        pin(page, position, "Shift")
     pins = page.locator("[data-pin]")
     marks = "nodes => nodes.map(node => node.dataset.pin + node.dataset.position)"
     assert pins.evaluate_all(marks) == ["A4", "B7", "C9", "D12", "E15"], "a sixth is not taken"
-    token(page, 9).click(modifiers=["Shift"])
+    pin(page, 9, "Shift")
     assert pins.evaluate_all(marks) == ["A4", "B7", "D12", "E15"]
-    token(page, 18).click(modifiers=["Shift"])
+    pin(page, 18, "Shift")
     assert pins.evaluate_all(marks) == ["A4", "B7", "D12", "E15", "C18"]
     row = page.locator('[data-testid="pin-table"] tr').nth(1)
     assert row.inner_text().split() == ["Position", "4", "7", "18", "12", "15"]
     page.keyboard.press("Escape")
+    drawn(page)
     assert pins.count() == 0
     assert page.locator('[data-testid="pin-table"]').count() == 0
 
 
 def test_the_inspector_shows_early_exits_and_what_can_be_attended_to(page: Any) -> None:
     position = next(at for at, digit in enumerate(digits(page)) if digit == "3" and at > 20)
-    token(page, position).click()
-    page.mouse.move(2, 2)
+    pin(page, position)
     lens = page.locator('[data-testid="lens"]')
     assert "untrained" in lens.inner_text()
     assert lens.locator(".lens-row").count() == 3
@@ -147,6 +164,7 @@ def test_the_inspector_shows_early_exits_and_what_can_be_attended_to(page: Any) 
     assert counts == sorted(counts, reverse=True)
     rows.nth(2).click()
     page.mouse.move(2, 2)
+    drawn(page)
     marked = page.locator('[data-testid="token"].attended')
     assert marked.count() == counts[2]
     assert set(marked.evaluate_all("nodes => nodes.map(node => node.dataset.depth)")) == {"3"}
@@ -155,14 +173,14 @@ def test_the_inspector_shows_early_exits_and_what_can_be_attended_to(page: Any) 
 
 def test_a_link_brings_back_what_was_seen(browser: Any, address: str) -> None:
     page = open_run(browser, address, "&metric=score-3&by=token&pins=A5.B12")
-    assert page.locator('[data-choice="metric-score-3"]').get_attribute("aria-pressed") == "true"
+    page.wait_for_selector('[data-choice="metric-score-3"][aria-pressed="true"]')
     marks = "nodes => nodes.map(node => node.dataset.pin + node.dataset.position)"
     page.wait_for_selector("[data-pin]")
     assert page.locator("[data-pin]").evaluate_all(marks) == ["A5", "B12"]
     choose(page, "metric-kept")
     choose(page, "by-word")
-    page.wait_for_url(re.compile(r"metric=kept"), timeout=60_000)
-    page.wait_for_url(re.compile(r"by=word"), timeout=60_000)
+    page.wait_for_url(re.compile(r"metric=kept"))
+    page.wait_for_url(re.compile(r"by=word"))
     assert "rabbit%20" not in page.url
     page.close()
 
@@ -191,7 +209,7 @@ def test_2048_tokens_are_drawn_once_and_window_and_text_follow_each_other(
     page = open_run(browser, address)
     page.get_by_text("Trace file", exact=True).click()
     page.locator('input[type="file"]').set_input_files(str(long_trace))
-    page.wait_for_selector(f'[data-testid="token"][data-position="{LONG - 1}"]', timeout=120_000)
+    page.wait_for_selector(f'[data-testid="token"][data-position="{LONG - 1}"]')
     tokens = page.locator('[data-testid="token"]')
     assert tokens.count() == LONG
     strip = page.locator('[data-testid="token-strip"]')
@@ -217,6 +235,7 @@ def test_2048_tokens_are_drawn_once_and_window_and_text_follow_each_other(
     for step in range(10):
         page.mouse.move(box["x"] + 20 + step * 30, box["y"] + 20)
     page.mouse.up()
+    drawn(page)
     start = int(overview.get_attribute("aria-valuenow"))
     assert start > 256
     top = strip.evaluate("node => node.querySelector('[data-part=\"tokens\"]').scrollTop")

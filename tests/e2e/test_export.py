@@ -7,9 +7,9 @@ import pytest
 
 pytest.importorskip("playwright.sync_api", reason="see test_browser.py")
 
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, expect
 
-from tests.e2e.server import Watched
+from tests.e2e.server import Watched, new_page
 from tests.e2e.test_browser import assert_clean, press, set_number
 from tests.e2e.test_browser import pytestmark as pytestmark
 
@@ -22,12 +22,12 @@ def saved(watched: Watched, button: str, folder: Path) -> bytes:
     return path.read_bytes()
 
 
-def test_pictures_and_page_hold_the_run(watched: Watched, tmp_path: Path) -> None:
+def test_pictures_and_page_hold_the_run(watched: Watched, browser: Browser, tmp_path: Path) -> None:
     page = watched.page
     page.get_by_label("Prompt", exact=True).fill("The fox & the <hen>")
     set_number(watched, "New tokens", "6")
     press(watched, "Run")
-    watched.wait_for_status("done", seconds=120)
+    watched.wait_for_status("done")
     shown = page.locator('[data-testid="token"] .text').all_inner_texts()
     svg = saved(watched, '[data-testid="picture-svg"]', tmp_path).decode()
     texts = re.findall(r">([^<>]+)</text>", svg)
@@ -40,7 +40,7 @@ def test_pictures_and_page_hold_the_run(watched: Watched, tmp_path: Path) -> Non
     assert int.from_bytes(png[16:20], "big") == 2400
     html = saved(watched, ".st-key-live_download_html button", tmp_path)
     (tmp_path / "run.html").write_bytes(html)
-    alone = page.context.browser.new_page()
+    alone = new_page(browser)
     asked: list[str] = []
     alone.on("request", lambda request: asked.append(request.url))
     alone.goto((tmp_path / "run.html").as_uri())
@@ -61,6 +61,6 @@ def test_text_far_from_the_training_language_gets_a_note(watched: Watched) -> No
     page.get_by_label("Prompt", exact=True).fill("从前有一只小兔子")
     set_number(watched, "New tokens", "2")
     press(watched, "Run")
-    watched.wait_for_status("done", seconds=120)
+    watched.wait_for_status("done")
     expect(note).to_contain_text("single bytes")
     assert_clean(watched)

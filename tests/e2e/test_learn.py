@@ -25,13 +25,20 @@ def expect_place(watched: Watched, lesson: int, step: int) -> None:
     expect(current).to_have_text(("Read", "Predict", "Reveal", "Try", "Check")[step - 1])
 
 
+def wait_until_next(watched: Watched, state: str) -> None:
+    """Wait until the button that a key presses is there and `enabled` or `disabled`."""
+    watched.page.locator(f".st-key-learn_next button:{state}").wait_for()
+
+
 def test_keys_lead_through_a_lesson_and_tokens_are_picked(watched: Watched) -> None:
     page = watched.page
     page.get_by_role("link", name="Learn").click()
     expect_place(watched, 1, 1)
+    wait_until_next(watched, "enabled")
     page.keyboard.press("PageDown")
     expect_place(watched, 1, 2)
     token(watched, 10).wait_for()
+    wait_until_next(watched, "disabled")
     page.keyboard.press("PageDown")  # no guess yet
     page.wait_for_timeout(500)
     expect_place(watched, 1, 2)
@@ -45,6 +52,7 @@ def test_keys_lead_through_a_lesson_and_tokens_are_picked(watched: Watched) -> N
     expect(token(watched, 3)).to_have_attribute("aria-pressed", "false")
     page.get_by_text("Picked 2 of at most 8").wait_for()
     assert token(watched, 10).locator(".digit").inner_text() == "?", "no depth before the reveal"
+    wait_until_next(watched, "enabled")
     page.keyboard.press("PageDown")
     expect_place(watched, 1, 3)
     page.get_by_text("You picked 2 and").wait_for()
@@ -76,14 +84,16 @@ def test_clicker_moves_on_and_not_the_slider(watched: Watched) -> None:
     expect_place(watched, 1, 1)
     page.get_by_text("4 Two caches").click()
     expect_place(watched, 4, 1)
+    wait_until_next(watched, "enabled")
     page.keyboard.press("PageDown")
     expect_place(watched, 4, 2)
     slider = page.get_by_role("slider")
     slider.focus()
     for _ in range(3):
         page.keyboard.press("ArrowRight")
+    watched.sent()
     expect_place(watched, 4, 2)
-    page.locator(".st-key-learn_next button:enabled").wait_for()
+    wait_until_next(watched, "enabled")
     page.keyboard.press("PageDown")
     expect_place(watched, 4, 3)
     page.get_by_text("Your guess: 3").wait_for()
