@@ -197,6 +197,10 @@ def test_names_tell_the_runs_apart() -> None:
             {"name": "causal", "thresholds": [0.5, 0.25, 0.75]},
             "causal routing, threshold 0.25 / 0.75",
         ),
+        (
+            {"name": "causal", "thresholds": [0.5, 0.25, 0.75], "max_depth": 2},
+            "causal routing, at most depth 2, threshold 0.25",
+        ),
         ({"name": "fixed", "gate": "open", "depth": 2}, "fixed depth 2, open gate"),
         ({"name": "top_k", "gate": "learned"}, "top-k routing (sees the future)"),
         ({"name": "none", "gate": "none"}, "no router"),

@@ -34,12 +34,18 @@ def assert_last_exit_predicts_as_the_run_did(trace):
 
 @pytest.mark.parametrize(
     "rule",
-    [RoutingRule.causal(0.4), RoutingRule.random(5), RoutingRule.fixed(2)],
-    ids=lambda rule: rule.name,
+    [
+        RoutingRule.causal(0.4),
+        RoutingRule.causal(0.4).capped(2),
+        RoutingRule.random(5),
+        RoutingRule.fixed(2),
+    ],
+    ids=["causal", "capped", "random", "fixed"],
 )
 def test_the_last_exit_is_the_prediction_of_a_generation(tiny_loaded, rule):
     trace = generated(tiny_loaded, rule)
     add_lens(tiny_loaded, trace, rule)
+    assert load_trace(pack_trace(trace)).header.routing.get("max_depth") == rule.max_depth
     for token in trace.tokens[:-1]:
         assert len(token.lens) == max(1, token.recursion_depth)
         assert all(len(choices) == NUM_PREDICTIONS for choices in token.lens)
