@@ -7,10 +7,26 @@ from typing import Any
 
 from streamlit.testing.v1 import AppTest
 
+from app.jobs import Job
+from tests.waiting import wait_for
+
 
 def components(page: AppTest) -> list[Any]:
     """Return the browser components of a page, in order."""
     return [part for part in page.get("bidi_component") if "copied" not in _data(part)]
+
+
+def await_jobs(page: AppTest, *jobs: Job) -> None:
+    """Wait for the runs as somebody who watches them, then draw the page again."""
+
+    def are_over() -> bool:
+        for job in jobs:
+            job.touch()
+        return all(job.is_finished for job in jobs)
+
+    wait_for(are_over)
+    page.run()
+    assert not page.exception
 
 
 def _data(part: Any) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from app import models
 from app.jobs import Job
 from mor_core.placement import Placement
 from tests.test_pages import opened, shown
+from tests.waiting import wait_for
 
 
 @pytest.fixture
@@ -37,10 +37,7 @@ def press(page: AppTest, key: str) -> AppTest:
 def loaded(page: AppTest, root: Path) -> AppTest:
     press(page, f"load_{root / 'tiny'}")
     job: Job = page.session_state["loading_job"]
-    end = time.monotonic() + 60
-    while not job.is_finished:
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    wait_for(lambda: job.is_finished)
     return page.run()
 
 

@@ -5,7 +5,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from app.words import entries
 from mor_core.generation import collect_trace, generate_with_trace
 from mor_core.trace import TRACE_SUFFIX
 from mor_core.tracefile import save_trace
-from tests.parts import components
+from tests.parts import await_jobs, components
 from tests.test_words import CHOSEN, SAID
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -80,13 +79,7 @@ def read_text(page: AppTest) -> AppTest:
     assert not page.exception
     if "compare_jobs" not in page.session_state:
         return page
-    end = time.monotonic() + 60
-    while not all(job.is_finished for job in page.session_state["compare_jobs"]):
-        assert time.monotonic() < end, "the text was not read"
-        time.sleep(0.05)
-        page.run()
-    page.run()
-    assert not page.exception
+    await_jobs(page, *page.session_state["compare_jobs"])
     return page
 
 

@@ -19,7 +19,7 @@ from mor_core.checkpoint import describe_checkpoint
 from mor_core.presets import PRESETS
 from mor_core.trace import TRACE_SUFFIX
 from mor_core.tracefile import save_trace
-from tests.parts import components, unpacked
+from tests.parts import await_jobs, components, unpacked
 from tests.scripted import ENDLESS, scripted_run, scripted_trace
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -59,15 +59,8 @@ def press_run(page: AppTest) -> Job | None:
 
 
 def finished(page: AppTest) -> Job:
-    """Let the page poll, as a browser does, until the run is over."""
     job: Job = page.session_state["live_job"]
-    end = time.monotonic() + 60
-    while not job.is_finished:
-        assert time.monotonic() < end, "the run did not end"
-        time.sleep(0.05)
-        page.run()
-    page.run()
-    assert not page.exception
+    await_jobs(page, job)
     return job
 
 

@@ -5,7 +5,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +22,9 @@ from mor_core.config import MoRConfig
 from mor_core.generation import collect_trace, generate_with_trace
 from mor_core.trace import TRACE_SUFFIX, CacheSlot
 from mor_core.tracefile import TraceError, load_trace, pack_trace, save_trace
-from tests.parts import components
+from tests.parts import await_jobs, components
 from tests.scripted import scripted_trace
+from tests.waiting import wait_for
 
 ROOT = Path(__file__).resolve().parents[1]
 ENTRY = str(ROOT / "app" / "main.py")
@@ -88,14 +88,7 @@ def choose(page: AppTest, key: str, value: Any) -> AppTest:
 
 
 def waited(page: AppTest) -> AppTest:
-    """Let the page look again, as a browser does, until the text is read."""
-    end = time.monotonic() + 60
-    while not page.session_state["analysis_job"].is_finished:
-        assert time.monotonic() < end, "the text was not read"
-        time.sleep(0.05)
-        page.run()
-    page.run()
-    assert not page.exception
+    await_jobs(page, page.session_state["analysis_job"])
     return page
 
 
@@ -191,10 +184,7 @@ def test_explore_refuses_a_text_and_stays_up(checkpoints: Path, text: str) -> No
 def test_long_text_is_read_in_windows(checkpoints: Path) -> None:
     info = describe_checkpoint(checkpoints / "tiny")
     job = runs.analyse(AnalysisRequest(info, "the old rabbit ran home and " * 20, RoutingChoice()))
-    end = time.monotonic() + 60
-    while not job.is_finished:
-        assert time.monotonic() < end
-        time.sleep(0.02)
+    wait_for(lambda: job.is_finished)
     trace = runs.finished_trace(job)
     assert trace is not None
     assert len(trace.header.windows) > 1

@@ -1,6 +1,5 @@
 """The routing widgets: every kind of model is offered what it can follow, and what is chosen reaches the run."""
 
-import time
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ from app.routing_controls import RoutingChoice, read_depths
 from mor_core import RoutingRule
 from mor_core.checkpoint import save_checkpoint
 from tests.models import ROUTED, TOKEN_CHOICE, UNROUTED, tiny_model
+from tests.parts import await_jobs
 
 ENTRY = str(Path(__file__).resolve().parents[1] / "app" / "main.py")
 KINDS = {
@@ -38,12 +38,8 @@ def opened(monkeypatch, family, name):
 
 def run(page):
     page.button(key="live_run").click().run()
-    job, end = page.session_state["live_job"], time.monotonic() + 60
-    while not job.is_finished:
-        assert time.monotonic() < end
-        time.sleep(0.05)
-    page.run()
-    assert not page.exception
+    job = page.session_state["live_job"]
+    await_jobs(page, job)
     return job.trace
 
 

@@ -18,17 +18,19 @@ from tests.models import ROUTED, TOKEN_CHOICE, UNROUTED, UPDATED, tiny_model, to
 from tests.tiny_run import SECTIONS, assert_same_run, run
 
 MEMBERS = {
+    "aux router": ROUTED["aux router"],
+    "updated keys": UPDATED["updated keys"],
+    "own attention": ROUTED["own attention"],
+    "token choice, loss-free": ROUTED["token choice, loss-free"],
+    "switch": UNROUTED["switch"],
+}
+MORE_MEMBERS = {
     "vanilla": UNROUTED["vanilla"],
     "recursive": UNROUTED["recursive"],
-    "aux router": ROUTED["aux router"],
     "shared keys": ROUTED["shared keys"],
-    "updated keys": UPDATED["updated keys"],
     "random selection": ROUTED["random selection"],
-    "own attention": ROUTED["own attention"],
     "token choice": TOKEN_CHOICE,
-    "token choice, loss-free": ROUTED["token choice, loss-free"],
     "token choice, random": ROUTED["token choice, random"],
-    "switch": UNROUTED["switch"],
 }
 
 
@@ -45,7 +47,16 @@ def log_of(place, runs="runs"):
     return read_log(place / runs / "tiny" / "train_log.jsonl")
 
 
-@pytest.mark.parametrize("fields", MEMBERS.values(), ids=MEMBERS)
+@pytest.mark.parametrize(
+    "fields",
+    [
+        *(pytest.param(fields, id=name) for name, fields in MEMBERS.items()),
+        *(
+            pytest.param(fields, id=name, marks=pytest.mark.slow)
+            for name, fields in MORE_MEMBERS.items()
+        ),
+    ],
+)
 def test_member_learns_resumes_bit_for_bit_and_loads(place, fields):
     set_member(place, fields)
     folder = run(place, "whole")

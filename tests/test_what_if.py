@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from app.jobs import Job
 from app.routing_controls import RoutingChoice
 from mor_core.checkpoint import describe_checkpoint
 from mor_core.trace import Trace
+from tests.parts import await_jobs
 from tests.scripted import scripted_trace
 
 ENTRY = str(Path(__file__).resolve().parents[1] / "app" / "main.py")
@@ -36,13 +36,7 @@ def page(tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def finished(page: AppTest) -> Trace:
     job: Job = page.session_state["live_job"]
-    end = time.monotonic() + 60
-    while not job.is_finished:
-        assert time.monotonic() < end, "the run did not end"
-        time.sleep(0.05)
-        page.run()
-    page.run()
-    assert not page.exception
+    await_jobs(page, job)
     assert job.trace is not None
     return job.trace
 
