@@ -2,7 +2,7 @@
 // answers with a rerun. Draws nothing.
 
 const EVENTS_AN_ANSWER = 15; // an answer costs about 4 KB besides its events
-const [SOON, SHORTEST_PAUSE, LONGEST_PAUSE, LOST] = [150, 500, 1000, 5000]; // milliseconds
+const [SOON, SHORTEST_PAUSE, LONGEST_PAUSE, LOST] = [150, 500, 1500, 8000]; // milliseconds
 
 class Feed {
   // `arrived` is called when a run has taken events in, `refused` when the event route does not answer; `ask` tells Python
@@ -77,13 +77,21 @@ class Feed {
     if (this.sources[index] || run.isFinished) return;
     const source = new EventSource(url);
     this.sources[index] = source;
+    const refuse = () => {
+      source.close();
+      if (!this.isClosed && !run.isFinished) this.refused();
+    };
+    const silence = setTimeout(refuse, LOST); // a proxy may hold back all that it is sent; the first message comes at once
     source.onmessage = (message) => {
+      clearTimeout(silence);
       if (this.isClosed) return;
       this.take(index, JSON.parse(message.data));
       if (run.isFinished) source.close();
     };
     source.onerror = () => { // a lost connection reconnects by itself; a refused one does not
-      if (source.readyState === EventSource.CLOSED && !run.isFinished) this.refused();
+      if (source.readyState !== EventSource.CLOSED) return;
+      clearTimeout(silence);
+      refuse();
     };
   }
 }

@@ -133,6 +133,19 @@ def test_run_without_the_event_route(browser: Browser, plain_address: str) -> No
     watched.page.close()
 
 
+@pytest.mark.parametrize("answers", [True, False], ids=["refused", "silent"])
+def test_run_goes_on_where_a_proxy_keeps_the_events(watched: Watched, answers: bool) -> None:
+    """One proxy refuses the event route, another never passes on what it is sent."""
+    watched.page.route(
+        "**/mor/stream/**", lambda route: route.fulfill(status=404) if answers else None
+    )
+    set_number(watched, "New tokens", "60")
+    press(watched, "Run")
+    watched.wait_for_status("done")
+    assert watched.num_tokens() > 60
+    wait_until_run_can_be_pressed(watched)
+
+
 def test_streaming_costs_the_page_no_reruns(slow: Watched, pace: Pace) -> None:
     pace.hold(100)
     set_number(slow, "New tokens", "200")

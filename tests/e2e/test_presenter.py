@@ -79,12 +79,18 @@ def test_listed_words_are_blocks_on_the_stage_alone(stage: Watched) -> None:
     assert_clean(stage)
 
 
+STREAM = "text/event-stream"
+SILENCE = """data: {"from": 0, "events": [], "status": {"name": "running", "ahead": 0, "message": ""}}
+
+"""
+
+
 def test_silent_model_is_replaced_by_a_recorded_run_until_it_speaks(
     browser: Browser, address: str
 ) -> None:
     stage = open_page(browser, f"{address}/?present=1")
     page = stage.page
-    page.route("**/mor/stream/**", lambda route: None)  # never answered
+    page.route("**/mor/stream/**", lambda route: route.fulfill(body=SILENCE, content_type=STREAM))
     recorded = stage.num_tokens()
     press(stage, "Run")
     page.locator('[data-testid="stall-button"]').click()
