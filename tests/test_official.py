@@ -71,7 +71,13 @@ NOT_SHOWN = {
     "token_choice": ("temp", "z_loss", "token.router_func", "token.alpha", "token.gating"),
     "none": (),
 }
-each_variant = pytest.mark.parametrize("fields", VARIANTS.values(), ids=VARIANTS)
+each_variant = pytest.mark.parametrize(
+    "fields",
+    [
+        pytest.param(fields, id=name, marks=pytest.mark.slow if number % 3 else ())
+        for number, (name, fields) in enumerate(VARIANTS.items())
+    ],
+)
 
 
 def varied_model(**fields):

@@ -35,6 +35,7 @@ def test_interrupted_and_resumed_run_is_the_uninterrupted_one_bit_for_bit(place,
     assert_same_run(place, "whole", "parts")
 
 
+@pytest.mark.slow
 def test_killed_run_resumes_bit_for_bit(place):
     """The kill comes when a step is in the log and not yet in the state; it waits there."""
     log = place / "killed" / "tiny" / "train_log.jsonl"
