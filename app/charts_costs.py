@@ -257,7 +257,7 @@ def _latency_summary(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _short(part: str) -> str:
-    return part.replace("recursion ", "R")
+    return part.replace("recursion ", "R") if part.startswith("recursion ") else _part(part)
 
 
 def _part_colours(num_recursions: int) -> dict[str, str]:

@@ -31,9 +31,13 @@ function thresholdText(header) {
   return scores.length ? `, ${say("threshold", { scores: scores.join(" / ") })}` : "";
 }
 
+function capText(routing) {
+  return routing.max_depth ? `, ${say("capped", { depth: routing.max_depth })}` : "";
+}
+
 function ruleText(header) {
   const { routing } = header;
-  const name = say(`rule_${routing.name}`, routing);
+  const name = say(`rule_${routing.name}`, routing) + capText(routing);
   if (["causal", "aux"].includes(routing.name)) return name + thresholdText(header);
   const overrides = ["forced", "fixed", "random"].includes(routing.name);
   return overrides ? `${name}, ${say(`gate_${routing.gate}`)}` : name;
@@ -88,7 +92,7 @@ function drawCounters(root, run) {
 function drawStatus(root, run, badge) {
   root.dataset.status = run.status.name;
   setText(root.children[0], say(`badge_${badge}`));
-  setText(root.children[1], statusText(run));
+  setText(root.children[1], run.status.name === "failed" ? say("failed") : statusText(run)); // why stands above
   setText(root.children[2], run.header ? provenance(run) : "");
   root.children[0].dataset.badge = badge;
 }

@@ -130,6 +130,7 @@ class View {
     this.root.style.setProperty("--neutral", this.theme().neutral);
     drawStatus(this.part("status"), run, this.badge);
     drawCounters(this.part("counters"), run);
+    this.part("legend").style.visibility = run.header ? "" : "hidden"; // what it counts is the run before
     if (run.header) {
       this.restore();
       this.toolbar.draw(run);
