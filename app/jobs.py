@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
-from app.events import Event, end_event, header_event, tokens_event
+from app import events  # by module: `app.paced` puts another `tokens_event` in its place
+from app.events import Event
 from app.fair_queue import FairQueue, Owner
 from app.problems import problem_text
 from app.words import viewer_language
@@ -144,12 +145,14 @@ class Job:
         assert not isinstance(update, _Over)
         if self.trace is None:
             self.trace = Trace(update.header)
-            self.events.append(header_event(update.header))
+            self.events.append(events.header_event(update.header))
             self.status = JobStatus.RUNNING
         steps = [] if update.step is None else [update.step]
         self.trace.tokens.extend(update.completed)
         self.trace.steps.extend(steps)
-        self.events.append(tokens_event(update.header, update.completed, update.newest, steps))
+        self.events.append(
+            events.tokens_event(update.header, update.completed, update.newest, steps)
+        )
         self._last = update
         if update.finish_reason:
             self._end(update.finish_reason)
@@ -172,7 +175,7 @@ class Job:
         if newest is not None and newest.position == len(trace.tokens):
             trace.tokens.append(newest)
         trace.header.finish_reason = finish_reason
-        self.events.append(end_event(finish_reason))
+        self.events.append(events.end_event(finish_reason))
 
 
 class JobManager:

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 if str(ROOT) not in sys.path:  # this file is run by its path, not as part of a package
     sys.path.insert(0, str(ROOT))
 
-from app import events, jobs  # noqa: E402
+from app import events  # noqa: E402
 from mor_core.trace import StepRecord, TokenRecord, TraceHeader  # noqa: E402
 
 FOLDER = Path(os.environ["MOR_BENCH"])
@@ -41,7 +41,7 @@ def paced(
     return _describe(header, completed, newest, steps)
 
 
-jobs.tokens_event = paced
+events.tokens_event = paced
 
 from app.asgi import lifespan  # noqa: E402
 from app.stream import STREAM_ROUTE  # noqa: E402

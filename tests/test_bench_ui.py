@@ -47,11 +47,11 @@ def test_paced_notes_when_a_token_is_known_and_holds_it_to_the_rate(tmp_path):
         "from tests.scripted import scripted_trace\n"
         "from app import paced, jobs\n"
         "trace = scripted_trace()\n"
-        "assert jobs.tokens_event is paced.paced\n"
+        "assert jobs.events.tokens_event is paced.paced\n"
         "for token in trace.tokens[:4]:\n"
-        "    event = jobs.tokens_event(trace.header, [], token, [])\n"
+        "    event = jobs.events.tokens_event(trace.header, [], token, [])\n"
         "    assert event['newest']['position'] == token.position\n"
-        "jobs.tokens_event(trace.header, trace.tokens, None, [])\n"
+        "jobs.events.tokens_event(trace.header, trace.tokens, None, [])\n"
     )
     before = 1000 * time.time()
     environment = {**os.environ, "MOR_BENCH": str(tmp_path)}
