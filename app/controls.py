@@ -112,7 +112,8 @@ def prompt_field() -> str:
 def settings(checkpoints: Sequence[CheckpointInfo], prompt: str) -> GenerationRequest:
     """Draw checkpoint and sampling controls, and return the request that they and the prompt make."""
     names = [info.name for info in checkpoints]
-    with st.expander(say("live.settings"), icon=":material/tune:"):
+    # Not an expander: the browser draws the widgets of a popover when it is opened, so the page paints sooner.
+    with st.popover(say("live.settings"), icon=":material/tune:", width="stretch"):
         columns = st.columns([2.2, 1.1, 1.1, 1.1, 1.1], vertical_alignment="bottom")
         name = columns[0].selectbox(
             say("frame.checkpoint"), names, key="live_checkpoint", persist_state="session"

@@ -1,7 +1,9 @@
 """The event route: a job's events as server-sent events, batched, resumable and read-only.
 
-`GET /mor/stream/{job}` sends what has not been sent yet every `BATCH_S`. Each message carries the index of the
-next event as its id, so a browser that reconnects goes on where it was (`Last-Event-ID`, or `?from=`).
+`GET /mor/stream/{job}` sends what has not been sent yet every `BATCH_S`, and half as often while tokens come faster
+than anybody reads: drawing them then takes the browser longer than making them, perhaps on the same machine. Each
+message carries the index of the next event as its id, so a browser that reconnects goes on where it was
+(`Last-Event-ID`, or `?from=`).
 """
 
 import asyncio
@@ -17,6 +19,7 @@ from app.jobs import Job, JobManager, job_batch, job_manager
 
 STREAM_PATH = "/mor/stream/"
 BATCH_S = 0.05
+FAST = 4  # events in a batch
 HEARTBEAT_S = 5.0  # a comment, so that a closed connection is noticed
 
 
@@ -54,11 +57,13 @@ async def stream_job(request: Request) -> Response:
 async def _messages(manager: JobManager, job: Job, start: int) -> AsyncIterator[str]:
     last_status: dict[str, object] = {}
     silent_s = 0.0
+    pause_s = BATCH_S
     while True:
         job.touch()
         is_finished = job.is_finished
         batch = job_batch(job, start, manager.num_ahead(job))
         if batch["events"] or batch["status"] != last_status:
+            pause_s = 2 * BATCH_S if len(batch["events"]) >= FAST else BATCH_S
             start += len(batch["events"])
             last_status = batch["status"]
             silent_s = 0.0
@@ -68,8 +73,8 @@ async def _messages(manager: JobManager, job: Job, start: int) -> AsyncIterator[
         if silent_s >= HEARTBEAT_S:
             silent_s = 0.0
             yield ": still here\n\n"
-        await asyncio.sleep(BATCH_S)
-        silent_s += BATCH_S
+        await asyncio.sleep(pause_s)
+        silent_s += pause_s
 
 
 def _is_same_origin(request: Request) -> bool:

@@ -126,6 +126,7 @@ class View {
   draw() {
     const run = this.run;
     if (!run) return;
+    this.readTheme(); // once a frame: asking for styles makes the browser compute them
     this.root.dataset.run = run.id;
     this.root.style.setProperty("--neutral", this.theme().neutral);
     drawStatus(this.part("status"), run, this.badge);
@@ -140,8 +141,11 @@ class View {
     run.changed.clear();
     this.list.focus(this.pinned, this.hovered);
     this.list.mark(this.pins);
-    this.maps.update(run);
-    if (!this.part("maps").hidden) this.overview.update(run);
+    if (this.textShown === run.id) {
+      this.maps.update(run);
+      if (!this.part("maps").hidden) this.overview.update(run);
+    } else this.redraw(); // the text first, its maps a frame later
+    this.textShown = run.id;
     this.pins.draw(this.part("pins"), run);
     this.transport.draw();
     this.presenter.draw();
@@ -222,11 +226,15 @@ class View {
   }
 
   theme() {
+    return this.look ?? this.readTheme();
+  }
+
+  readTheme() {
     const style = getComputedStyle(this.root);
     const read = (name, otherwise) => style.getPropertyValue(name).trim() || otherwise;
     const text = style.color;
     const isDark = Math.max(...(text.match(/\d+/g) || [0]).slice(0, 3).map(Number)) > 127;
-    return {
+    this.look = {
       isDark,
       text,
       font: read("--st-font", "sans-serif"),
@@ -236,6 +244,7 @@ class View {
       empty: isDark ? "#262a33" : "#eceef2",
       neutral: isDark ? "#3b404b" : "#f1f2f4",
     };
+    return this.look;
   }
 }
 
