@@ -76,11 +76,13 @@ def wait_until_run_can_be_pressed(watched: Watched) -> None:
 
 
 def set_number(watched: Watched, label: str, value: str) -> None:
+    settings = watched.page.get_by_text("Checkpoint and sampling")
+    settings.click()
     field = watched.page.get_by_label(label, exact=True)
-    if not field.is_visible():
-        watched.page.get_by_text("Checkpoint and sampling").click()
     field.fill(value)
     field.press("Enter")
+    settings.click()  # closed, it covers nothing
+    field.wait_for(state="detached")
 
 
 def assert_clean(watched: Watched) -> None:
