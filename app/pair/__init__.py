@@ -87,11 +87,9 @@ class RaceState:
     """What the browser reports of a race.
 
     Attributes:
-        finished: True in the one run after the last event of both was drawn.
         unreachable: the event route does not answer this browser; send batches instead.
     """
 
-    finished: bool
     unreachable: bool
 
 
@@ -157,7 +155,6 @@ def draw_race(
         on_asks_change=_ignore,
     )
     return RaceState(
-        finished=result.finished == race,
         unreachable=result.unreachable == race,
     )
 

@@ -93,14 +93,12 @@ class StripState:
 
     Attributes:
         pin: position of the pinned token.
-        finished: True in the one run after a live run's last event was drawn.
         unreachable: the event route does not answer this browser; send batches instead.
         wants_run: True in the one run after a speaker asked for a run with the slide clicker.
         view: what the reader chose to see of this run; `None` before the first choice, and without the tools.
     """
 
     pin: int | None
-    finished: bool
     unreachable: bool
     wants_run: bool
     view: ViewState | None = None
@@ -185,7 +183,6 @@ def _draw(run_id: str, key: str, data: dict[str, Any]) -> StripState:
     chosen = result.view if isinstance(result.view, Mapping) else {}
     return StripState(
         pin=pin.get("position"),
-        finished=result.finished == run_id,
         unreachable=result.unreachable == run_id,
         wants_run=result.wants_run is True,
         view=view_of(chosen) if chosen.get("run") == run_id else None,
