@@ -39,6 +39,7 @@ def pages() -> list[tuple[str, str, str]]:
 def draw() -> None:
     """Draw what stands at the right of the top bar: look, link and language."""
     palettes.follow(state.palette)
+    state.keep_look()
     with st.container(
         key="header_tools",
         horizontal=True,
@@ -74,7 +75,6 @@ def _look() -> None:
         format_func=lambda name: say(f"frame.text_{name}"),
         required=True,
         key=state.TEXT_SIZE,
-        on_change=state.keep_look,
     )
     st.segmented_control(
         say("frame.palette"),
@@ -82,7 +82,6 @@ def _look() -> None:
         format_func=lambda name: say(f"frame.palette_{name}"),
         required=True,
         key=state.PALETTE,
-        on_change=state.keep_look,
         help=say("frame.palette_help"),
     )
     swatches = (

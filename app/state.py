@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 PROMPT = "live_prompt"
 PRESET = "live_preset"
 LANGUAGE = "lang"
+ENGLISH = "en"
 PALETTE = "palette"
 TEXT_SIZE = "text"
 COMPARE_SOURCE = "compare_source"
@@ -182,14 +183,14 @@ def set_loading_job(job: Job | None) -> None:
 
 def language() -> str:
     """Return the viewer's language, `en` or `zh`; English outside a session."""
-    return str(st.session_state.get(LANGUAGE) or "en") if _is_session() else "en"
+    return str(st.session_state.get(LANGUAGE) or ENGLISH) if _is_session() else ENGLISH
 
 
 def take_language(known: Container[str]) -> None:
     """Begin a session in the language that its link names; an unknown one is left aside."""
     if LANGUAGE not in st.session_state:
-        named = st.query_params.get(LANGUAGE, "en")
-        st.session_state[LANGUAGE] = named if named in known else "en"
+        named = st.query_params.get(LANGUAGE, ENGLISH)
+        st.session_state[LANGUAGE] = named if named in known else ENGLISH
 
 
 def text_size() -> str:
@@ -210,18 +211,21 @@ def take_look(sizes: Container[str]) -> None:
 
 
 def keep_look() -> None:
-    """Write the palette and the size of text into the link, unless they are the usual ones."""
-    for key, usual in ((PALETTE, DEFAULT), (TEXT_SIZE, NORMAL_TEXT)):
-        if st.session_state[key] != usual:
-            st.query_params[key] = st.session_state[key]
-        else:
+    """Write language, palette and size of text into the link, unless they are the usual ones.
+
+    On every run of a page: the menu leads to addresses without them.
+    """
+    for key, usual in ((LANGUAGE, ENGLISH), (PALETTE, DEFAULT), (TEXT_SIZE, NORMAL_TEXT)):
+        chosen = st.session_state[key]
+        if chosen == usual:
             st.query_params.pop(key, None)
+        elif st.query_params.get(key) != chosen:
+            st.query_params[key] = chosen
 
 
 def set_language(name: str) -> None:
-    """Change the viewer's language, in the session and in the link."""
+    """Change the viewer's language."""
     st.session_state[LANGUAGE] = name
-    st.query_params[LANGUAGE] = name
 
 
 def lesson_link() -> tuple[str, str]:

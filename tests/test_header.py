@@ -58,6 +58,16 @@ def test_a_choice_is_kept_in_the_link_and_on_other_pages(checkpoints) -> None:
     assert "palette" not in page.query_params
 
 
+def test_a_link_copied_on_another_page_names_language_and_look(checkpoints) -> None:
+    page = opened(lang="en", palette="cividis")
+    assert page.query_params == {"palette": "cividis"}
+    page.session_state["lang"] = "zh"
+    page.switch_page("../pages/about.py")
+    page.query_params.clear()  # as the menu does
+    page.run()
+    assert page.query_params == {"lang": "zh", "palette": "cividis"}
+
+
 def test_every_page_can_be_opened_by_its_address() -> None:
     with TestClient(Starlette(routes=page_routes(header.ICONS))) as client:
         for name in header.ICONS:
