@@ -1,5 +1,7 @@
 """Turns a press of Run into a job: a request becomes work for the worker of its model."""
 
+import logging
+import os
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
@@ -11,9 +13,12 @@ from mor_core.checkpoint import CheckpointInfo
 
 if TYPE_CHECKING:
     from mor_core.checkpoint import LoadedCheckpoint
+    from mor_core.decode_kernels import DecodeKernels
     from mor_core.engine import Engine
+    from mor_core.model import MoRForCausalLM
     from mor_core.text_run import TraceUpdate
 
+_LOG = logging.getLogger(__name__)
 _ENGINES: "WeakValueDictionary[int, Engine]" = WeakValueDictionary()
 
 
@@ -33,7 +38,7 @@ def load_ahead(info: CheckpointInfo) -> None:
     """Queue the loading of a model, so that the first run waits for nothing."""
 
     def work(_: Callable[[], bool]) -> "Iterator[TraceUpdate]":
-        loading.loaded_checkpoint(info)
+        _kernels(loading.loaded_checkpoint(info).model)
         yield from ()
 
     job_manager().submit(loading.model_key(info), work)
@@ -65,5 +70,19 @@ def _engine(loaded: "LoadedCheckpoint") -> "Engine":
         id(loaded.model)
     )  # while it lives, so does its model, so the number is not given again
     if engine is None:
-        engine = _ENGINES[id(loaded.model)] = Engine(loaded.model, num_slots=MAX_TOGETHER)
+        engine = Engine(loaded.model, num_slots=MAX_TOGETHER, kernels=_kernels(loaded.model))
+        _ENGINES[id(loaded.model)] = engine
     return engine
+
+
+def _kernels(model: "MoRForCausalLM") -> "DecodeKernels | None":
+    """Return the compiled parts of a model, where `mor app --compile` asked for them and the model can have them."""
+    if os.environ.get("MOR_COMPILE") != "1":
+        return None
+    from mor_core.decode_kernels import CompileError, DecodeKernels
+
+    try:
+        return DecodeKernels(model)
+    except CompileError as error:
+        _LOG.warning("decode stays as it is: %s", error)
+        return None

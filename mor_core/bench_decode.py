@@ -1,4 +1,7 @@
-"""`mor bench decode`: one stream of the demo model, its trace on, beside Hugging Face's Llama and beside no trace."""
+"""`mor bench decode`: one stream of the demo model, its trace on, beside Hugging Face's Llama and beside no trace.
+
+Each twice, as it comes and with compiled parts; a quick run, which has no minute for a compiler, only as it comes.
+"""
 
 from collections.abc import Iterator, Sequence
 
@@ -12,6 +15,7 @@ from mor_core.bench_result import Result
 from mor_core.benchmark import Bench, Side
 from mor_core.checkpoint import LoadedCheckpoint, load_checkpoint, resolve_checkpoint
 from mor_core.config import MoRConfig
+from mor_core.decode_kernels import DecodeKernels
 from mor_core.engine import Engine
 from mor_core.generation import collect_trace, generate_with_trace
 from mor_core.roofline import Cost
@@ -26,45 +30,62 @@ _AIM, _TRACE_AIM = 4.0, 0.95
 
 def run(bench: Bench) -> Iterator[Result]:
     """Write the same number of tokens from the same prompt, greedily, none of them the end of a text."""
-    bench.planned = 2
     new = bench.pick(300, 60)
     dtype = getattr(torch, bench.dtype)
     loaded = load_checkpoint(resolve_checkpoint("default"), device=bench.device, dtype=dtype)
     loaded.model.config.eos_token_id = None  # every run is to have the same length
     ids = [DOCUMENT_START_ID, *encode_text(loaded.tokenizer, _PROMPT)]
-    ours = _Traced(loaded, new)
-    yield bench.compare(
-        f"decode, one stream, demo model, trace on, {new} new tokens after {len(ids)}",
-        Side("MoR with its trace", ours.run, work=new, costs=ours.costs),
-        _llama_side(loaded.model.config, bench, ids, new),
-        unit="tokens/s",
-        aim=_AIM,
-        note="greedy, reading the prompt included on both sides",
-        extra=ours.facts,
-    )
-    yield bench.compare(
-        f"the same, what the trace costs, {new} new tokens",
-        Side("MoR with its trace", ours.run, work=new),
-        Side("MoR, tokens alone", lambda: _bare(loaded, ids, new), work=new),
-        unit="tokens/s",
-        aim=_TRACE_AIM,
-        note="early exits are not part of a run's trace",
-    )
+    ways: dict[str, DecodeKernels | None] = {"as it comes": None}
+    if not bench.quick and bench.device == "cpu":
+        ways["compiled"] = DecodeKernels(loaded.model)
+    bench.planned = 2 * len(ways)
+    for way, kernels in ways.items():
+        ours = _Traced(loaded, new, kernels)
+        yield bench.compare(
+            f"decode, one stream, demo model, trace on, {new} new tokens after {len(ids)}, {way}",
+            Side("MoR with its trace", ours.run, work=new, costs=ours.costs),
+            _llama_side(loaded.model.config, bench, ids, new),
+            unit="tokens/s",
+            aim=_AIM if kernels or len(ways) == 1 else None,
+            note="greedy, reading the prompt included on both sides",
+            extra=ours.facts,
+        )
+        yield bench.compare(
+            f"the same, what the trace costs, {new} new tokens, {way}",
+            Side("MoR with its trace", ours.run, work=new),
+            Side("MoR, tokens alone", ours.run_bare, work=new),
+            unit="tokens/s",
+            aim=_TRACE_AIM,
+            note="early exits are not part of a run's trace",
+        )
 
 
 class _Traced:
     """Our side: the run as the app makes it."""
 
-    def __init__(self, loaded: LoadedCheckpoint, new: int) -> None:
+    def __init__(self, loaded: LoadedCheckpoint, new: int, kernels: DecodeKernels | None) -> None:
         self._loaded = loaded
         self._new = new
+        self._kernels = kernels
         self._trace: Trace | None = None
 
     def run(self) -> None:
         updates = generate_with_trace(
-            self._loaded, _PROMPT, max_new_tokens=self._new, temperature=0.0
+            self._loaded,
+            _PROMPT,
+            max_new_tokens=self._new,
+            temperature=0.0,
+            kernels=self._kernels,
         )
         self._trace = collect_trace(updates)
+
+    def run_bare(self) -> None:
+        """Make the same tokens, and nothing else."""
+        ids = [DOCUMENT_START_ID, *encode_text(self._loaded.tokenizer, _PROMPT)]
+        engine = Engine(self._loaded.model, num_slots=1, kernels=self._kernels)
+        engine.submit(PlainRequest(ids, RoutingRule.causal(), self._new))
+        while not engine.is_idle:
+            engine.step()
 
     def costs(self) -> Sequence[Cost]:
         """Return the least cost of the last run: every layer call reads its weights, attention what is held."""
@@ -132,10 +153,3 @@ def _llama_side(config: MoRConfig, bench: Bench, ids: list[int], new: int) -> Si
         work=new,
         costs=costs,
     )
-
-
-def _bare(loaded: LoadedCheckpoint, ids: list[int], new: int) -> None:
-    engine = Engine(loaded.model, num_slots=1)
-    engine.submit(PlainRequest(ids, RoutingRule.causal(), new))
-    while not engine.is_idle:
-        engine.step()

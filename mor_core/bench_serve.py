@@ -142,9 +142,7 @@ class _FilledEngine(Engine):
         flight.stores = []
         for slot, capacity in enumerate(room):
             store = KeyValueStore(self.config, self.like, capacity)
-            store.length = min(
-                math.ceil(capacity * _HELD / (_HELD + _NEW)), store.memory.shape[1] - 1
-            )
+            store.length = min(math.ceil(capacity * _HELD / (_HELD + _NEW)), len(store.memory) - 1)
             store.memory[:, : store.length] = self.fillings[slot % 2][:, : store.length]
             flight.stores.append(store)
         self.take_token(flight, 1)

@@ -13,6 +13,7 @@ import typer
 from mor_core import cli_bench, cli_convert, cli_harness, cli_train
 from mor_core.cli_options import (
     Checkpoint,
+    Compile,
     Device,
     Dtype,
     Gate,
@@ -103,9 +104,11 @@ def generate(  # noqa: PLR0913 - one argument an option
     trace: Annotated[Path | None, typer.Option(help="Write the run here.")] = None,
     device: Device = "cpu",
     dtype: Dtype = "float32",
+    compiled: Compile = False,
     as_json: Json = False,
 ) -> None:
     """Continue a prompt and show each token's recursion depth."""
+    from mor_core.decode_kernels import DecodeKernels
     from mor_core.generation import collect_trace, generate_with_trace
     from mor_core.terminal import TokenPrinter
     from mor_core.text_run import TraceUpdate
@@ -121,6 +124,7 @@ def generate(  # noqa: PLR0913 - one argument an option
         top_k=top_k,
         seed=seed,
         routing=rule,
+        kernels=DecodeKernels(loaded.model) if compiled else None,
     )
     printer = None if as_json else TokenPrinter(loaded.model.config.num_recursions)
 
@@ -208,6 +212,7 @@ def run_app(
         str, typer.Option(help="auto (a GPU if there is one), cpu, cuda:N.")
     ] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 (bf16), float16.")] = "auto",
+    compiled: Compile = False,
 ) -> None:
     """Start the app in the browser."""
     root = Path(__file__).resolve().parent.parent
@@ -220,7 +225,7 @@ def run_app(
     command = [sys.executable, "-m", "streamlit", "run", str(script)]
     command += ["--server.address", host, "--server.port", str(port)]
     os.chdir(root)
-    os.environ.update(MOR_DEVICE=device, MOR_DTYPE=dtype)
+    os.environ.update(MOR_DEVICE=device, MOR_DTYPE=dtype, MOR_COMPILE=str(int(compiled)))
     typer.echo(f"MoR Explorer on http://{host}:{port}  (Ctrl-C ends it)")
     os.execv(sys.executable, command)
 

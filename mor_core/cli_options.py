@@ -22,6 +22,13 @@ Recursions = Annotated[
     int | None, typer.Option(help="An experiment: more recursions than the model was trained with.")
 ]
 Seed = Annotated[int, typer.Option(help="Of sampling, and of random routing.")]
+Compile = Annotated[
+    bool,
+    typer.Option(
+        "--compile",
+        help="Compile what a single token runs through: half a minute once, then a faster decode on a CPU.",
+    ),
+]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:0, ...")]
 Dtype = Annotated[str, typer.Option(help="float32, bfloat16 or float16.")]
 

@@ -2,13 +2,14 @@
 
 Computes what `decoder.py` and `layers.py` compute; tests hold it against them. What differs is only the form: one
 product makes queries, keys and values, rotation is one complex product (so heads are laid out in pairs), and each
-request attends to its own entries alone.
+request attends to its own entries alone. A request that is alone may run compiled parts (`decode_kernels.py`).
 
 Shapes: b tokens, E hidden size, H query heads, G key/value heads, D head width, F MLP width.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol, cast
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from mor_core.backbone import MoRModel
 from mor_core.config import MoRConfig
+from mor_core.decode_kernels import DecodeKernels
 from mor_core.experts import ExpertLog, SwitchMLP
 from mor_core.kv_store import KeyValueStore, pairwise
 from mor_core.layers import MLP, Attention, RMSNorm, rotary_frequencies
@@ -49,12 +51,19 @@ class _Weights:
     post_norm: Tensor
     mlp: MLP | SwitchMLP
 
+    @cached_property
+    def after_projection(self) -> tuple[Tensor, ...]:
+        """The rest of a layer, as its compiled part takes it; not of a Switch layer."""
+        mlp = cast(MLP, self.mlp)
+        matrices = (mlp.gate_proj.weight, mlp.up_proj.weight, mlp.down_proj.weight)
+        return self.output, self.post_norm, *(matrix.detach() for matrix in matrices)
+
 
 class DecodeLayers:
     """Runs stretches of a model's stack on single tokens. Holds no state of any request."""
 
-    def __init__(self, model: MoRModel) -> None:
-        """Lay out the weights of a model, which must not change afterwards."""
+    def __init__(self, model: MoRModel, kernels: DecodeKernels | None = None) -> None:
+        """Lay out the weights of a model, which must not change afterwards; kernels are for a token that is alone."""
         config: MoRConfig = model.config
         # Read once: a Hugging Face config takes microseconds an attribute.
         self._heads, self._groups = config.num_attention_heads, config.num_key_value_heads
@@ -66,6 +75,7 @@ class DecodeLayers:
             if self._key(call) not in self._weights:
                 self._weights[self._key(call)] = _weights(model, call)
         self._turns = _turns(config, device)
+        self._kernels = kernels
 
     def run(
         self, calls: Sequence[Sequence[LayerCall]], holders: Sequence[Holder], states: Tensor
@@ -78,6 +88,8 @@ class DecodeLayers:
             holders: the requests, whose stores are read and added to.
             states: (b, E).
         """
+        if self._kernels is not None and len(holders) == 1:
+            return self._run_alone(self._kernels, calls[0], holders[0], states)
         positions = torch.tensor([holder.position for holder in holders], device=states.device)
         turns = self._turns[positions][:, None]  # (b, 1, D / 2)
         for place, first in enumerate(calls[0]):
@@ -93,6 +105,24 @@ class DecodeLayers:
             normalised = _normalise(states, weights.post_norm, self._eps)
             states = states + self._feed_forward(weights.mlp, normalised, holders)
         return states
+
+    def _run_alone(
+        self, kernels: DecodeKernels, calls: Sequence[LayerCall], holder: Holder, state: Tensor
+    ) -> Tensor:
+        """Do as `run` does for one request by compiled parts; (1, E) -> (1, E)."""
+        turn = torch.view_as_real(self._turns[holder.position])  # (D / 2, 2)
+        for call in calls:
+            weights = self._weights[self._key(call)]
+            store, matrix = holder.stores[call.cache_slot], weights.queries_keys_values
+            if call.computes_keys:
+                heads = kernels.project(state, turn, weights.input_norm, matrix)
+                store.append(heads[0, self._heads :])
+            else:
+                of_queries = matrix[: self._heads * self._width]
+                heads = kernels.project_queries(state, turn, weights.input_norm, of_queries)
+            queries = heads[:, : self._heads]
+            state = kernels.finish(state, queries, store.entries(), *weights.after_projection)
+        return state
 
     def _key(self, call: LayerCall) -> tuple[str, int, int | None]:
         """Name a call's weights; recursions share a layer's unless the model gives them parts of their own."""

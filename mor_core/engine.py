@@ -26,6 +26,7 @@ from torch import Tensor
 from mor_core.cache import RecursionCache
 from mor_core.config import MoRConfig
 from mor_core.decision import Decider
+from mor_core.decode_kernels import DecodeKernels
 from mor_core.flight import Counters, Flight, Request
 from mor_core.kv_store import KeyValueStore
 from mor_core.model import MoRForCausalLM, MoROutput
@@ -49,6 +50,7 @@ class Engine:
         num_slots: int = 8,
         kv_budget_bytes: int | None = None,
         leaving_share: float = LEAVING_SHARE,
+        kernels: DecodeKernels | None = None,
     ) -> None:
         """Prepare a model, which must not change afterwards.
 
@@ -59,6 +61,7 @@ class Engine:
                 sent back to wait if those under way outgrow it (one step may exceed it by a chunk a slot). A request
                 that is alone is never sent back.
             leaving_share: see `LEAVING_SHARE`.
+            kernels: of this model, for steps in which a stretch has one token.
 
         Raises:
             ValueError: a number is out of range.
@@ -76,7 +79,7 @@ class Engine:
         self.leaving_share = leaving_share
         self.num_steps = 0
         self._num_recursions = self.config.num_recursions
-        self._stretches = Stretches(model)
+        self._stretches = Stretches(model, kernels)
         self.plan = self._stretches.plan
         self.like = model.model.embed_tokens.weight
         self._waiting: deque[Flight] = deque()

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 
 from mor_core.checkpoint import LoadedCheckpoint
+from mor_core.decode_kernels import DecodeKernels
 from mor_core.engine import Engine, can_follow, keeps_cache
 from mor_core.recorder import Recorder
 from mor_core.rules import RoutingRule
@@ -32,6 +33,7 @@ def generate_with_trace(
     seed: int = 0,
     routing: RoutingRule | None = None,
     should_stop: Callable[[], bool] = lambda: False,
+    kernels: DecodeKernels | None = None,
 ) -> Iterator[TraceUpdate]:
     """Continue a prompt; yield one update a new token.
 
@@ -44,6 +46,7 @@ def generate_with_trace(
         seed: of the sampling, drawn on the CPU so that devices agree.
         routing: who goes how deep; default the causal rule.
         should_stop: asked between tokens.
+        kernels: of this model, where each token is to run compiled parts; a rule that sees the future does not.
 
     Raises:
         ValueError: a setting is out of range, or the rule does not fit the model.
@@ -52,7 +55,8 @@ def generate_with_trace(
     sampling = Sampling(max_new_tokens, temperature, top_k, seed)
     run = Run(loaded, prompt, sampling, routing or RoutingRule.causal(), should_stop)
     if can_follow(loaded.model, run.rule):
-        updates = share_engine(Engine(loaded.model, num_slots=1), run)
+        engine = Engine(loaded.model, num_slots=1, kernels=kernels)
+        updates = share_engine(engine, run)
         return (update for update in updates if update is not None)
     return recompute(run)
 

@@ -1,6 +1,7 @@
 """Keys and values of one request in one cache slot, in memory of its own that grows by whole chunks.
 
 A step writes one entry and moves nothing; what is there is copied once in `CHUNK` entries, for one request and slot.
+An entry's keys and values stand side by side, so that those in use are one piece of memory.
 Keys are turned pairwise (`decode_layers.py`), so a prefill's are put into that order once.
 
 Shapes: G key/value heads, T entries, D head width.
@@ -24,7 +25,7 @@ class KeyValueStore:
         heads, width = config.num_key_value_heads, config.attention_head_dim
         rounded = -(-max(capacity, 1) // CHUNK) * CHUNK
         self.length = 0
-        self._take(like.new_empty(2 * heads, rounded, width))
+        self._take(like.new_empty(rounded, 2 * heads, width))
 
     @classmethod
     def of_prefill(
@@ -36,26 +37,28 @@ class KeyValueStore:
         held = slot.keys.shape[2]
         store = cls(config, like, max(capacity, held + 1))
         heads = config.num_key_value_heads
-        store.memory[:heads, :held] = pairwise(slot.keys[0])
-        store.memory[heads:, :held] = slot.values[0]
+        store.memory[:held, :heads] = pairwise(slot.keys[0]).transpose(0, 1)
+        store.memory[:held, heads:] = slot.values[0].transpose(0, 1)
         store.length = held
         return store
 
     def append(self, entry: Tensor) -> None:
         """Add one token's keys and values, (2G, D): the G turned keys, then the G values."""
-        if self.length == self.memory.shape[1]:
-            larger = self.memory.new_empty(
-                self.memory.shape[0], self.length + CHUNK, self.memory.shape[2]
-            )
-            larger[:, : self.length] = self.memory
+        if self.length == len(self.memory):
+            larger = self.memory.new_empty(self.length + CHUNK, *self.memory.shape[1:])
+            larger[: self.length] = self.memory
             self._take(larger)
-        self.memory.select(1, self.length).copy_(entry)
+        self.memory[self.length].copy_(entry)
         self.length += 1
 
     def read(self) -> tuple[Tensor, Tensor]:
         """Return keys and values, each (1, G, T, D), without copying."""
         keys, values = self._by_kind.narrow(3, 0, self.length).unbind(0)
         return keys, values
+
+    def entries(self) -> Tensor:
+        """Return all entries (T, 2G, D), without copying."""
+        return self.memory.narrow(0, 0, self.length)
 
     @property
     def used_bytes(self) -> int:
@@ -69,8 +72,9 @@ class KeyValueStore:
 
     def _take(self, memory: Tensor) -> None:
         self.memory = memory
-        self.entry_bytes = memory[:, 0].nbytes
-        self._by_kind = memory.view(2, 1, memory.shape[0] // 2, memory.shape[1], memory.shape[2])
+        self.entry_bytes = memory[0].nbytes
+        by_kind = memory.unflatten(1, (2, -1))  # (C, 2, G, D)
+        self._by_kind = by_kind.permute(1, 2, 0, 3).unsqueeze(1)
 
 
 def pairwise(values: Tensor) -> Tensor:

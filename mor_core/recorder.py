@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -203,8 +204,9 @@ class Recorder:
 
     def _describe_choice(self, record: TokenRecord, log_probs: Tensor) -> None:
         """Add how probable the token was; log_probs (V,) before temperature and top-k."""
-        record.log_probability = float(log_probs[record.token_id])
-        record.entropy = -float(log_probs.exp().dot(log_probs))
+        numbers = log_probs.numpy()  # which has less to start for each of them
+        record.log_probability = float(numbers[record.token_id])
+        record.entropy = -float(np.exp(numbers).dot(numbers))
         record.alternatives = self.vocabulary.most_probable(log_probs, NUM_ALTERNATIVES)
 
     def _describe_spent(self, record: TokenRecord, spent: _Spent, place: int) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from mor_core.accounting import kv_bytes_per_entry
 from mor_core.config import MoRConfig
+from mor_core.decode_kernels import DecodeKernels
 from mor_core.decode_layers import DecodeLayers
 from mor_core.flight import Counters, Flight
 from mor_core.kv_store import CHUNK
@@ -27,11 +28,12 @@ from mor_core.schedule import LayerCall
 class Stretches:
     """Runs stretches of one model. Holds no flight."""
 
-    def __init__(self, model: MoRForCausalLM) -> None:
+    def __init__(self, model: MoRForCausalLM, kernels: DecodeKernels | None = None) -> None:
         config: MoRConfig = model.config
         self.counters = Counters()
         self.plan = Plan(config, model.model.schedule)
-        self._layers = DecodeLayers(model.model)
+        self._layers = DecodeLayers(model.model, kernels)
+        self._kernels = kernels
         self._routers = list(model.model.routers)
         self._embed, self._norm, self._head = (
             model.model.embed_tokens,
@@ -55,7 +57,7 @@ class Stretches:
         states = self._embed(newest)
         states = self._run([self.plan.entry] * len(flights), flights, states)
         _count(self.counters.prelude, flights)
-        for flight, state in zip(flights, states.split(1), strict=True):
+        for flight, state in zip(flights, _apart(states), strict=True):
             flight.state = state
             flight.started = now
             flight.recursion = 0 if self._has_router else self._num_recursions
@@ -76,7 +78,7 @@ class Stretches:
             gates.append(self._gates(router, logits, group, index))
             decisive.append(logits if router.aux_network is None else router.aux_logits(states))
         told = _joined(decisive).tolist()  # the step's one question to the device before the head
-        for flight, gate, logit in zip(flights, _joined(gates).split(1), told, strict=True):
+        for flight, gate, logit in zip(flights, _apart(_joined(gates)), told, strict=True):
             flight.router_logits.append(logit)
             flight.gate = gate
             if flight.decider.enters(flight.recursion, flight.position, logit):
@@ -133,7 +135,7 @@ class Stretches:
             if self._is_weighted:
                 output = _joined([flight.gate for flight in flights]) * output
             output = states + output
-        for flight, state in zip(flights, output.split(1), strict=True):
+        for flight, state in zip(flights, _apart(output), strict=True):
             flight.recursion += 1
             flight.state = state
             if self._is_token_choice:
@@ -155,6 +157,9 @@ class Stretches:
         states = _joined([flight.state for flight in flights])
         states = self._run([self.plan.exit] * len(flights), flights, states)
         _count(self.counters.coda, flights)
+        if self._kernels is not None and len(flights) == 1:
+            norm, head = self._norm.weight.detach(), self._head.weight.detach()
+            return self._kernels.read_out(states, norm, head)
         logits: Tensor = self._head(self._norm(states))
         return logits.float().cpu()
 
@@ -208,6 +213,11 @@ def _joined(states: Sequence[Tensor | None]) -> Tensor:
     """Stack rows of one; most often there is a single request, which needs no copy."""
     rows = cast(list[Tensor], states)
     return rows[0] if len(rows) == 1 else torch.cat(rows)
+
+
+def _apart(states: Tensor) -> Sequence[Tensor]:
+    """Undo `_joined`."""
+    return [states] if len(states) == 1 else states.split(1)
 
 
 def _count(counter: list[int], flights: list[Flight]) -> None:

@@ -27,6 +27,7 @@ class Vocabulary:
             name.encode() if token_id in self._special else bytes(to_byte[c] for c in name)
             for token_id, name in enumerate(names)
         ]
+        self._texts = [spelt.decode("utf-8", errors="replace") for spelt in self._bytes]
 
     def token_bytes(self, token_id: int) -> bytes:
         """Return the exact bytes; nothing for ids that the model has but the tokenizer has not."""
@@ -34,7 +35,7 @@ class Vocabulary:
 
     def text(self, token_id: int) -> str:
         """Return the token alone as text; bytes that are not UTF-8 by themselves become U+FFFD."""
-        return self.token_bytes(token_id).decode("utf-8", errors="replace")
+        return self._texts[token_id] if token_id < len(self._texts) else ""
 
     def is_special(self, token_id: int) -> bool:
         return token_id in self._special

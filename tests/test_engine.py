@@ -7,6 +7,7 @@ from mor_core import RoutingRule
 from mor_core.accounting import DecodeFlops, active_flops, dense_flops, kv_bytes_per_entry
 from mor_core.engine import Engine, can_follow
 from mor_core.kv_store import CHUNK
+from tests.greedy import Greedy, check_against_recomputation, drive
 from tests.models import (
     ROUTED,
     RULES,
@@ -15,67 +16,10 @@ from tests.models import (
     pairs,
     tiny_config,
     tiny_model,
-    token_ids,
 )
 
 FAMILY = ROUTED | UNROUTED
 CAUSAL_RULES = {name: rule for name, rule in RULES.items() if not rule.sees_future}
-
-
-class Greedy:
-    """A request that takes the most probable token and keeps what it was told."""
-
-    needs_prompt_logits = False
-
-    def __init__(self, length, *, rule=CAUSAL_RULES["causal"], new=8, seed=0):
-        self.ids = token_ids(1, length, seed=seed)[0].tolist()
-        self.rule = rule
-        self.max_new_tokens = new
-        self.chosen = []
-        self.processed = []
-        self.logits = []
-
-    def begin(self, output, latency_s):
-        return self.choose(output.logits[0, -1])
-
-    def advance(self, processed, logits):
-        self.processed.append(processed)
-        return self.choose(logits)
-
-    def choose(self, logits):
-        if len(self.chosen) == self.max_new_tokens:
-            return None
-        self.logits.append(logits)
-        self.chosen.append(int(logits.argmax()))
-        return self.chosen[-1]
-
-
-def drive(engine, *requests):
-    for request in requests:
-        engine.submit(request)
-    while not engine.is_idle:
-        engine.step()
-
-
-def check_against_recomputation(model, request):
-    """Hold logits, depths and the cache's slots of a finished request against one call on its whole sequence."""
-    with torch.no_grad():
-        whole = model(torch.tensor([[*request.ids, *request.chosen]]), routing=request.rule)
-    before = len(request.ids)
-    torch.testing.assert_close(
-        torch.stack(request.logits), whole.logits[0, before - 1 : -1], atol=1e-5, rtol=0
-    )
-    depths = whole.recursion_trace.depth()[0, before:].tolist()
-    assert [processed.depth for processed in request.processed] == depths
-    last, cache = request.processed[-1], whole.past_key_values
-    assert last.cache_entries == cache.num_entries()
-    assert last.cache_bytes == cache.num_bytes()
-    for processed in request.processed:
-        held = [
-            processed.position in cache.positions(slot).flatten()
-            for slot in range(len(cache.slots))
-        ]
-        assert processed.cached_slots == [slot for slot, is_held in enumerate(held) if is_held]
 
 
 @pytest.mark.parametrize(("fields", "rule"), pairs(FAMILY, CAUSAL_RULES))

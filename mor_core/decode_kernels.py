@@ -1,0 +1,256 @@
+"""What one token that is alone runs through, compiled ahead of time: a layer's projection, its rest, the head.
+
+A single token is as fast as its weights come from memory and its kernels are started; started from Python one by one,
+the small ones cost more than the weights. PyTorch's compiler makes each part one call. It takes some ten seconds a
+part, once for a machine, a shape and a version of this file: what it makes is kept beside its other results.
+
+Each part is an ordinary module too, which tests run as it is written.
+
+Shapes: E hidden size, H query heads, G key/value heads, D head width, F MLP width, V vocabulary, T cache entries, P
+heads of a projection: H + 2G, or H where no keys are computed.
+"""
+
+import functools
+import hashlib
+import math
+import platform
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mor_core.config import MoRConfig
+from mor_core.model import MoRForCausalLM
+from mor_core.user_error import UserError
+
+_Kernel = Callable[[list[Tensor]], list[Tensor]]
+
+
+class CompileError(UserError):
+    """A model or machine for which the parts cannot be compiled, with the rule and the remedy."""
+
+
+class Project(nn.Module):
+    """From a token's state to its turned queries and keys, and its values."""
+
+    def __init__(self, width: int, num_turned: int, eps: float) -> None:
+        super().__init__()
+        self.width, self.num_turned, self.eps = width, num_turned, eps
+
+    def forward(self, state: Tensor, turn: Tensor, norm: Tensor, matrix: Tensor) -> Tensor:
+        """Return (1, P, D); state (1, E), turn (D / 2, 2), norm (E,), matrix (P x D, E) in pairs."""
+        heads = _product(_normalised(state, norm, self.eps), matrix).view(1, -1, self.width)
+        pairs = heads[:, : self.num_turned].float().unflatten(-1, (-1, 2))
+        (even, odd), (cos, sin) = pairs.unbind(-1), turn.unbind(-1)
+        turned = torch.stack((even * cos - odd * sin, even * sin + odd * cos), -1).flatten(-2)
+        return torch.cat((turned.to(heads.dtype), heads[:, self.num_turned :]), 1)
+
+
+class Finish(nn.Module):
+    """From a token's queries, and all entries that they may see, to its state after the layer."""
+
+    def __init__(self, eps: float) -> None:
+        super().__init__()
+        self.eps = eps
+
+    def forward(
+        self,
+        state: Tensor,
+        queries: Tensor,
+        entries: Tensor,
+        output: Tensor,
+        norm: Tensor,
+        gate: Tensor,
+        up: Tensor,
+        down: Tensor,
+    ) -> Tensor:
+        """Return (1, E).
+
+        Args:
+            state: (1, E).
+            queries: (1, H, D).
+            entries: (T, 2G, D), keys before values.
+            output: (E, H x D).
+            norm: (E,).
+            gate: (F, E).
+            up: (F, E).
+            down: (E, F).
+        """
+        state = state + _product(_mixed(queries, entries), output)
+        normalised = _normalised(state, norm, self.eps)
+        inner = F.silu(_product(normalised, gate)) * _product(normalised, up)
+        return state + _product(inner, down)
+
+
+class ReadOut(nn.Module):
+    """From a token's last state to the logits of the next."""
+
+    def __init__(self, eps: float) -> None:
+        super().__init__()
+        self.eps = eps
+
+    def forward(self, state: Tensor, norm: Tensor, head: Tensor) -> Tensor:
+        """Return (1, V), float32; state (1, E), head (V, E)."""
+        return _product(_normalised(state, norm, self.eps), head).float()
+
+
+class DecodeKernels:
+    """The compiled parts for models of one shape and dtype; weights come with each call."""
+
+    def __init__(self, model: MoRForCausalLM) -> None:
+        """Load the parts, or compile them if this machine has not done so yet.
+
+        Raises:
+            CompileError: the model has Switch layers or is not on the CPU, or there is no compiler.
+        """
+        config: MoRConfig = model.config
+        _check(config, model.device)
+        hidden, inner = config.hidden_size, config.intermediate_size
+        heads, groups = config.num_attention_heads, config.num_key_value_heads
+        width, eps = config.attention_head_dim, config.rms_norm_eps
+
+        def some(*shape: int) -> Tensor:
+            return torch.zeros(shape, dtype=model.dtype)
+
+        # Each its own tensor: what goes in twice would be taken for one.
+        state, norm, turn = some(1, hidden), some(hidden), torch.zeros(width // 2, 2)
+        entry = [state, turn, norm, some((heads + 2 * groups) * width, hidden)]
+        self._project = self._project_queries = _compiled(
+            Project(width, heads + groups, eps), entry
+        )
+        if config.kv_strategy != "recursion_wise":
+            entry = [state, turn, norm, some(heads * width, hidden)]
+            self._project_queries = _compiled(Project(width, heads, eps), entry)
+        queries, entries = some(1, heads, width), some(8, 2 * groups, width)
+        gate, up, down = some(inner, hidden), some(inner, hidden), some(hidden, inner)
+        output = some(hidden, heads * width)
+        self._finish = _compiled(
+            Finish(eps), [state, queries, entries, output, norm, gate, up, down], growing=2
+        )
+        self._read_out = _compiled(ReadOut(eps), [state, norm, some(config.vocab_size, hidden)])
+
+    def project(self, state: Tensor, turn: Tensor, norm: Tensor, matrix: Tensor) -> Tensor:
+        """Do as `Project` does for queries, keys and values."""
+        return self._project([state, turn, norm, matrix])[0]
+
+    def project_queries(self, state: Tensor, turn: Tensor, norm: Tensor, matrix: Tensor) -> Tensor:
+        """Do as `Project` does for queries alone, where a layer call reads keys of an earlier recursion."""
+        return self._project_queries([state, turn, norm, matrix])[0]
+
+    def finish(self, state: Tensor, queries: Tensor, entries: Tensor, *weights: Tensor) -> Tensor:
+        """Do as `Finish` does."""
+        return self._finish([state, queries, entries, *weights])[0]
+
+    def read_out(self, state: Tensor, norm: Tensor, head: Tensor) -> Tensor:
+        """Do as `ReadOut` does."""
+        return self._read_out([state, norm, head])[0]
+
+
+def _check(config: MoRConfig, device: torch.device) -> None:
+    if config.num_experts > 1:
+        raise CompileError(
+            f"num_experts must be 1 to compile, got {config.num_experts}: which weights a Switch layer reads is "
+            "known only on the way; run it without compiling",
+            "compile_switch",
+            experts=config.num_experts,
+        )
+    if device.type != "cpu":
+        raise CompileError(
+            f"device must be cpu to compile, got {device.type}; run it without compiling",
+            "compile_device",
+            device=device.type,
+        )
+
+
+def _product(state: Tensor, weight: Tensor) -> Tensor:
+    """Multiply (1, n) by (m, n) transposed; -> (1, m).
+
+    As a sum, the compiler makes it one loop with what surrounds it. A library's product stands alone, and for one row
+    it is slower besides.
+    """
+    return (weight * state).sum(-1)[None]
+
+
+def _mixed(queries: Tensor, entries: Tensor) -> Tensor:
+    """Attend from (1, H, D) to (T, 2G, D); -> (1, H x D)."""
+    keys, values = (
+        entries.unflatten(1, (2, -1)).permute(1, 2, 0, 3)[:, :, None].unbind(0)
+    )  # (G, 1, T, D)
+    groups, width = keys.shape[0], keys.shape[3]
+    grouped = queries.view(groups, -1, 1, width)  # the heads that share keys side by side
+    scores = (grouped * keys).sum(-1).float() / math.sqrt(width)  # (G, H / G, T)
+    shares = scores.softmax(-1).to(values.dtype)
+    return (shares[..., None] * values).sum(-2).view(1, -1)
+
+
+def _normalised(state: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """Do what `RMSNorm` does."""
+    exact = state.float()
+    exact = exact * torch.rsqrt(exact.square().mean(-1, keepdim=True) + eps)
+    return weight * exact.to(state.dtype)
+
+
+def _compiled(module: nn.Module, inputs: Sequence[Tensor], growing: int | None = None) -> _Kernel:
+    """Return a part that takes inputs of these shapes, but one whose length may differ."""
+    path = _package_path(module, inputs)
+    if not path.is_file():
+        _compile(module, inputs, growing, path)
+    return _loaded(path)
+
+
+@functools.cache  # each loading unpacks the file anew
+def _loaded(path: Path) -> _Kernel:
+    from torch._inductor import aoti_load_package  # it takes a second
+
+    # The loader itself: the object around it flattens its arguments anew with each call, which takes as long as a part.
+    return cast(_Kernel, aoti_load_package(str(path)).loader.run)
+
+
+def _package_path(module: nn.Module, inputs: Sequence[Tensor]) -> Path:
+    """Name a part by all that its code depends on."""
+    from torch._inductor.runtime.cache_dir_utils import cache_dir
+
+    described = [
+        Path(__file__).read_text(),
+        torch.__version__,
+        platform.machine(),
+        torch.backends.cpu.get_cpu_capability(),
+        type(module).__name__,
+        sorted((name, value) for name, value in vars(module).items() if name[0] != "_"),
+        [(tuple(value.shape), value.dtype) for value in inputs],
+    ]
+    key = hashlib.sha256(repr(described).encode()).hexdigest()[:32]
+    return Path(cache_dir()) / "mor_core" / f"{type(module).__name__.lower()}-{key}.pt2"
+
+
+def _compile(module: nn.Module, inputs: Sequence[Tensor], growing: int | None, path: Path) -> None:
+    from torch._inductor import aoti_compile_and_package
+    from torch._inductor.exc import InductorError, InvalidCxxCompiler
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with torch.inference_mode(False), torch.no_grad():
+        shapes = [
+            {0: torch.export.Dim("length")} if n == growing else None for n in range(len(inputs))
+        ]
+        exported = torch.export.export(module.eval(), tuple(inputs), dynamic_shapes=shapes)
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+            made = Path(folder) / "part.pt2"
+            try:
+                # As many threads as the process has when it runs, not when it compiled.
+                aoti_compile_and_package(
+                    exported,
+                    package_path=str(made),
+                    inductor_configs={"cpp.dynamic_threads": True},
+                )
+            except (InductorError, InvalidCxxCompiler) as error:
+                raise CompileError(
+                    f"compiling needs a C++ compiler that works, and got: {error}; install g++, or run without "
+                    "compiling",
+                    "compile_failed",
+                    cause=str(error),
+                ) from error
+            made.replace(path)  # whole or not at all

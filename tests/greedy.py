@@ -1,0 +1,61 @@
+"""Requests of the engine that take the most probable token, and what holds them against the whole-sequence form."""
+
+import torch
+
+from tests.models import RULES, token_ids
+
+
+class Greedy:
+    """A request that takes the most probable token and keeps what it was told."""
+
+    needs_prompt_logits = False
+
+    def __init__(self, length, *, rule=RULES["causal"], new=8, seed=0):
+        self.ids = token_ids(1, length, seed=seed)[0].tolist()
+        self.rule = rule
+        self.max_new_tokens = new
+        self.chosen = []
+        self.processed = []
+        self.logits = []
+
+    def begin(self, output, latency_s):
+        return self.choose(output.logits[0, -1])
+
+    def advance(self, processed, logits):
+        self.processed.append(processed)
+        return self.choose(logits)
+
+    def choose(self, logits):
+        if len(self.chosen) == self.max_new_tokens:
+            return None
+        self.logits.append(logits)
+        self.chosen.append(int(logits.argmax()))
+        return self.chosen[-1]
+
+
+def drive(engine, *requests):
+    for request in requests:
+        engine.submit(request)
+    while not engine.is_idle:
+        engine.step()
+
+
+def check_against_recomputation(model, request):
+    """Hold logits, depths and the cache's slots of a finished request against one call on its whole sequence."""
+    with torch.no_grad():
+        whole = model(torch.tensor([[*request.ids, *request.chosen]]), routing=request.rule)
+    before = len(request.ids)
+    torch.testing.assert_close(
+        torch.stack(request.logits), whole.logits[0, before - 1 : -1], atol=1e-5, rtol=0
+    )
+    depths = whole.recursion_trace.depth()[0, before:].tolist()
+    assert [processed.depth for processed in request.processed] == depths
+    last, cache = request.processed[-1], whole.past_key_values
+    assert last.cache_entries == cache.num_entries()
+    assert last.cache_bytes == cache.num_bytes()
+    for processed in request.processed:
+        held = [
+            processed.position in cache.positions(slot).flatten()
+            for slot in range(len(cache.slots))
+        ]
+        assert processed.cached_slots == [slot for slot, is_held in enumerate(held) if is_held]

@@ -1,0 +1,96 @@
+"""The compiled parts of a token's step: as written, and as the compiler made them, they compute what the model does."""
+
+import pytest
+import torch
+
+from mor_core import decode_kernels
+from mor_core.decode_kernels import CompileError, DecodeKernels
+from mor_core.engine import Engine
+from tests.greedy import Greedy, check_against_recomputation, drive
+from tests.models import ROUTED, RULES, UNROUTED, tiny_model
+
+FAMILY = {
+    name: fields for name, fields in (ROUTED | UNROUTED).items() if "num_experts" not in fields
+}
+
+
+@pytest.fixture
+def uncompiled(monkeypatch):
+    """Run the parts as they are written, and count their calls."""
+    calls = []
+
+    def as_written(module, inputs, growing=None):
+        def run(given):
+            calls.append(module)
+            for number, (one, example) in enumerate(zip(given, inputs, strict=True)):
+                assert one.dtype == example.dtype
+                assert one.is_contiguous()
+                assert one.shape[number == growing :] == example.shape[number == growing :]
+            return [module(*given)]
+
+        return run
+
+    monkeypatch.setattr(decode_kernels, "_compiled", as_written)
+    return calls
+
+
+@pytest.mark.parametrize("fields", FAMILY.values(), ids=FAMILY)
+def test_the_parts_equal_recomputation(uncompiled, fields):
+    model, request = tiny_model(**fields), Greedy(5)
+    drive(Engine(model, num_slots=1, kernels=DecodeKernels(model)), request)
+    check_against_recomputation(model, request)
+    assert len(uncompiled) > len(request.processed)
+
+
+def test_requests_that_go_together_leave_the_parts_alone(uncompiled):
+    model, requests = tiny_model(), [Greedy(4, rule=RULES["fixed"], seed=s) for s in (1, 2)]
+    engine = Engine(model, num_slots=2, kernels=DecodeKernels(model))
+    drive(engine, *requests)
+    assert not uncompiled
+    late = Greedy(4, rule=RULES["fixed"], new=12)
+    drive(engine, Greedy(4, rule=RULES["fixed"], new=3), late)
+    assert uncompiled  # since the other left
+    for request in (*requests, late):
+        check_against_recomputation(model, request)
+
+
+def test_in_bfloat16_the_parts_round_as_the_layers_do(uncompiled):
+    model = tiny_model().bfloat16()
+    alone, batched = (Greedy(3, rule=RULES["fixed"], new=8) for _ in range(2))
+    drive(Engine(model, num_slots=1, kernels=DecodeKernels(model)), alone)
+    drive(Engine(model, num_slots=1), batched)
+    for ours, theirs in zip(alone.logits, batched.logits, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=0.05, rtol=0)
+
+
+@pytest.mark.slow
+def test_compiled_once_they_equal_recomputation(monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    model, request = tiny_model(kv_strategy="shared"), Greedy(1, new=12)
+    kernels = DecodeKernels(model)
+    assert len(list(tmp_path.glob("mor_core/*.pt2"))) == 4
+    drive(Engine(model, num_slots=1, kernels=kernels), request)
+    check_against_recomputation(model, request)
+
+    def refuse(*_):
+        raise AssertionError("compiled again")
+
+    monkeypatch.setattr(decode_kernels, "_compile", refuse)
+    DecodeKernels(model)
+    with pytest.raises(AssertionError, match="again"):
+        DecodeKernels(tiny_model(hidden_size=96))
+
+
+def test_what_cannot_be_compiled_is_refused():
+    with pytest.raises(CompileError, match="num_experts must be 1 to compile, got 4"):
+        DecodeKernels(tiny_model(**UNROUTED["switch"]))
+    with pytest.raises(CompileError, match="device must be cpu to compile, got meta"):
+        DecodeKernels(tiny_model().to("meta"))
+
+
+def test_without_a_compiler_it_says_what_to_install(monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr("torch._inductor.config.cpp.cxx", ("no-such-compiler",))
+    with pytest.raises(CompileError, match=r"needs a C\+\+ compiler that works.*install g\+\+"):
+        DecodeKernels(tiny_model())
+    assert not list(tmp_path.glob("mor_core/*.pt2"))
