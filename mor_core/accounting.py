@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from mor_core.config import MoRConfig, router_width
 from mor_core.config_rules import ROUTER_FIELDS
-from mor_core.schedule import layer_schedule, num_cache_slots
+from mor_core.schedule import layer_schedule
 
 TRAINING_FACTOR = (
     3  # a backward pass costs two forwards: one product for the input, one for the weight
@@ -227,8 +227,7 @@ def kv_bytes(
 
 def vanilla_kv_bytes(config: MoRConfig, num_tokens: int, bytes_per_number: int) -> int:
     """Return the cache bytes of the plain Transformer of the same unrolled depth."""
-    plain = vanilla_config(config)
-    return num_cache_slots(plain) * num_tokens * kv_bytes_per_entry(plain, bytes_per_number)
+    return config.num_hidden_layers * num_tokens * kv_bytes_per_entry(config, bytes_per_number)
 
 
 def parameter_count(config: MoRConfig, *, with_embeddings: bool = True) -> int:

@@ -35,19 +35,27 @@ class CompileError(UserError):
 
 
 class Project(nn.Module):
-    """From a token's state to its turned queries and keys, and its values."""
+    """From a token's state to its turned queries and, if the matrix has rows for it, its cache entry."""
 
-    def __init__(self, width: int, num_turned: int, eps: float) -> None:
+    def __init__(self, width: int, num_queries: int, eps: float) -> None:
         super().__init__()
-        self.width, self.num_turned, self.eps = width, num_turned, eps
+        self.width, self.num_queries, self.eps = width, num_queries, eps
 
-    def forward(self, state: Tensor, turn: Tensor, norm: Tensor, matrix: Tensor) -> Tensor:
-        """Return (1, P, D); state (1, E), turn (D / 2, 2), norm (E,), matrix (P x D, E) in pairs."""
-        heads = _product(_normalised(state, norm, self.eps), matrix).view(1, -1, self.width)
-        pairs = heads[:, : self.num_turned].float().unflatten(-1, (-1, 2))
-        (even, odd), (cos, sin) = pairs.unbind(-1), turn.unbind(-1)
-        turned = torch.stack((even * cos - odd * sin, even * sin + odd * cos), -1).flatten(-2)
-        return torch.cat((turned.to(heads.dtype), heads[:, self.num_turned :]), 1)
+    def forward(self, state: Tensor, turn: Tensor, norm: Tensor, matrix: Tensor) -> list[Tensor]:
+        """Return queries (H, D) and an entry (2G, D): turned keys before values.
+
+        Args:
+            state: (1, E).
+            turn: (D / 2, 2), cosines and sines.
+            norm: (E,).
+            matrix: (P x D, E), queries and keys in pairs.
+        """
+        heads = _product(_normalised(state, norm, self.eps), matrix).view(-1, self.width)
+        queries, entry = heads[: self.num_queries], heads[self.num_queries :]
+        if not entry.shape[0]:
+            return [_turned(queries, turn)]
+        keys, values = entry.chunk(2)
+        return [_turned(queries, turn), torch.cat((_turned(keys, turn), values))]
 
 
 class Finish(nn.Module):
@@ -72,7 +80,7 @@ class Finish(nn.Module):
 
         Args:
             state: (1, E).
-            queries: (1, H, D).
+            queries: (H, D).
             entries: (T, 2G, D), keys before values.
             output: (E, H x D).
             norm: (E,).
@@ -119,13 +127,11 @@ class DecodeKernels:
         # Each its own tensor: what goes in twice would be taken for one.
         state, norm, turn = some(1, hidden), some(hidden), torch.zeros(width // 2, 2)
         entry = [state, turn, norm, some((heads + 2 * groups) * width, hidden)]
-        self._project = self._project_queries = _compiled(
-            Project(width, heads + groups, eps), entry
-        )
+        self._project = self._project_queries = _compiled(Project(width, heads, eps), entry)
         if config.kv_strategy != "recursion_wise":
             entry = [state, turn, norm, some(heads * width, hidden)]
             self._project_queries = _compiled(Project(width, heads, eps), entry)
-        queries, entries = some(1, heads, width), some(8, 2 * groups, width)
+        queries, entries = some(heads, width), some(8, 2 * groups, width)
         gate, up, down = some(inner, hidden), some(inner, hidden), some(hidden, inner)
         output = some(hidden, heads * width)
         self._finish = _compiled(
@@ -133,9 +139,9 @@ class DecodeKernels:
         )
         self._read_out = _compiled(ReadOut(eps), [state, norm, some(config.vocab_size, hidden)])
 
-    def project(self, state: Tensor, turn: Tensor, norm: Tensor, matrix: Tensor) -> Tensor:
-        """Do as `Project` does for queries, keys and values."""
-        return self._project([state, turn, norm, matrix])[0]
+    def project(self, state: Tensor, turn: Tensor, norm: Tensor, matrix: Tensor) -> list[Tensor]:
+        """Do as `Project` does; -> queries and a cache entry."""
+        return self._project([state, turn, norm, matrix])
 
     def project_queries(self, state: Tensor, turn: Tensor, norm: Tensor, matrix: Tensor) -> Tensor:
         """Do as `Project` does for queries alone, where a layer call reads keys of an earlier recursion."""
@@ -166,6 +172,13 @@ def _check(config: MoRConfig, device: torch.device) -> None:
         )
 
 
+def _turned(heads: Tensor, turn: Tensor) -> Tensor:
+    """Rotate (n, D), laid out in pairs."""
+    (even, odd), (cos, sin) = heads.float().unflatten(-1, (-1, 2)).unbind(-1), turn.unbind(-1)
+    turned = torch.stack((even * cos - odd * sin, even * sin + odd * cos), -1).flatten(-2)
+    return turned.to(heads.dtype)
+
+
 def _product(state: Tensor, weight: Tensor) -> Tensor:
     """Multiply (1, n) by (m, n) transposed; -> (1, m).
 
@@ -176,7 +189,7 @@ def _product(state: Tensor, weight: Tensor) -> Tensor:
 
 
 def _mixed(queries: Tensor, entries: Tensor) -> Tensor:
-    """Attend from (1, H, D) to (T, 2G, D); -> (1, H x D)."""
+    """Attend from (H, D) to (T, 2G, D); -> (1, H x D)."""
     keys, values = (
         entries.unflatten(1, (2, -1)).permute(1, 2, 0, 3)[:, :, None].unbind(0)
     )  # (G, 1, T, D)

@@ -75,6 +75,7 @@ class DecodeLayers:
             if self._key(call) not in self._weights:
                 self._weights[self._key(call)] = _weights(model, call)
         self._turns = _turns(config, device)
+        self._turns_alone = torch.view_as_real(self._turns)
         self._kernels = kernels
 
     def run(
@@ -110,17 +111,16 @@ class DecodeLayers:
         self, kernels: DecodeKernels, calls: Sequence[LayerCall], holder: Holder, state: Tensor
     ) -> Tensor:
         """Do as `run` does for one request by compiled parts; (1, E) -> (1, E)."""
-        turn = torch.view_as_real(self._turns[holder.position])  # (D / 2, 2)
+        turn = self._turns_alone[holder.position]  # (D / 2, 2)
         for call in calls:
             weights = self._weights[self._key(call)]
             store, matrix = holder.stores[call.cache_slot], weights.queries_keys_values
             if call.computes_keys:
-                heads = kernels.project(state, turn, weights.input_norm, matrix)
-                store.append(heads[0, self._heads :])
+                queries, entry = kernels.project(state, turn, weights.input_norm, matrix)
+                store.append(entry)
             else:
                 of_queries = matrix[: self._heads * self._width]
-                heads = kernels.project_queries(state, turn, weights.input_norm, of_queries)
-            queries = heads[:, : self._heads]
+                queries = kernels.project_queries(state, turn, weights.input_norm, of_queries)
             state = kernels.finish(state, queries, store.entries(), *weights.after_projection)
         return state
 

@@ -44,7 +44,7 @@ class KeyValueStore:
 
     def append(self, entry: Tensor) -> None:
         """Add one token's keys and values, (2G, D): the G turned keys, then the G values."""
-        if self.length == len(self.memory):
+        if self.length == self.memory.shape[0]:
             larger = self.memory.new_empty(self.length + CHUNK, *self.memory.shape[1:])
             larger[: self.length] = self.memory
             self._take(larger)

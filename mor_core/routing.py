@@ -34,7 +34,9 @@ class ExpertChoiceRouter(nn.Module):
 
     def forward(self, hidden_states: Tensor) -> Tensor:
         """Score candidates; (b, K, E) -> logits (b, K), float32."""
-        return self.network(hidden_states / self.temperature).squeeze(-1).float()
+        # One kernel less for a token that is alone.
+        scaled = hidden_states if self.temperature == 1 else hidden_states / self.temperature
+        return self.network(scaled).squeeze(-1).float()
 
     def aux_logits(self, hidden_states: Tensor) -> Tensor:
         """Score candidates by the auxiliary router, which learns apart from the model; -> (b, K), float32."""

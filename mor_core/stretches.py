@@ -217,7 +217,7 @@ def _joined(states: Sequence[Tensor | None]) -> Tensor:
 
 def _apart(states: Tensor) -> Sequence[Tensor]:
     """Undo `_joined`."""
-    return [states] if len(states) == 1 else states.split(1)
+    return [states] if states.shape[0] == 1 else states.split(1)
 
 
 def _count(counter: list[int], flights: list[Flight]) -> None:

@@ -21,6 +21,7 @@ from mor_core.rules import MAX_SEED, RoutingRule
 from mor_core.tokenizer import DOCUMENT_START_ID, encode_text
 from mor_core.trace import StepRecord, TokenRecord, TraceHeader
 from mor_core.user_error import UserError
+from mor_core.vocabulary import vocabulary_of
 
 
 class PromptError(UserError):
@@ -189,7 +190,7 @@ class _Sampler:
 def _prompt_ids(loaded: LoadedCheckpoint, prompt: str) -> list[int]:
     context = loaded.model.config.max_position_embeddings
     # No token is longer than the longest, so this refuses nothing that could fit, before any work is done.
-    longest = max(map(len, loaded.tokenizer.get_vocab())) * context
+    longest = vocabulary_of(loaded.tokenizer).longest * context
     ids = [DOCUMENT_START_ID, *encode_text(loaded.tokenizer, checked_text(prompt, longest))]
     if len(ids) >= context:
         raise PromptError(

@@ -1,5 +1,6 @@
 """The head of a trace: what produces the run, said before it begins."""
 
+import functools
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any, Literal
@@ -49,7 +50,12 @@ def trace_header(
 
 def package_versions() -> dict[str, str]:
     """Name the versions of the packages that compute a run."""
-    return {package: version(package) for package in _PACKAGES}
+    return dict(_versions())
+
+
+@functools.cache  # it reads files
+def _versions() -> tuple[tuple[str, str], ...]:
+    return tuple((package, version(package)) for package in _PACKAGES)
 
 
 def _experiment(loaded: LoadedCheckpoint) -> str:

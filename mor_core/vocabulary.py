@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
 
 class Vocabulary:
-    """The bytes and the text of every token of a byte-level vocabulary."""
+    """The bytes and the text of every token of a byte-level vocabulary.
+
+    Attributes:
+        longest: bytes of the longest token.
+    """
 
     def __init__(self, tokenizer: "PreTrainedTokenizerFast") -> None:
         self._special = set(tokenizer.all_special_ids)
@@ -27,6 +31,7 @@ class Vocabulary:
             name.encode() if token_id in self._special else bytes(to_byte[c] for c in name)
             for token_id, name in enumerate(names)
         ]
+        self.longest = max(map(len, self._bytes))
         self._texts = [spelt.decode("utf-8", errors="replace") for spelt in self._bytes]
 
     def token_bytes(self, token_id: int) -> bytes:

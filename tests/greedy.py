@@ -34,10 +34,11 @@ class Greedy:
 
 
 def drive(engine, *requests):
-    for request in requests:
-        engine.submit(request)
+    flights = [engine.submit(request) for request in requests]
     while not engine.is_idle:
         engine.step()
+    for flight in flights:
+        engine.check_flight(flight)
 
 
 def check_against_recomputation(model, request):
