@@ -31,7 +31,7 @@ _Kernel = Callable[[list[Tensor]], list[Tensor]]
 
 
 class CompileError(UserError):
-    """A model or machine for which the parts cannot be compiled, with the rule and the remedy."""
+    """A model or a machine for which nothing can be compiled, with the rule and the remedy."""
 
 
 class Project(nn.Module):
@@ -160,15 +160,11 @@ def _check(config: MoRConfig, device: torch.device) -> None:
     if config.num_experts > 1:
         raise CompileError(
             f"num_experts must be 1 to compile, got {config.num_experts}: which weights a Switch layer reads is "
-            "known only on the way; run it without compiling",
-            "compile_switch",
-            experts=config.num_experts,
+            "known only on the way; run it without compiling"
         )
     if device.type != "cpu":
         raise CompileError(
-            f"device must be cpu to compile, got {device.type}; run it without compiling",
-            "compile_device",
-            device=device.type,
+            f"device must be cpu to compile, got {device.type}; run it without compiling"
         )
 
 
@@ -190,9 +186,8 @@ def _product(state: Tensor, weight: Tensor) -> Tensor:
 
 def _mixed(queries: Tensor, entries: Tensor) -> Tensor:
     """Attend from (H, D) to (T, 2G, D); -> (1, H x D)."""
-    keys, values = (
-        entries.unflatten(1, (2, -1)).permute(1, 2, 0, 3)[:, :, None].unbind(0)
-    )  # (G, 1, T, D)
+    by_kind = entries.unflatten(1, (2, -1)).permute(1, 2, 0, 3).unsqueeze(2)
+    keys, values = by_kind.unbind(0)  # (G, 1, T, D)
     groups, width = keys.shape[0], keys.shape[3]
     grouped = queries.view(groups, -1, 1, width)  # the heads that share keys side by side
     scores = (grouped * keys).sum(-1).float() / math.sqrt(width)  # (G, H / G, T)
@@ -208,7 +203,7 @@ def _normalised(state: Tensor, weight: Tensor, eps: float) -> Tensor:
 
 
 def _compiled(module: nn.Module, inputs: Sequence[Tensor], growing: int | None = None) -> _Kernel:
-    """Return a part that takes inputs of these shapes, but one whose length may differ."""
+    """Return a part for inputs of these shapes; the one at place `growing` may be of any length."""
     path = _package_path(module, inputs)
     if not path.is_file():
         _compile(module, inputs, growing, path)
@@ -260,10 +255,8 @@ def _compile(module: nn.Module, inputs: Sequence[Tensor], growing: int | None, p
                     inductor_configs={"cpp.dynamic_threads": True},
                 )
             except (InductorError, InvalidCxxCompiler) as error:
+                cause = str(error).partition("\n")[0]
                 raise CompileError(
-                    f"compiling needs a C++ compiler that works, and got: {error}; install g++, or run without "
-                    "compiling",
-                    "compile_failed",
-                    cause=str(error),
+                    f"compiling needs a C++ compiler that works, got {cause}; install g++, or run without compiling"
                 ) from error
             made.replace(path)  # whole or not at all
