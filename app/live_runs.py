@@ -38,7 +38,7 @@ def load_ahead(info: CheckpointInfo) -> None:
     """Queue the loading of a model, so that the first run waits for nothing."""
 
     def work(_: Callable[[], bool]) -> "Iterator[TraceUpdate]":
-        _kernels(loading.loaded_checkpoint(info).model)
+        decode_kernels(loading.loaded_checkpoint(info).model)
         yield from ()
 
     job_manager().submit(loading.model_key(info), work)
@@ -70,12 +70,12 @@ def _engine(loaded: "LoadedCheckpoint") -> "Engine":
         id(loaded.model)
     )  # while it lives, so does its model, so the number is not given again
     if engine is None:
-        engine = Engine(loaded.model, num_slots=MAX_TOGETHER, kernels=_kernels(loaded.model))
+        engine = Engine(loaded.model, num_slots=MAX_TOGETHER, kernels=decode_kernels(loaded.model))
         _ENGINES[id(loaded.model)] = engine
     return engine
 
 
-def _kernels(model: "MoRForCausalLM") -> "DecodeKernels | None":
+def decode_kernels(model: "MoRForCausalLM") -> "DecodeKernels | None":
     """Return the compiled parts of a model, where `mor app --compile` asked for them and the model can have them."""
     if os.environ.get("MOR_COMPILE") != "1":
         return None

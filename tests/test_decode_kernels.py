@@ -1,8 +1,11 @@
 """The compiled parts of a token's step: as written, and as the compiler made them, they compute what the model does."""
 
+import json
+
 import pytest
 import torch
 
+from app import live_runs
 from mor_core import decode_kernels
 from mor_core.decode_kernels import CompileError, DecodeKernels
 from mor_core.engine import Engine
@@ -95,3 +98,29 @@ def test_without_a_compiler_it_says_what_to_install(monkeypatch, tmp_path):
     with pytest.raises(CompileError, match=r"needs a C\+\+ compiler that works.*install g\+\+"):
         DecodeKernels(tiny_model())
     assert not list(tmp_path.glob("mor_core/*.pt2"))
+
+
+def test_the_command_compiles_if_asked_to(uncompiled, mor):
+    options = (
+        "generate",
+        "--prompt",
+        "Once upon a time",
+        "--max-new-tokens",
+        6,
+        "--temperature",
+        0,
+        "--json",
+    )
+    usual = json.loads(mor(*options)[1])
+    assert not uncompiled
+    compiled = json.loads(mor(*options, "--compile")[1])
+    assert uncompiled
+    assert compiled["text"] == usual["text"]
+
+
+def test_the_app_compiles_what_it_can_if_asked_to(uncompiled, monkeypatch):
+    monkeypatch.delenv("MOR_COMPILE", raising=False)
+    assert live_runs.decode_kernels(tiny_model()) is None
+    monkeypatch.setenv("MOR_COMPILE", "1")
+    assert isinstance(live_runs.decode_kernels(tiny_model()), DecodeKernels)
+    assert live_runs.decode_kernels(tiny_model(**UNROUTED["switch"])) is None
