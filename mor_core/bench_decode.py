@@ -35,14 +35,14 @@ def run(bench: Bench) -> Iterator[Result]:
     loaded = load_checkpoint(resolve_checkpoint("default"), device=bench.device, dtype=dtype)
     loaded.model.config.eos_token_id = None  # every run is to have the same length
     ids = [DOCUMENT_START_ID, *encode_text(loaded.tokenizer, _PROMPT)]
-    ways: dict[str, DecodeKernels | None] = {"as it comes": None}
+    ways: dict[str, DecodeKernels | None] = {"decode": None}
     if not bench.quick and bench.device == "cpu":
-        ways["compiled"] = DecodeKernels(loaded.model)
+        ways["compiled decode"] = DecodeKernels(loaded.model)
     bench.planned = 2 * len(ways)
     for way, kernels in ways.items():
         ours = _Traced(loaded, new, kernels)
         yield bench.compare(
-            f"decode, one stream, demo model, trace on, {new} new tokens after {len(ids)}, {way}",
+            f"{way}, one stream, demo model, trace on, {new} new tokens after {len(ids)}",
             Side("MoR with its trace", ours.run, work=new, costs=ours.costs),
             _llama_side(loaded.model.config, bench, ids, new),
             unit="tokens/s",
@@ -51,7 +51,7 @@ def run(bench: Bench) -> Iterator[Result]:
             extra=ours.facts,
         )
         yield bench.compare(
-            f"the same, what the trace costs, {new} new tokens, {way}",
+            f"{way}, what the trace costs, {new} new tokens",
             Side("MoR with its trace", ours.run, work=new),
             Side("MoR, tokens alone", ours.run_bare, work=new),
             unit="tokens/s",
