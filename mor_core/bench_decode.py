@@ -40,7 +40,7 @@ def run(bench: Bench) -> Iterator[Result]:
         ways["compiled decode"] = DecodeKernels(loaded.model)
     bench.planned = 2 * len(ways)
     for way, kernels in ways.items():
-        ours = _Traced(loaded, new, kernels)
+        ours = _Traced(loaded, ids, new, kernels)
         yield bench.compare(
             f"{way}, one stream, demo model, trace on, {new} new tokens after {len(ids)}",
             Side("MoR with its trace", ours.run, work=new, costs=ours.costs),
@@ -63,8 +63,11 @@ def run(bench: Bench) -> Iterator[Result]:
 class _Traced:
     """Our side: the run as the app makes it."""
 
-    def __init__(self, loaded: LoadedCheckpoint, new: int, kernels: DecodeKernels | None) -> None:
+    def __init__(
+        self, loaded: LoadedCheckpoint, ids: list[int], new: int, kernels: DecodeKernels | None
+    ) -> None:
         self._loaded = loaded
+        self._ids = ids
         self._new = new
         self._kernels = kernels
         self._trace: Trace | None = None
@@ -81,9 +84,8 @@ class _Traced:
 
     def run_bare(self) -> None:
         """Make the same tokens, and nothing else."""
-        ids = [DOCUMENT_START_ID, *encode_text(self._loaded.tokenizer, _PROMPT)]
         engine = Engine(self._loaded.model, num_slots=1, kernels=self._kernels)
-        engine.submit(PlainRequest(ids, RoutingRule.causal(), self._new))
+        engine.submit(PlainRequest(self._ids, RoutingRule.causal(), self._new))
         while not engine.is_idle:
             engine.step()
 

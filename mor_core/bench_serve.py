@@ -143,7 +143,7 @@ class _FilledEngine(Engine):
         for slot, capacity in enumerate(room):
             store = KeyValueStore(self.config, self.like, capacity)
             store.length = min(math.ceil(capacity * _HELD / (_HELD + _NEW)), len(store.memory) - 1)
-            store.memory[:, : store.length] = self.fillings[slot % 2][:, : store.length]
+            store.memory[: store.length] = self.fillings[slot % 2][: store.length]
             flight.stores.append(store)
         self.take_token(flight, 1)
 
@@ -160,9 +160,10 @@ class _Served:
         torch.manual_seed(1)
         most = -(-(_HELD + _NEW) // CHUNK) * CHUNK
         self._fillings = {
-            number: torch.randn(2 * heads, most, width).to(like) for number in range(2)
+            number: torch.randn(most, 2 * heads, width).to(like) for number in range(2)
         }
         self._engine: Engine | None = None
+        self._flights: list[Flight] = []
 
     def side(self, name: str) -> Side:
         return Side(
@@ -176,9 +177,11 @@ class _Served:
     def _prepare(self) -> None:
         engine = _FilledEngine(self._model, num_slots=self._slots)
         engine.fillings = self._fillings
+        self._flights = []
         for seed in range(self._requests):
             rule = drawn_rule(self._config, seed) or RoutingRule.causal()
-            engine.submit(PlainRequest([1] * _HELD, rule, self._new))
+            request = PlainRequest([1] * _HELD, rule, self._new)
+            self._flights.append(engine.submit(request))
         self._engine = engine
 
     def _run(self) -> None:
@@ -186,6 +189,8 @@ class _Served:
         assert engine is not None
         while not engine.is_idle:
             engine.step()
+        for flight in self._flights:  # one that failed would look fast
+            engine.check_flight(flight)
 
     def _costs(self) -> list[Cost]:
         """Return the least cost of the last run, stretch by stretch, from what the engine counted."""

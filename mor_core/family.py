@@ -8,11 +8,11 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from mor_core.accounting import kv_bytes_per_entry, parameter_count, vanilla_config
+from mor_core.accounting import kv_bytes_per_entry, parameter_count, vanilla_kv_bytes
 from mor_core.checkpoint import CheckpointError, CheckpointInfo, list_checkpoints, read_config
 from mor_core.comparisons import compare_members, compare_seeds
 from mor_core.config import MoRConfig
-from mor_core.schedule import layer_schedule, num_cache_slots
+from mor_core.schedule import layer_schedule
 
 FAMILY_FILE = "family.json"
 BYTES_PER_NUMBER = {"bfloat16": 2, "float32": 4}
@@ -134,11 +134,10 @@ def _kv_bytes_per_token(config: MoRConfig, own: dict[str, Any]) -> dict[str, dic
         if call.writes_cache:
             routed = config.has_router and call.recursion_idx is not None
             entries += shares[call.recursion_idx or 0] if routed else 1.0
-    plain = vanilla_config(config)
     return {
         dtype: {
             "own": entries * kv_bytes_per_entry(config, size),
-            "plain_transformer": num_cache_slots(plain) * kv_bytes_per_entry(plain, size),
+            "plain_transformer": vanilla_kv_bytes(config, 1, size),
         }
         for dtype, size in BYTES_PER_NUMBER.items()
     }
