@@ -23,12 +23,12 @@ from app.heatmap import (
     mark_boundaries,
     mark_pin,
 )
-from app.judgements import sigmoid
 from app.labels import slot_label
 from app.run_findings import cache_finding, choice_finding, depth_finding, score_finding
 from app.tables import label, slot_table, token_table
 from app.theme import SCORE_HIGH, SCORE_LOW, SCORE_MIDDLE, UNROUTED, depth_colours
 from app.words import say
+from mor_core.logistic import sigmoid
 from mor_core.trace import TokenRecord, Trace
 
 _SCORE_BAR = {

@@ -11,10 +11,10 @@ from app.judgements import (
     WOULD_ENTER,
     WOULD_LEAVE,
     Moved,
-    sigmoid,
 )
 from app.theme import LINE, SCORE_HIGH, SCORE_LOW, SERIES
 from app.words import say
+from mor_core.logistic import sigmoid
 
 _LOOKS = {
     # change: colour, symbol; filled goes in, open stays out

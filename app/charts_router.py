@@ -9,9 +9,10 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from app.chart import Chart, interval, new_figure, rows_height
-from app.judgements import close_calls, sigmoid
+from app.judgements import close_calls
 from app.theme import LINE, SCORE_HIGH, SCORE_LOW, SERIES, format_flops
 from app.words import say
+from mor_core.logistic import sigmoid
 
 _BIN = 0.5  # width of a bar in logits
 _CHOICE_BIN = 0.05  # the same in scores between 0 and 1

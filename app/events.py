@@ -4,12 +4,12 @@ An event list only grows, so any prefix can be sent again and any suffix is an u
 Streamlit nor torch.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from app.theme import depth_colours
+from mor_core.logistic import logit
 from mor_core.trace import StepRecord, TokenRecord, Trace, TraceHeader
 
 Event = dict[str, Any]
@@ -97,7 +97,7 @@ def threshold_logits(header: TraceHeader) -> list[float | None]:
     takes_all_first = factors is None or factors[0] >= 1
     deciding = range(1 if takes_all_first else 0, header.routing.get("max_depth") or recursions)
     return [
-        None if index not in deciding else math.log(threshold / (1 - threshold))
+        None if index not in deciding else logit(threshold)
         for index, threshold in enumerate(thresholds)
     ]
 

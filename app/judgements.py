@@ -4,7 +4,6 @@ Pure tables. A deeper recursion judged only the tokens that got there, so what a
 nothing here runs the model again.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -14,6 +13,7 @@ import pandas as pd
 
 from app.events import threshold_logits
 from app.tables import label
+from mor_core.logistic import sigmoid
 from mor_core.trace import Trace, TraceHeader
 
 STAYS_IN, STAYS_OUT, WOULD_ENTER, WOULD_LEAVE = CHANGES = (
@@ -163,8 +163,3 @@ def capacity_shares(config: Mapping[str, Any]) -> list[float]:
     if factors is not None:
         return [float(factor) for factor in factors]
     return [(recursions - index) / recursions for index in range(recursions)]
-
-
-def sigmoid(logit: float) -> float:
-    """Return a score for a logit."""
-    return 1 / (1 + math.exp(-logit)) if logit >= 0 else math.exp(logit) / (1 + math.exp(logit))

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from app.judgements import sigmoid
 from app.tables import slot_table
 from app.words import say
+from mor_core.logistic import sigmoid
 from mor_core.trace import Trace
 
 

@@ -31,5 +31,5 @@ class PlainRequest:
 
     def _take(self, logits: Tensor) -> int | None:
         self.num_taken += 1
-        chosen = int(logits.argmax())
+        chosen = int(logits.numpy().argmax())
         return chosen if self.num_taken < self.max_new_tokens else None

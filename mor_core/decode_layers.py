@@ -22,6 +22,7 @@ from mor_core.decode_kernels import DecodeKernels
 from mor_core.experts import ExpertLog, SwitchMLP
 from mor_core.kv_store import KeyValueStore, pairwise
 from mor_core.layers import MLP, Attention, RMSNorm, rotary_frequencies
+from mor_core.products import product
 from mor_core.schedule import LayerCall
 
 
@@ -102,7 +103,7 @@ class DecodeLayers:
             computing = [row for row, own in enumerate(calls) if own[place].computes_keys]
             normalised = _normalise(states, weights.input_norm, self._eps)
             mixed = self._attend(weights, normalised, turns, stores, computing)
-            states = states + F.linear(mixed, weights.output)
+            states = states + product(mixed, weights.output)
             normalised = _normalise(states, weights.post_norm, self._eps)
             states = states + self._feed_forward(weights.mlp, normalised, holders)
         return states
@@ -140,16 +141,17 @@ class DecodeLayers:
         heads, width = self._heads, self._width
         matrix, rows = weights.queries_keys_values, len(stores)
         if len(computing) == rows:
-            projected = F.linear(states, matrix).view(rows, -1, width)
+            projected = product(states, matrix).contiguous().view(rows, -1, width)
             _turn(projected[:, : heads + self._groups], turns)
             for store, entry in zip(stores, projected[:, heads:].unbind(0), strict=True):
                 store.append(entry)
             queries = projected[:, :heads]
         else:
-            queries = F.linear(states, matrix[: heads * width]).view(rows, heads, width)
+            queries = product(states, matrix[: heads * width]).contiguous()
+            queries = queries.view(rows, heads, width)
             _turn(queries, turns)
             if computing:
-                entries = F.linear(states[computing], matrix[heads * width :])
+                entries = product(states[computing], matrix[heads * width :]).contiguous()
                 entries = entries.view(len(computing), -1, width)
                 _turn(entries[:, : self._groups], turns[computing])
                 for row, entry in zip(computing, entries.unbind(0), strict=True):
@@ -173,8 +175,8 @@ class DecodeLayers:
         self, mlp: MLP | SwitchMLP, states: Tensor, holders: Sequence[Holder]
     ) -> Tensor:
         if isinstance(mlp, MLP):
-            inner = F.silu(F.linear(states, mlp.gate_proj.weight))
-            return F.linear(inner.mul_(F.linear(states, mlp.up_proj.weight)), mlp.down_proj.weight)
+            inner = F.silu(product(states, mlp.gate_proj.weight))
+            return product(inner.mul_(product(states, mlp.up_proj.weight)), mlp.down_proj.weight)
         log = ExpertLog()
         mixed: Tensor = mlp(states[:, None], log)[:, 0]
         for holder, expert in zip(holders, log.expert_idx[0][:, 0].tolist(), strict=True):

@@ -8,7 +8,7 @@ Shapes: S positions of a call, R recursions, V vocabulary.
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -24,7 +24,9 @@ from mor_core.cache import RecursionCache
 from mor_core.checkpoint import LoadedCheckpoint
 from mor_core.config import MoRConfig
 from mor_core.flight import Processed
+from mor_core.logistic import sigmoid
 from mor_core.model import MoROutput
+from mor_core.routing import Router
 from mor_core.rules import RoutingRule
 from mor_core.trace import Phase, StepRecord, TokenRecord
 from mor_core.trace_header import trace_header
@@ -56,6 +58,7 @@ class Recorder:
         self.model = loaded.model
         self.config: MoRConfig = loaded.model.config
         self.rule = rule
+        self._router = cast(Router, self.model.model.routers[0]) if self.config.has_router else None
         self.vocabulary = vocabulary_of(loaded.tokenizer)
         self.stop_ids = _stop_ids(self.config)
         self.header = trace_header(loaded, kind, rule, sampling)
@@ -107,9 +110,8 @@ class Recorder:
         if processed.router_logits:
             known = processed.router_logits
             missing: list[float | None] = [None] * (self.header.num_recursions - len(known))
-            scores = self._score(torch.tensor(known))
             record.router_logits = [*known, *missing]
-            record.router_scores = [*scores.tolist(), *missing]
+            record.router_scores = [*self._scores(known), *missing]
         return record
 
     def complete_from(
@@ -228,13 +230,12 @@ class Recorder:
         logits = _rows(trace.router_logits()[0])
         return _Spent(depth, logits, _rows(trace.router_scores()[0]), experts)
 
-    def _score(self, logits: Tensor) -> Tensor:
-        """Turn decisive logits into scores, as a call's own record does."""
-        router = self.model.model.routers[0]
+    def _scores(self, logits: list[float]) -> list[float]:
+        """Turn one token's decisive logits into scores, as a call's own record does."""
+        assert self._router is not None
         if self.header.routing["name"] == "aux":
-            return logits.sigmoid()
-        scores: Tensor = router.scores(logits)
-        return scores
+            return list(map(sigmoid, logits))
+        return self._router.token_scores(logits)
 
     def _held_positions(self, output: MoROutput, *, newest_only: bool = False) -> list[set[int]]:
         """Return the positions that each slot of the real cache holds (only its newest, if that is enough)."""

@@ -8,13 +8,13 @@ Source: arXiv 2507.10524, section 2.2.1.
 """
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from mor_core.config import MoRConfig
+from mor_core.logistic import logit
 
 RuleName = Literal["causal", "aux", "top_k", "fixed", "random", "forced"]
 Gate = Literal["learned", "open"]
@@ -209,9 +209,9 @@ class RoutingRule:
         return self.name == "top_k"
 
     def threshold_logit(self, recursion_idx: int) -> float:
-        """The threshold of a recursion on the logit scale: sigmoid(z) >= t exactly when z >= log(t / (1 - t))."""
+        """The threshold of a recursion on the logit scale."""
         threshold = self.thresholds[recursion_idx if len(self.thresholds) > 1 else 0]
-        return math.log(threshold / (1 - threshold))
+        return logit(threshold)
 
     def describe(self, config: MoRConfig) -> dict[str, Any]:
         """Return what this rule does on a model, as plain data for a trace; only the settings that matter."""

@@ -21,6 +21,7 @@ from mor_core.decode_layers import DecodeLayers
 from mor_core.flight import Counters, Flight
 from mor_core.kv_store import CHUNK
 from mor_core.model import MoRForCausalLM
+from mor_core.products import product
 from mor_core.routing import ExpertChoiceRouter, TokenChoiceRouter
 from mor_core.schedule import LayerCall
 
@@ -160,8 +161,8 @@ class Stretches:
         if self._kernels is not None and len(flights) == 1:
             norm, head = self._norm.weight.detach(), self._head.weight.detach()
             return self._kernels.read_out(states, norm, head)
-        logits: Tensor = self._head(self._norm(states))
-        return logits.float().cpu()
+        logits = product(self._norm(states), self._head.weight)
+        return logits.float().cpu().contiguous()
 
     def _run(
         self, calls: Sequence[Sequence[LayerCall]], flights: list[Flight], states: Tensor

@@ -6,7 +6,13 @@ import pytest
 import torch
 
 from mor_core import MoRConfig, RoutingRule
-from mor_core.routing import ExpertChoiceRouter, select_causal, select_random, select_top_k
+from mor_core.routing import (
+    ExpertChoiceRouter,
+    TokenChoiceRouter,
+    select_causal,
+    select_random,
+    select_top_k,
+)
 from tests.models import TOKEN_CHOICE
 
 
@@ -56,6 +62,26 @@ def test_gate_is_alpha_times_the_activation(activation, gates):
     torch.testing.assert_close(
         router.gate(logits, "learned"), torch.tensor([gates]), atol=1e-4, rtol=0
     )
+
+
+@pytest.mark.parametrize(
+    "router",
+    [
+        *(
+            ExpertChoiceRouter(MoRConfig(router_activation=name))
+            for name in ("sigmoid", "tanh", "none")
+        ),
+        *(
+            TokenChoiceRouter(MoRConfig(**TOKEN_CHOICE | {"router_activation": name}))
+            for name in ("softmax", "sigmoid")
+        ),
+    ],
+    ids=lambda router: f"{type(router).__name__} {router.activation}",
+)
+@pytest.mark.parametrize("logits", [[0.3, -2.0, 5.0], [-800.0, 800.0, 0.0]], ids=str)
+def test_one_tokens_scores_are_those_of_a_tensor(router, logits):
+    expected = router.scores(torch.tensor(logits)).tolist()
+    assert router.token_scores(logits) == pytest.approx(expected, rel=1e-5, abs=1e-12)
 
 
 def test_open_gate_is_alpha_whatever_the_score():
