@@ -1,18 +1,15 @@
-"""What one token that is alone runs through, compiled ahead of time: a layer's projection, its rest, the head.
+"""Compiles ahead of time what one token that is alone runs through, and keeps it.
 
 A single token is as fast as its weights come from memory and its kernels are started; started from Python one by one,
 the small ones cost more than the weights. PyTorch's compiler makes each part one call. It takes some ten seconds a
-part, once for a machine, a shape and a version of this file: what it makes is kept beside its other results.
+part, once for a machine, a shape and a version of `decode_parts.py`: what it makes is kept beside its other results.
 
-Each part is an ordinary module too, which tests run as it is written.
-
-Shapes: E hidden size, H query heads, G key/value heads, D head width, F MLP width, V vocabulary, T cache entries, P
-heads of a projection: H + 2G, or H where no keys are computed.
+Shapes: as in `decode_parts.py`.
 """
 
 import functools
 import hashlib
-import math
+import inspect
 import platform
 import tempfile
 from collections.abc import Callable, Sequence
@@ -20,11 +17,13 @@ from pathlib import Path
 from typing import cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mor_core import decode_parts, routing
 from mor_core.config import MoRConfig
+from mor_core.decode_parts import Finish, Judge, Project, ReadOut
 from mor_core.model import MoRForCausalLM
+from mor_core.routing import ExpertChoiceRouter
 from mor_core.user_error import UserError
 
 _Kernel = Callable[[list[Tensor]], list[Tensor]]
@@ -32,78 +31,6 @@ _Kernel = Callable[[list[Tensor]], list[Tensor]]
 
 class CompileError(UserError):
     """A model or a machine for which nothing can be compiled, with the rule and the remedy."""
-
-
-class Project(nn.Module):
-    """From a token's state to its turned queries and, if the matrix has rows for it, its cache entry."""
-
-    def __init__(self, width: int, num_queries: int, eps: float) -> None:
-        super().__init__()
-        self.width, self.num_queries, self.eps = width, num_queries, eps
-
-    def forward(self, state: Tensor, turn: Tensor, norm: Tensor, matrix: Tensor) -> list[Tensor]:
-        """Return queries (H, D) and an entry (2G, D): turned keys before values.
-
-        Args:
-            state: (1, E).
-            turn: (D / 2, 2), cosines and sines.
-            norm: (E,).
-            matrix: (P x D, E), queries and keys in pairs.
-        """
-        heads = _product(_normalised(state, norm, self.eps), matrix).view(-1, self.width)
-        queries, entry = heads[: self.num_queries], heads[self.num_queries :]
-        if not entry.shape[0]:
-            return [_turned(queries, turn)]
-        keys, values = entry.chunk(2)
-        return [_turned(queries, turn), torch.cat((_turned(keys, turn), values))]
-
-
-class Finish(nn.Module):
-    """From a token's queries, and all entries that they may see, to its state after the layer."""
-
-    def __init__(self, eps: float) -> None:
-        super().__init__()
-        self.eps = eps
-
-    def forward(
-        self,
-        state: Tensor,
-        queries: Tensor,
-        entries: Tensor,
-        output: Tensor,
-        norm: Tensor,
-        gate: Tensor,
-        up: Tensor,
-        down: Tensor,
-    ) -> Tensor:
-        """Return (1, E).
-
-        Args:
-            state: (1, E).
-            queries: (H, D).
-            entries: (T, 2G, D), keys before values.
-            output: (E, H x D).
-            norm: (E,).
-            gate: (F, E).
-            up: (F, E).
-            down: (E, F).
-        """
-        state = state + _product(_mixed(queries, entries), output)
-        normalised = _normalised(state, norm, self.eps)
-        inner = F.silu(_product(normalised, gate)) * _product(normalised, up)
-        return state + _product(inner, down)
-
-
-class ReadOut(nn.Module):
-    """From a token's last state to the logits of the next."""
-
-    def __init__(self, eps: float) -> None:
-        super().__init__()
-        self.eps = eps
-
-    def forward(self, state: Tensor, norm: Tensor, head: Tensor) -> Tensor:
-        """Return (1, V), float32; state (1, E), head (V, E)."""
-        return _product(_normalised(state, norm, self.eps), head).float()
 
 
 class DecodeKernels:
@@ -138,6 +65,12 @@ class DecodeKernels:
             Finish(eps), [state, queries, entries, output, norm, gate, up, down], growing=2
         )
         self._read_out = _compiled(ReadOut(eps), [state, norm, some(config.vocab_size, hidden)])
+        self._judge: _Kernel | None = None
+        if config.router_type == "expert_choice":
+            router = cast(ExpertChoiceRouter, model.model.routers[0])
+            judge = Judge(router.activation, router.alpha, router.temperature)
+            matrices = [torch.zeros_like(matrix) for matrix in router.matrices()]
+            self._judge = _compiled(judge, [state, *matrices])
 
     def project(self, state: Tensor, turn: Tensor, norm: Tensor, matrix: Tensor) -> list[Tensor]:
         """Do as `Project` does; -> queries and a cache entry."""
@@ -150,6 +83,12 @@ class DecodeKernels:
     def finish(self, state: Tensor, queries: Tensor, entries: Tensor, *weights: Tensor) -> Tensor:
         """Do as `Finish` does."""
         return self._finish([state, queries, entries, *weights])[0]
+
+    def judge(self, state: Tensor, matrices: Sequence[Tensor]) -> tuple[float, Tensor]:
+        """Do as `Judge` does; -> the logit and the gate."""
+        assert self._judge is not None, "judge needs an expert-choice router"
+        logit, gate = self._judge([state, *matrices])
+        return logit.item(), gate
 
     def read_out(self, state: Tensor, norm: Tensor, head: Tensor) -> Tensor:
         """Do as `ReadOut` does."""
@@ -166,40 +105,6 @@ def _check(config: MoRConfig, device: torch.device) -> None:
         raise CompileError(
             f"device must be cpu to compile, got {device.type}; run it without compiling"
         )
-
-
-def _turned(heads: Tensor, turn: Tensor) -> Tensor:
-    """Rotate (n, D), laid out in pairs."""
-    (even, odd), (cos, sin) = heads.float().unflatten(-1, (-1, 2)).unbind(-1), turn.unbind(-1)
-    turned = torch.stack((even * cos - odd * sin, even * sin + odd * cos), -1).flatten(-2)
-    return turned.to(heads.dtype)
-
-
-def _product(state: Tensor, weight: Tensor) -> Tensor:
-    """Multiply (1, n) by (m, n) transposed; -> (1, m).
-
-    As a sum, the compiler makes it one loop with what surrounds it. A library's product stands alone, and for one row
-    it is slower besides.
-    """
-    return (weight * state).sum(-1)[None]
-
-
-def _mixed(queries: Tensor, entries: Tensor) -> Tensor:
-    """Attend from (H, D) to (T, 2G, D); -> (1, H x D)."""
-    by_kind = entries.unflatten(1, (2, -1)).permute(1, 2, 0, 3).unsqueeze(2)
-    keys, values = by_kind.unbind(0)  # (G, 1, T, D)
-    groups, width = keys.shape[0], keys.shape[3]
-    grouped = queries.view(groups, -1, 1, width)  # the heads that share keys side by side
-    scores = (grouped * keys).sum(-1).float() / math.sqrt(width)  # (G, H / G, T)
-    shares = scores.softmax(-1).to(values.dtype)
-    return (shares[..., None] * values).sum(-2).view(1, -1)
-
-
-def _normalised(state: Tensor, weight: Tensor, eps: float) -> Tensor:
-    """Do what `RMSNorm` does."""
-    exact = state.float()
-    exact = exact * torch.rsqrt(exact.square().mean(-1, keepdim=True) + eps)
-    return weight * exact.to(state.dtype)
 
 
 def _compiled(module: nn.Module, inputs: Sequence[Tensor], growing: int | None = None) -> _Kernel:
@@ -223,7 +128,7 @@ def _package_path(module: nn.Module, inputs: Sequence[Tensor]) -> Path:
     from torch._inductor.runtime.cache_dir_utils import cache_dir
 
     described = [
-        Path(__file__).read_text(),
+        *(inspect.getsource(source) for source in (decode_parts, routing)),
         torch.__version__,
         platform.machine(),
         torch.backends.cpu.get_cpu_capability(),

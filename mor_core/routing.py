@@ -40,6 +40,10 @@ class ExpertChoiceRouter(nn.Module):
         scaled = hidden_states if self.temperature == 1 else hidden_states / self.temperature
         return self.network(scaled).squeeze(-1).float()
 
+    def matrices(self) -> list[Tensor]:
+        """Return the network's weights, in the order in which they are applied."""
+        return [weight.detach() for weight in self.network.parameters()]
+
     def aux_logits(self, hidden_states: Tensor) -> Tensor:
         """Score candidates by the auxiliary router, which learns apart from the model; -> (b, K), float32."""
         assert self.aux_network is not None, 'aux_logits needs router_supervision="aux_router"'
@@ -47,9 +51,7 @@ class ExpertChoiceRouter(nn.Module):
 
     def scores(self, logits: Tensor) -> Tensor:
         """Apply the activation, before alpha."""
-        if self.activation == "sigmoid":
-            return logits.sigmoid()
-        return logits.tanh() if self.activation == "tanh" else logits
+        return expert_scores(logits, self.activation)
 
     def token_scores(self, logits: Sequence[float]) -> list[float]:
         """Do as `scores` does for one token's logits; tensors of a few numbers take ten times as long."""
@@ -58,11 +60,23 @@ class ExpertChoiceRouter(nn.Module):
         return list(map(math.tanh, logits)) if self.activation == "tanh" else list(logits)
 
     def gate(self, logits: Tensor, kind: Gate) -> Tensor:
-        """Return the factor for the block's output; as in the official code, no activation means no alpha."""
-        alpha = 1.0 if self.activation == "none" else self.alpha
+        """Return the factor for the block's output; see `expert_gate`."""
         if kind == "open":
-            return torch.full_like(logits, alpha)
-        return alpha * self.scores(logits)
+            return torch.full_like(logits, 1.0 if self.activation == "none" else self.alpha)
+        return expert_gate(logits, self.activation, self.alpha)
+
+
+def expert_scores(logits: Tensor, activation: str) -> Tensor:
+    """Apply an expert-choice router's activation, before alpha."""
+    if activation == "sigmoid":
+        return logits.sigmoid()
+    return logits.tanh() if activation == "tanh" else logits
+
+
+def expert_gate(logits: Tensor, activation: str, alpha: float) -> Tensor:
+    """Return an expert-choice router's learned gate; as in the official code, no activation means no alpha."""
+    scores = expert_scores(logits, activation)
+    return scores if activation == "none" else alpha * scores
 
 
 class TokenChoiceRouter(nn.Module):

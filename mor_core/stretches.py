@@ -50,12 +50,15 @@ class Stretches:
         self._gates_every_step = config.router_gated_steps == "every"
         self._draws_gates = config.router_control == "random_scores"
         self._has_own_parts = bool(config.recursion_specific)
+        own_judgement = config.router_type == "expert_choice" and not self._draws_gates
+        self._router_matrices: list[list[Tensor]] = []  # for the compiled part, where it does
+        if kernels is not None and own_judgement and config.router_supervision != "aux_router":
+            self._router_matrices = [cast(ExpertChoiceRouter, r).matrices() for r in self._routers]
 
     def enter(self, flights: list[Flight]) -> None:
         """Run embedding and prelude on each one's newest token; without a router, the whole stack but the coda."""
         now = time.perf_counter()
-        newest = torch.tensor([flight.ids[-1] for flight in flights], device=self._device)
-        states = self._embed(newest)
+        states = self._embedded([flight.ids[-1] for flight in flights])
         states = self._run([self.plan.entry] * len(flights), flights, states)
         _count(self.counters.prelude, flights)
         for flight, state in zip(flights, _apart(states), strict=True):
@@ -63,11 +66,19 @@ class Stretches:
             flight.started = now
             flight.recursion = 0 if self._has_router else self._num_recursions
 
+    def _embedded(self, ids: list[int]) -> Tensor:
+        """Return the embeddings of some tokens, (b, E)."""
+        if len(ids) == 1:  # which needs no tensor of ids
+            return self._embed.weight.detach()[ids[0] : ids[0] + 1]
+        return self._embed(torch.tensor(ids, device=self._device))  # type: ignore[no-any-return]
+
     def route(self, flights: list[Flight]) -> list[Flight]:
         """Ask each token's next router; return those that go on."""
         if self._is_token_choice:
             self._choose_depths([flight for flight in flights if flight.recursion == 0])
             return [flight for flight in flights if flight.recursion < flight.depth]
+        if len(flights) == 1 and self._router_matrices:
+            return self._route_alone(flights[0])
         going, gates, decisive = [], [], []
         flights = sorted(flights, key=lambda flight: flight.recursion)
         for index, router in enumerate(cast(list[ExpertChoiceRouter], self._routers)):
@@ -85,6 +96,18 @@ class Stretches:
             if flight.decider.enters(flight.recursion, flight.position, logit):
                 going.append(flight)
         return going
+
+    def _route_alone(self, flight: Flight) -> list[Flight]:
+        """Do as `route` does for one token by a compiled part."""
+        assert self._kernels is not None
+        assert flight.state is not None
+        index = flight.recursion
+        logit, gate = self._kernels.judge(flight.state, self._router_matrices[index])
+        if flight.request.rule.gate == "open":
+            gate = cast(ExpertChoiceRouter, self._routers[index]).gate(gate, "open")
+        flight.router_logits.append(logit)
+        flight.gate = gate
+        return [flight] if flight.decider.enters(index, flight.position, logit) else []
 
     def _gates(
         self, router: ExpertChoiceRouter, logits: Tensor, group: list[Flight], index: int

@@ -8,6 +8,7 @@ import torch
 from app import live_runs
 from mor_core import decode_kernels
 from mor_core.decode_kernels import CompileError, DecodeKernels
+from mor_core.decode_parts import Judge
 from mor_core.engine import Engine
 from tests.greedy import Greedy, check_against_recomputation, drive
 from tests.models import ROUTED, RULES, UNROUTED, tiny_model
@@ -46,6 +47,17 @@ def test_the_parts_equal_recomputation(uncompiled, fields):
     assert len(uncompiled) > len(request.processed)
 
 
+@pytest.mark.parametrize(
+    "name", ["causal", "thresholds", "fixed", "open", "random", "capped", "forced"]
+)
+def test_the_part_that_judges_serves_every_rule(uncompiled, name):
+    model, request = tiny_model(), Greedy(5, rule=RULES[name], new=12)
+    drive(Engine(model, num_slots=1, kernels=DecodeKernels(model)), request)
+    check_against_recomputation(model, request)
+    asked = sum(len(processed.router_logits) for processed in request.processed)
+    assert [type(module) for module in uncompiled].count(Judge) == asked > 0
+
+
 def test_requests_that_go_together_leave_the_parts_alone(uncompiled):
     model, requests = tiny_model(), [Greedy(4, rule=RULES["fixed"], seed=s) for s in (1, 2)]
     engine = Engine(model, num_slots=2, kernels=DecodeKernels(model))
@@ -72,7 +84,7 @@ def test_compiled_once_they_equal_recomputation(monkeypatch, tmp_path):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     model, request = tiny_model(kv_strategy="shared"), Greedy(1, new=12)
     kernels = DecodeKernels(model)
-    assert len(list(tmp_path.glob("mor_core/*.pt2"))) == 4
+    assert len(list(tmp_path.glob("mor_core/*.pt2"))) == 5
     drive(Engine(model, num_slots=1, kernels=kernels), request)
     check_against_recomputation(model, request)
 
