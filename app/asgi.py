@@ -17,6 +17,9 @@ if str(ROOT) not in sys.path:  # this file is run by its path, not as part of a 
 from app.deep_links import page_routes  # noqa: E402
 from app.header import ICONS  # noqa: E402
 from app.stream import STREAM_ROUTE  # noqa: E402
+from mor_core.quiet import hush_imports  # noqa: E402
+
+hush_imports()
 
 os.environ["MOR_STREAM"] = (
     "1"  # tells the pages, which run in this process, that the route is there

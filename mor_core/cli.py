@@ -28,6 +28,7 @@ from mor_core.cli_options import (
     read_rule,
 )
 from mor_core.placement import placement
+from mor_core.quiet import hush_imports
 
 app = typer.Typer(
     help="See a language model decide how much computation each token deserves.",
@@ -39,6 +40,7 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command; what a user can cause ends in one line, not in a traceback."""
+    hush_imports()
     try:
         app()
     except (ValueError, OSError) as error:

@@ -120,3 +120,17 @@ def test_help_comes_without_what_is_slow_to_import():
     assert "generate" in run.stdout
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 2.5
+
+
+def test_a_run_says_nothing_beside_its_text():
+    command = [
+        sys.executable,
+        "-m",
+        "mor_core.cli",
+        "generate",
+        "--prompt=Once",
+        "--max-new-tokens=2",
+    ]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert run.stdout.startswith("Once")
+    assert run.stderr == ""
