@@ -1,4 +1,4 @@
-"""Keeps out of the terminal what other libraries say while they are imported, where the user can do nothing about it."""
+"""Keeps out of the terminal what other libraries say while imported, where the user can do nothing about it."""
 
 import logging
 
