@@ -18,6 +18,9 @@ GROWING = ("context", "slots")
 """What speed and bytes are drawn against: fields of a result's `extra`."""
 
 
+_SERVED = ("shape", "num_recursions", "equal_memory", "our_slots", "their_slots", "paper_ratio")
+
+
 def read_benchmarks(root: Path) -> tuple[list[dict[str, Any]], list[str]]:
     """Return the documents beside the checkpoints, in the order of their names, and what is wrong with the others."""
     found, problems = [], []
@@ -25,6 +28,7 @@ def read_benchmarks(root: Path) -> tuple[list[dict[str, Any]], list[str]]:
         try:
             document = json.loads(path.read_text(encoding="utf-8"))
             results_table([document])
+            serving_table([document])
             hardware_line(document)
             found.append(dict(document))
         except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
@@ -80,6 +84,33 @@ def growth_table(documents: Sequence[Mapping[str, Any]], axis: str) -> pd.DataFr
                 )
     table = pd.DataFrame(rows)
     return table.sort_values(axis) if len(table) else table
+
+
+def serving_table(documents: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Return one row a point of the serving benchmark: what was served, the ratio with its bound, the paper's ratio."""
+    rows = []
+    for document in documents:
+        for result in document["results"]:
+            extra = result["extra"]
+            if document["benchmark"] != "serve" or not result["ratio"]:
+                continue
+            low, high = _extremes(result)
+            rows.append(
+                {
+                    **{name: extra[name] for name in _SERVED},
+                    **{name: result[name] for name in ("ours", "theirs", "ratio", "bound")},
+                    "ratio_low": low,
+                    "ratio_high": high,
+                    **{
+                        f"{side}_roofline_share": result["roofline_share"].get(side)
+                        for side in ("ours", "theirs")
+                    },
+                    **{name: extra.get(name) for name in ("of_bound", "counts")},
+                }
+            )
+    table = pd.DataFrame(rows)
+    order = ["shape", "num_recursions", "equal_memory", "their_slots"]
+    return table.sort_values(order, ignore_index=True) if len(table) else table
 
 
 def hardware_line(document: Mapping[str, Any]) -> str:

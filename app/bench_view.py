@@ -31,6 +31,13 @@ def _saved(documents: list[dict[str, object]]) -> None:
         return
     chart = charts_bench.ratio_points(table)
     frame.show_chart(chart, key="bench_ratios", caption=_where(documents))
+    served = bench_results.serving_table(documents)
+    if len(served):
+        frame.show_chart(
+            charts_bench.serving_lines(served),
+            key="bench_serving",
+            caption=say("bench.serving_caption"),
+        )
     for axis in bench_results.GROWING:
         grown = bench_results.growth_table(documents, axis)
         if len(grown) < 2:

@@ -4,17 +4,27 @@ Pure: tables of `app.bench_results` in, charts out.
 """
 
 import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 
 from app.chart import Chart, hover_text, interval, new_figure, rows_height
 from app.theme import LINE, SERIES, format_bytes
 from app.words import say
 
 _LONGEST_NAME = 64
+_SYMBOLS = ("circle", "square", "diamond")
 
 
 def ratio_points(table: pd.DataFrame) -> Chart:
-    """Draw how many times as good as its peer each result is, with the spread of its rounds, the bound and the aim."""
-    rows = table[table["times_as_good"].notna() & (table["unit"] != "bytes")]
+    """Draw how many times as good as its peer each result is, with the spread of its rounds, the bound and the aim.
+
+    The grid of serving has a chart of its own.
+    """
+    rows = table[
+        table["times_as_good"].notna()
+        & (table["unit"] != "bytes")
+        & (table["benchmark"] != "serve")
+    ]
     figure = new_figure(rows_height(len(rows), row=34, extra=110))
     places = list(range(len(rows)))
     figure.add_scatter(
@@ -54,6 +64,120 @@ def ratio_points(table: pd.DataFrame) -> Chart:
     )
     figure.update_xaxes(title_text=say("bench.ratio_axis"), rangemode="tozero")
     return Chart(figure, _finding(table, rows), table)
+
+
+def serving_lines(table: pd.DataFrame) -> Chart:
+    """Draw the ratio to the vanilla model against the slots, beside its bound: one panel a shape, one line a MoR-N.
+
+    Args:
+        table: of `bench_results.serving_table`, not empty.
+    """
+    shapes = sorted(table["shape"].unique())
+    places = {slots: str(slots) for slots in sorted(table["their_slots"].unique())}
+    figure = make_subplots(
+        rows=1,
+        cols=len(shapes),
+        shared_yaxes=True,
+        horizontal_spacing=0.04,
+        subplot_titles=[hover_text(shape) for shape in shapes],
+        figure=new_figure(420, margin={"l": 8, "r": 8, "t": 36, "b": 8, "autoexpand": True}),
+    )
+    kinds = sorted(table["num_recursions"].unique())
+    for column, shape in enumerate(shapes, start=1):
+        for index, recursions in enumerate(kinds):
+            rows = table[(table["shape"] == shape) & (table["num_recursions"] == recursions)]
+            for is_equal, points in rows.groupby("equal_memory"):
+                _add_serving(
+                    figure, points, places, recursions, SERIES[index], column, bool(is_equal)
+                )
+    figure.add_scatter(  # one word for all dotted lines
+        x=[None],
+        y=[None],
+        mode="lines+markers",
+        name=say("bench.bound"),
+        line={"color": LINE, "dash": "dot"},
+        marker={"symbol": "line-ew-open", "size": 14},
+    )
+    figure.add_hline(y=1, line={"color": LINE, "dash": "dash", "width": 1})
+    order = [*places.values(), say("bench.equal_memory")]
+    figure.update_xaxes(
+        categoryorder="array", categoryarray=order, title_text=say("bench.serving_axis")
+    )
+    figure.update_yaxes(rangemode="tozero")
+    figure.update_yaxes(title_text=say("bench.serving_ratio_axis"), col=1)
+    return Chart(figure, _serving_finding(table), table)
+
+
+def _add_serving(
+    figure: go.Figure,
+    points: pd.DataFrame,
+    places: dict[int, str],
+    recursions: int,
+    colour: str,
+    column: int,
+    is_equal: bool,
+) -> None:
+    """Add one MoR-N of one shape: measured, and what the machine allows."""
+    name = f"MoR-{recursions}"
+    across = (
+        [say("bench.equal_memory")] * len(points)
+        if is_equal
+        else [places[s] for s in points["their_slots"]]
+    )
+    mode = "markers" if is_equal else "lines+markers"
+    figure.add_scatter(
+        x=across,
+        y=points["bound"],
+        mode=mode,
+        line={"color": colour, "dash": "dot", "width": 1.5},
+        marker={"symbol": "line-ew-open", "size": 14, "color": colour, "line": {"width": 2}},
+        showlegend=False,
+        hovertemplate=f"{name}, {hover_text(say('bench.bound'))}: %{{y:.2f}}x<extra></extra>",
+        row=1,
+        col=column,
+    )
+    figure.add_scatter(
+        x=across,
+        y=points["ratio"],
+        error_y=interval(points["ratio"], points["ratio_low"], points["ratio_high"]),
+        mode=mode,
+        name=name,
+        legendgroup=name,
+        showlegend=column == 1 and not is_equal,
+        line={"color": colour, "width": 3},
+        marker={"size": 9, "color": colour, "symbol": _SYMBOLS[recursions % len(_SYMBOLS)]},
+        customdata=[
+            say(
+                "bench.serving_hover",
+                ours=point["our_slots"],
+                theirs=point["their_slots"],
+                paper=f"{point['paper_ratio']:.2f}",
+            )
+            for point in points.to_dict("records")
+        ],
+        hovertemplate=f"{name}: %{{y:.2f}}x<br>%{{customdata}}<extra></extra>",
+        row=1,
+        col=column,
+    )
+
+
+def _serving_finding(table: pd.DataFrame) -> str:
+    counted = table[table["counts"] == True]  # noqa: E712  the column may hold None
+    best = table.loc[table["ratio"].idxmax()]
+    return say(
+        "bench.serving_finding",
+        points=len(table),
+        counted=len(counted),
+        near=int((counted["of_bound"] >= 0.85).sum()),
+        possible=int((table["bound"] >= table["paper_ratio"]).sum()),
+        reached=int((table["ratio"] >= table["paper_ratio"]).sum()),
+        best=f"{best['ratio']:.2f}",
+        name=f"MoR-{best['num_recursions']}",
+        shape=best["shape"],
+        ours=best["our_slots"],
+        theirs=best["their_slots"],
+        paper=f"{best['paper_ratio']:.2f}",
+    )
 
 
 def growth_lines(table: pd.DataFrame, axis: str, quantity: str) -> Chart:

@@ -83,7 +83,6 @@ def _measure(bench: Bench, case: _Case) -> Result:
     requests, new = bench.pick((_REQUESTS, _NEW), (8, 4))
     itemsize = getattr(torch, bench.dtype).itemsize
     slots = {"ours": case.slots, "theirs": case.slots}
-    published = (_EQUAL_MEMORY if case.equal_memory else _FIXED_BATCH)[case.recursions]
     how = f"{case.slots} slots"
     if case.equal_memory:
         budget = case.slots * request_bytes(plain, itemsize)
@@ -106,12 +105,21 @@ def _measure(bench: Bench, case: _Case) -> Result:
         repeats=bench.pick(2 if case.name == _TWICE[0] and case.slots >= _TWICE[1] else 1, 1),
         note=f"{RANDOM_WEIGHTS}; caches of {_HELD} tokens filled beforehand; greedy",
     )
-    return _judged(result, published)
+    return _judged(result, case, slots)
 
 
-def _judged(result: Result, published: float) -> Result:
-    """Add how much of the bound's ratio was reached, whether the point counts, and the paper's own ratio."""
-    facts: dict[str, object] = {"paper_ratio": published, "aim_of_bound": _AIM}
+def _judged(result: Result, case: _Case, slots: dict[str, int]) -> Result:
+    """Add what was served, how much of the bound's ratio was reached, whether it counts, and the paper's own ratio."""
+    published = (_EQUAL_MEMORY if case.equal_memory else _FIXED_BATCH)[case.recursions]
+    facts: dict[str, object] = {
+        "shape": case.name,
+        "num_recursions": case.recursions,
+        "equal_memory": case.equal_memory,
+        "our_slots": slots["ours"],
+        "their_slots": slots["theirs"],
+        "paper_ratio": published,
+        "aim_of_bound": _AIM,
+    }
     if result.bound and result.ratio:
         facts["of_bound"] = result.ratio / result.bound
         facts["bound_reaches_paper"] = result.bound >= published

@@ -115,6 +115,64 @@ def test_growth_is_drawn_in_order_of_what_grows():
     assert bench_results.growth_table(DOCUMENTS, "slots").empty
 
 
+def served(slots, ratio, bound, *, shape="360M", equal_memory=False, counts=True):
+    extra = {
+        "shape": shape,
+        "num_recursions": 3,
+        "equal_memory": equal_memory,
+        "our_slots": 24 if equal_memory else slots,
+        "their_slots": slots,
+        "paper_ratio": 1.95 if equal_memory else 1.33,
+        "of_bound": ratio / bound,
+        "counts": counts,
+    }
+    speeds = [10 * ratio] * 3
+    return compared(f"serve on {slots}", speeds, [10.0, 10.0, 8.0], bound=bound, extra=extra)
+
+
+SERVING = document(
+    "serve",
+    [
+        served(16, 1.2, 1.3),
+        served(8, 0.8, 1.0),
+        served(16, 1.5, 2.0, equal_memory=True),
+        served(32, 1.4, 1.4, counts=False),
+        served(8, 0.9, 1.0, shape="135M"),
+    ],
+)
+
+
+def test_serving_has_a_panel_a_shape_and_a_line_over_the_slots():
+    table = bench_results.serving_table([*DOCUMENTS, SERVING])
+    assert list(table["shape"]) == ["135M", "360M", "360M", "360M", "360M"]
+    chart = charts_bench.serving_lines(table)
+    measured = [line for line in chart.figure.data if line.name == "MoR-3"]
+    assert [(list(line.x), list(line.y)) for line in measured] == [
+        (["8"], [0.9]),
+        (["8", "16", "32"], [0.8, 1.2, 1.4]),
+        (["equal KV memory"], [1.5]),
+    ]
+    assert {line.xaxis for line in measured} == {"x", "x2"}
+    assert list(measured[1].error_y.array) == pytest.approx([0.2, 0.3, 0.35])
+    assert measured[2].customdata == ("24 slots against 16; the paper: 1.95x",)
+    bounds = [list(line.y) for line in chart.figure.data if line.name is None]
+    assert bounds == [[1.0], [1.0, 1.3, 1.4], [2.0]]
+
+
+def test_serving_says_what_counts_and_where_the_machine_allows_the_papers_ratio():
+    finding = charts_bench.serving_lines(bench_results.serving_table([SERVING])).finding
+    assert "2 of 4 points that count reach 85% of their bound (5 measured)" in finding
+    assert "allows the paper's ratio at 2 points; 1 reach it" in finding
+    assert "Best: 1.50x by MoR-3 at 360M, 24 slots against 16 (the paper: 1.95x)" in finding
+
+
+def test_the_grid_of_serving_is_not_among_the_other_results():
+    table = bench_results.results_table([*DOCUMENTS, SERVING])
+    chart = charts_bench.ratio_points(table)
+    assert len(chart.figure.data[2].x) == 4
+    assert len(chart.table) == len(table)
+
+
 @pytest.fixture
 def root(tiny_checkpoint, tmp_path, monkeypatch):
     import shutil
