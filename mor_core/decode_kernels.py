@@ -146,9 +146,10 @@ def _compile(module: nn.Module, inputs: Sequence[Tensor], growing: int | None, p
 
     path.parent.mkdir(parents=True, exist_ok=True)
     with torch.inference_mode(False), torch.no_grad():
-        shapes = [
-            {0: torch.export.Dim("length")} if n == growing else None for n in range(len(inputs))
-        ]
+        shapes = None
+        if growing is not None:
+            length = {0: torch.export.Dim("length")}
+            shapes = [length if place == growing else None for place in range(len(inputs))]
         exported = torch.export.export(module.eval(), tuple(inputs), dynamic_shapes=shapes)
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
             made = Path(folder) / "part.pt2"
