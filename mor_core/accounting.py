@@ -72,17 +72,19 @@ def flops_by_part(
                 f"{name} must have num_recursions={recursions} entries, got {len(counts)}"
             )
     parts: dict[str, int] = {}
+    layer, is_routed = _LayerFlops(config), config.has_router
+    has_own_keys = config.kv_strategy == "recursion_wise"
     for call in layer_schedule(config):
-        if call.recursion_idx is None or not config.has_router:
+        if call.recursion_idx is None or not is_routed:
             queries, keys = num_tokens, past_tokens + num_tokens
         else:
             queries = active_counts[call.recursion_idx]
-            written_at = call.recursion_idx if config.kv_strategy == "recursion_wise" else 0
+            written_at = call.recursion_idx if has_own_keys else 0
             keys = past_counts[written_at] + active_counts[written_at]
         name = call.stage if call.recursion_idx is None else f"recursion {call.recursion_idx + 1}"
-        flops = layer_flops(config, queries, keys, projects_keys=call.computes_keys)
+        flops = layer.count(queries, keys, projects_keys=call.computes_keys)
         parts[name] = parts.get(name, 0) + flops
-    if config.has_router:
+    if is_routed:
         # Token-choice judges every token once, expert-choice the candidates of each recursion.
         once = config.router_type == "token_choice"
         judged = num_tokens if once else sum([num_tokens, *active_counts[:-1]])
@@ -168,14 +170,24 @@ def dropped_flops(config: MoRConfig, num_dropped: int) -> int:
 
 def layer_flops(config: MoRConfig, queries: int, keys: int, *, projects_keys: bool = True) -> int:
     """Count one layer on `queries` tokens that attend to `keys` entries."""
-    query_width = config.num_attention_heads * config.attention_head_dim
-    key_width = config.num_key_value_heads * config.attention_head_dim
-    weights = 2 * config.hidden_size * query_width + mlp_parameters(config)
-    if projects_keys:
-        weights += 2 * config.hidden_size * key_width
-    if config.num_experts > 1:
-        weights += config.hidden_size * config.num_experts
-    return 2 * queries * weights + 4 * queries * keys * query_width
+    return _LayerFlops(config).count(queries, keys, projects_keys=projects_keys)
+
+
+class _LayerFlops:
+    """Counts one layer, from numbers read once: an attribute of a Hugging Face config takes microseconds."""
+
+    def __init__(self, config: MoRConfig) -> None:
+        hidden, width = config.hidden_size, config.attention_head_dim
+        self._query_width = config.num_attention_heads * width
+        self._key_weights = 2 * hidden * config.num_key_value_heads * width
+        self._weights = 2 * hidden * self._query_width + mlp_parameters(config)
+        if config.num_experts > 1:
+            self._weights += hidden * config.num_experts
+
+    def count(self, queries: int, keys: int, *, projects_keys: bool) -> int:
+        """Count `queries` tokens that attend to `keys` entries."""
+        weights = self._weights + (self._key_weights if projects_keys else 0)
+        return 2 * queries * weights + 4 * queries * keys * self._query_width
 
 
 def mlp_parameters(config: MoRConfig) -> int:

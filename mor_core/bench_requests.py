@@ -23,13 +23,13 @@ class PlainRequest:
     def begin(self, output: MoROutput, latency_s: float) -> int | None:  # noqa: ARG002
         """Take the prompt's outcome; return its most probable continuation."""
         assert output.logits is not None
-        return self._take(output.logits[0, -1])
+        return self._take(output.logits[0, -1].float().cpu())
 
     def advance(self, processed: Processed, logits: Tensor) -> int | None:  # noqa: ARG002
         """Take logits (V,); return the most probable token, `None` once there are enough."""
         return self._take(logits)
 
-    def _take(self, logits: Tensor) -> int | None:
+    def _take(self, logits: Tensor) -> int | None:  # (V,), float32, on the host
         self.num_taken += 1
         chosen = int(logits.numpy().argmax())
         return chosen if self.num_taken < self.max_new_tokens else None

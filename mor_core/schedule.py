@@ -39,7 +39,9 @@ def layer_schedule(config: MoRConfig) -> tuple[LayerCall, ...]:
 
     Source: arXiv 2507.10524, Table 5 (sharing) and section 2.2 (KV strategies).
     """
-    block = config.num_layers_per_recursion
+    # Read once: an attribute of a Hugging Face config takes microseconds.
+    block, recursions = config.num_layers_per_recursion, config.num_recursions
+    goes_round = config.sharing == "cycle"
     shares_keys = config.kv_strategy != "recursion_wise"
     updates_keys = config.kv_strategy == "shared_updated"
     calls = [
@@ -47,11 +49,11 @@ def layer_schedule(config: MoRConfig) -> tuple[LayerCall, ...]:
         for layer in range(config.num_prelude_layers)
     ]
     first_shared = len(calls)
-    for step in range(config.num_recursions * block):
-        if config.sharing == "cycle":
+    for step in range(recursions * block):
+        if goes_round:
             recursion, layer = divmod(step, block)
         else:
-            layer, recursion = divmod(step, config.num_recursions)
+            layer, recursion = divmod(step, recursions)
         slot = first_shared + (layer if shares_keys else step)
         writes = recursion == 0 or not shares_keys
         computes = writes or updates_keys

@@ -8,7 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from mor_core.products import product
 
-ROWS = (1, 2, 3, 8, 17, 64, 65)
+ROWS = (1, 2, 3, 8, 9, 17, 64, 65)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
@@ -25,23 +25,32 @@ def test_rows_need_not_be_contiguous():
 
 
 class _Products(TorchDispatchMode):
-    """Notes the left factor's shape of every matrix product."""
+    """Notes the shapes of the factors of every matrix product."""
 
     def __init__(self):
         super().__init__()
-        self.left = []
+        self.factors = []
 
     def __torch_dispatch__(self, func, _types, args=(), kwargs=None):
         if func is torch.ops.aten.mm.default:
-            self.left.append(tuple(args[0].shape))
+            self.factors.append([tuple(factor.shape) for factor in args])
         return func(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("num_rows", ROWS)
-def test_a_few_rows_stand_on_the_right(num_rows):
+@pytest.mark.parametrize(
+    ("num_rows", "num_columns"), [(2, 4), (4, 4), (7, 8), (9, 16), (15, 16), (17, 20), (64, 64)]
+)
+def test_a_few_rows_stand_on_the_right_filled_up(num_rows, num_columns):
     with _Products() as seen:
         product(torch.randn(num_rows, 96), torch.randn(40, 96))
-    assert seen.left == [(40, 96) if 2 <= num_rows <= 64 else (num_rows, 96)]
+    assert seen.factors == [[(40, 96), (96, num_columns)]]
+
+
+@pytest.mark.parametrize("num_rows", [1, 65])
+def test_one_row_and_many_stand_on_the_left(num_rows):
+    with _Products() as seen:
+        product(torch.randn(num_rows, 96), torch.randn(40, 96))
+    assert seen.factors == [[(num_rows, 96), (96, 40)]]
 
 
 def test_a_weight_of_another_kind_keeps_its_own_product():
@@ -51,4 +60,4 @@ def test_a_weight_of_another_kind_keeps_its_own_product():
     odd = torch.randn(40, 96).as_subclass(Odd)
     with _Products() as seen:
         product(torch.randn(4, 96), odd)
-    assert seen.left == [(4, 96)]
+    assert seen.factors == [[(4, 96), (96, 40)]]
