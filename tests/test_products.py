@@ -38,7 +38,8 @@ class _Products(TorchDispatchMode):
 
 
 @pytest.mark.parametrize(
-    ("num_rows", "num_columns"), [(2, 4), (4, 4), (7, 8), (9, 16), (15, 16), (17, 20), (64, 64)]
+    ("num_rows", "num_columns"),
+    [(2, 2), (3, 4), (6, 6), (7, 8), (9, 16), (15, 16), (17, 17), (21, 24), (64, 64)],
 )
 def test_a_few_rows_stand_on_the_right_filled_up(num_rows, num_columns):
     with _Products() as seen:
