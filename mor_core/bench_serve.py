@@ -97,12 +97,13 @@ def _measure(bench: Bench, case: _Case) -> Result:
         )
         for side in ("ours", "theirs")
     )
+    is_short = case.name == _TWICE[0] and case.slots >= _TWICE[1]
     result = bench.compare(
         f"serve {requests} requests of {new} new tokens, MoR-{case.recursions} at the {case.name} shape, {how}",
         ours.side(f"MoR-{case.recursions}"),
         theirs.side("vanilla, same unrolled depth, continuously batched"),
         unit="tokens/s",
-        repeats=bench.pick(2 if case.name == _TWICE[0] and case.slots >= _TWICE[1] else 1, 1),
+        repeats=min(bench.repeats, bench.pick(2 if is_short else 1, 1)),
         note=f"{RANDOM_WEIGHTS}; caches of {_HELD} tokens filled beforehand; greedy",
     )
     return _judged(result, case, slots)
