@@ -29,15 +29,15 @@ def _saved(documents: list[dict[str, object]]) -> None:
     if table.empty:
         notices.show_info(say("bench.none"))
         return
-    chart = charts_bench.ratio_points(table)
-    frame.show_chart(chart, key="bench_ratios", caption=_where(documents))
-    served = bench_results.serving_table(documents)
-    if len(served):
-        frame.show_chart(
-            charts_bench.serving_lines(served),
-            key="bench_serving",
-            caption=say("bench.serving_caption"),
-        )
+    if (table["benchmark"] != "serve").any():
+        chart = charts_bench.ratio_points(table)
+        frame.show_chart(chart, key="bench_ratios", caption=_where(documents))
+    for number, document in enumerate(documents):  # each of one machine
+        served = bench_results.serving_table(document)
+        if len(served):
+            chart = charts_bench.serving_lines(served)
+            caption = f"{say('bench.serving_caption')}  \n{_where([document])}"
+            frame.show_chart(chart, key=f"bench_serving_{number}", caption=caption)
     for axis in bench_results.GROWING:
         grown = bench_results.growth_table(documents, axis)
         if len(grown) < 2:

@@ -3,7 +3,6 @@
 Pure: numbers in, charts out.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ from app.chart import Chart, new_figure
 from app.lesson_measures import Latency
 from app.theme import LINE, SERIES, depth_colours, format_flops, text_on
 from app.words import say
+from mor_core.logistic import sigmoid
 
 _HEIGHT = 260
 
@@ -89,7 +89,7 @@ def sweep(points: Sequence[Mapping[str, Any]], chosen: int) -> Chart:
 
 def threshold_label(logit: float) -> str:
     """Write a threshold as a score, with its logit behind."""
-    score = 1 / (1 + math.exp(-logit))
+    score = sigmoid(logit)
     digits = 2 if 0.01 <= score <= 0.99 else 3
     return f"{score:.{digits}f} ({logit:+g})".replace("-", "−") if logit else f"{score:g} (0)"
 

@@ -1,6 +1,5 @@
 """Two runs in words: what each is called, what was found, and their figures as a table to read. Pure."""
 
-import math
 from collections.abc import Sequence
 
 import pandas as pd
@@ -10,6 +9,7 @@ from app.events import threshold_logits
 from app.theme import format_bytes, format_flops
 from app.words import say
 from mor_core.checkpoint import CheckpointInfo
+from mor_core.logistic import sigmoid
 from mor_core.trace import TraceHeader
 
 _OVERRIDES = ("forced", "fixed", "random")
@@ -34,7 +34,7 @@ def rule_text(header: TraceHeader) -> str:
     text = say(f"strip.rule_{name}", depth=routing.get("depth", ""))
     if routing.get("max_depth") is not None:
         text = say("names.capped", rule=text, depth=routing["max_depth"])
-    scores = [1 / (1 + math.exp(-z)) for z in threshold_logits(header) if z is not None]
+    scores = [sigmoid(z) for z in threshold_logits(header) if z is not None]
     if scores:
         shown = " / ".join(dict.fromkeys(f"{score:.2f}" for score in scores))
         return f"{text}, {say('strip.threshold', scores=shown)}"

@@ -1,6 +1,5 @@
 """The widgets of a routing rule, the same on every page that runs a model; offers what the checkpoint can follow."""
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import streamlit as st
 
 from app.words import say
+from mor_core.logistic import sigmoid
 
 if TYPE_CHECKING:
     from mor_core.rules import RoutingRule
@@ -47,7 +47,7 @@ class RoutingChoice:
         """Build the rule; imports the model's code."""
         from mor_core.rules import RoutingRule
 
-        thresholds = tuple(1 / (1 + math.exp(-logit)) for logit in self.threshold_logits)
+        thresholds = tuple(map(sigmoid, self.threshold_logits))
         rule = RoutingRule(self.name, self.gate, thresholds, self.depth, self.seed, self.depths)
         return rule.capped(self.max_depth)
 

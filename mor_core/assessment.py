@@ -4,7 +4,6 @@ Written into evaluation.json, which the model card and the app read.
 """
 
 import json
-import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from mor_core.corpus import read_documents
 from mor_core.data import file_sha256
 from mor_core.depth_record import record_depths
 from mor_core.evaluation import Evaluation, evaluate
+from mor_core.logistic import sigmoid
 from mor_core.rules import RoutingRule
 from mor_core.tokenizer import encode_texts
 
@@ -91,7 +91,7 @@ def _sweep(loaded: LoadedCheckpoint, documents: Sequence[str], say: Report) -> l
     points = []
     for logit in SWEEP_LOGITS:
         say(f"sweeping the threshold: logit {logit:g}")
-        found = evaluate(loaded, documents, RoutingRule.causal(1 / (1 + math.exp(-logit))))
+        found = evaluate(loaded, documents, RoutingRule.causal(sigmoid(logit)))
         points.append(
             {
                 "threshold_logit": logit,

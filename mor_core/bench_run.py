@@ -39,8 +39,8 @@ class Entry:
 
 
 BENCHMARKS: dict[str, Entry] = {
-    "decode": Entry("How fast is one stream, beside transformers?", 2),
-    "serve": Entry("How fast are many requests in one batch, beside the vanilla model?", 17),
+    "decode": Entry("How fast is one stream, beside transformers?", 4),
+    "serve": Entry("How fast are many requests in one batch, beside the vanilla model?", 15),
     "prefill": Entry("How long does a text take to be read, beside the vanilla model?", 3),
     "train": Entry("How fast is a training step, beside the vanilla model's?", 5),
     "memory": Entry("Does the cache hold the bytes that the formula says?", 2, needs_quiet=False),
@@ -114,6 +114,7 @@ def run_benchmark(
             document["results"].append(result.as_dict())
             if path is not None:
                 save(document, _partial(path))
+        document["settings"]["warm_ups"] = bench.warm_ups  # which the benchmark may have changed
         document["seconds"] = time.monotonic() - started
         document["complete"] = bench.seconds_left() > 0
         cores = others.cores()

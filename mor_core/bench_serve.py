@@ -38,10 +38,6 @@ from mor_core.stretches import Plan
 
 _REQUESTS, _NEW, _HELD = 64, 32, 256
 _SLOTS = (32, 16, 8, 4)
-_TWICE = (
-    "135M",
-    16,
-)  # what is as small and has as many slots is measured twice: the whole grid is to fit an hour
 _AIM = 0.85  # of the bound
 _FIXED_BATCH = {2: 1.23, 3: 1.33, 4: 1.42}
 _EQUAL_MEMORY = {2: 1.60, 3: 1.95, 4: 2.06}
@@ -54,6 +50,11 @@ class _Case:
     recursions: int
     slots: int
     equal_memory: bool
+
+    @property
+    def is_short(self) -> bool:
+        """Whether it is soon over, and may be measured twice though the whole grid is to fit an hour."""
+        return self.name == "135M" and self.slots >= 16
 
 
 def run(bench: Bench) -> Iterator[Result]:
@@ -97,13 +98,12 @@ def _measure(bench: Bench, case: _Case) -> Result:
         )
         for side in ("ours", "theirs")
     )
-    is_short = case.name == _TWICE[0] and case.slots >= _TWICE[1]
     result = bench.compare(
         f"serve {requests} requests of {new} new tokens, MoR-{case.recursions} at the {case.name} shape, {how}",
         ours.side(f"MoR-{case.recursions}"),
         theirs.side("vanilla, same unrolled depth, continuously batched"),
         unit="tokens/s",
-        repeats=min(bench.repeats, bench.pick(2 if is_short else 1, 1)),
+        repeats=min(bench.repeats, bench.pick(2 if case.is_short else 1, 1)),
         note=f"{RANDOM_WEIGHTS}; caches of {_HELD} tokens filled beforehand; greedy",
     )
     return _judged(result, case, slots)

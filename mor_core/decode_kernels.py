@@ -2,7 +2,7 @@
 
 A single token is as fast as its weights come from memory and its kernels are started; started from Python one by one,
 the small ones cost more than the weights. PyTorch's compiler makes each part one call. It takes some ten seconds a
-part, once for a machine, a shape and a version of `decode_parts.py`: what it makes is kept beside its other results.
+part, once for a machine, a shape and a version of the code: what it makes is kept beside its other results.
 
 Shapes: as in `decode_parts.py`.
 """
@@ -34,7 +34,7 @@ class CompileError(UserError):
 
 
 class DecodeKernels:
-    """The compiled parts for models of one shape and dtype; weights come with each call."""
+    """The compiled parts for models of one configuration and dtype; weights come with each call."""
 
     def __init__(self, model: MoRForCausalLM) -> None:
         """Load the parts, or compile them if this machine has not done so yet.
@@ -66,7 +66,7 @@ class DecodeKernels:
         )
         self._read_out = _compiled(ReadOut(eps), [state, norm, some(config.vocab_size, hidden)])
         self._judge: _Kernel | None = None
-        if config.router_type == "expert_choice":
+        if judges_alone(config):
             router = cast(ExpertChoiceRouter, model.model.routers[0])
             judge = Judge(router.activation, router.alpha, router.temperature)
             matrices = [torch.zeros_like(matrix) for matrix in router.matrices()]
@@ -86,13 +86,21 @@ class DecodeKernels:
 
     def judge(self, state: Tensor, matrices: Sequence[Tensor]) -> tuple[float, Tensor]:
         """Do as `Judge` does; -> the logit and the gate."""
-        assert self._judge is not None, "judge needs an expert-choice router"
+        assert self._judge is not None, "judge needs a model of which judges_alone is true"
         logit, gate = self._judge([state, *matrices])
         return logit.item(), gate
 
     def read_out(self, state: Tensor, norm: Tensor, head: Tensor) -> Tensor:
         """Do as `ReadOut` does."""
         return self._read_out([state, norm, head])[0]
+
+
+def judges_alone(config: MoRConfig) -> bool:
+    """Whether a compiled part asks the router: one of expert-choice whose own logit and gate are what counts."""
+    is_whole = (
+        config.router_supervision != "aux_router" and config.router_control != "random_scores"
+    )
+    return config.router_type == "expert_choice" and is_whole
 
 
 def _check(config: MoRConfig, device: torch.device) -> None:
@@ -109,7 +117,7 @@ def _check(config: MoRConfig, device: torch.device) -> None:
 
 def _compiled(module: nn.Module, inputs: Sequence[Tensor], growing: int | None = None) -> _Kernel:
     """Return a part for inputs of these shapes; the one at place `growing` may be of any length."""
-    path = _package_path(module, inputs)
+    path = _package_path(module, inputs, growing)
     if not path.is_file():
         _compile(module, inputs, growing, path)
     return _loaded(path)
@@ -123,18 +131,19 @@ def _loaded(path: Path) -> _Kernel:
     return cast(_Kernel, aoti_load_package(str(path)).loader.run)
 
 
-def _package_path(module: nn.Module, inputs: Sequence[Tensor]) -> Path:
+def _package_path(module: nn.Module, inputs: Sequence[Tensor], growing: int | None) -> Path:
     """Name a part by all that its code depends on."""
     from torch._inductor.runtime.cache_dir_utils import cache_dir
 
     described = [
-        *(inspect.getsource(source) for source in (decode_parts, routing)),
+        *(inspect.getsource(source) for source in (decode_parts, routing, _compile)),
         torch.__version__,
         platform.machine(),
         torch.backends.cpu.get_cpu_capability(),
         type(module).__name__,
         sorted((name, value) for name, value in vars(module).items() if name[0] != "_"),
         [(tuple(value.shape), value.dtype) for value in inputs],
+        growing,
     ]
     key = hashlib.sha256(repr(described).encode()).hexdigest()[:32]
     return Path(cache_dir()) / "mor_core" / f"{type(module).__name__.lower()}-{key}.pt2"

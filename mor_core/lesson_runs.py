@@ -5,12 +5,12 @@ their seconds: record them on a machine that does nothing else.
 """
 
 import dataclasses
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mor_core.logistic import sigmoid
 from mor_core.presets import PRESETS
 from mor_core.trace import TRACE_SUFFIX, Trace
 from mor_core.tracefile import save_trace
@@ -62,7 +62,7 @@ class LessonRun:
     @property
     def threshold(self) -> float:
         """The threshold as a score."""
-        return 1 / (1 + math.exp(-self.threshold_logit))
+        return sigmoid(self.threshold_logit)
 
 
 def beginning(num_sentences: int) -> str:

@@ -8,17 +8,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 _MOST_ROWS = 64  # above, both orders take the same time
+_HAS_MKL = torch.backends.mkl.is_available()
 
 
 def product(rows: Tensor, weight: Tensor) -> Tensor:
     """Do what `F.linear` does without a bias; rows (b, E), weight (N, E) -> (b, N), perhaps not contiguous.
 
-    A few float32 rows on a CPU come as the right factor: MKL then reads the weights once and in order, and takes a
-    third to nine tenths of the time (2 to 32 rows, AMD EPYC with AVX2, PyTorch 2.13).
+    Up to 64 float32 rows on a CPU come as the right factor: MKL then reads the weights once and in order, and takes a
+    third to nine tenths of the time for 2 to 32 of them (AMD EPYC with AVX2, PyTorch 2.13).
     """
     count = rows.shape[0]
     is_plain = type(weight) in (Tensor, nn.Parameter)  # not quantised
-    if not (1 < count <= _MOST_ROWS and rows.is_cpu and rows.dtype == torch.float32 and is_plain):
+    is_for_mkl = _HAS_MKL and rows.is_cpu and rows.dtype == torch.float32 and is_plain
+    if not is_for_mkl or not 1 < count <= _MOST_ROWS:
         return F.linear(rows, weight)
     filled = F.pad(rows, (0, 0, 0, _padded(count) - count)) if _padded(count) > count else rows
     # From contiguous rows, their transpose is what MKL is fast with.

@@ -59,6 +59,7 @@ class Recorder:
         self.config: MoRConfig = loaded.model.config
         self.rule = rule
         self._router = cast(Router, self.model.model.routers[0]) if self.config.has_router else None
+        self._asks_auxiliary = self.config.router_supervision == "aux_router"
         self.vocabulary = vocabulary_of(loaded.tokenizer)
         self.stop_ids = _stop_ids(self.config)
         self.header = trace_header(loaded, kind, rule, sampling)
@@ -233,7 +234,7 @@ class Recorder:
     def _scores(self, logits: list[float]) -> list[float]:
         """Turn one token's decisive logits into scores, as a call's own record does."""
         assert self._router is not None
-        if self.header.routing["name"] == "aux":
+        if self._asks_auxiliary:
             return list(map(sigmoid, logits))
         return self._router.token_scores(logits)
 

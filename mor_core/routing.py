@@ -110,8 +110,10 @@ class TokenChoiceRouter(nn.Module):
         """Do as `scores` does for one token's logits; tensors of a few numbers take ten times as long."""
         if self.activation != "softmax":
             return list(map(sigmoid, logits))
-        weights = [math.exp(logit - max(logits)) for logit in logits]
-        return [weight / sum(weights) for weight in weights]
+        largest = max(logits)
+        weights = [math.exp(logit - largest) for logit in logits]
+        total = sum(weights)
+        return [weight / total for weight in weights]
 
     def gate(self, logits: Tensor, kind: Gate) -> Tensor:
         """Return the factor of each depth for the block's output; (..., R) -> (..., R)."""

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mor_core.accounting import kv_bytes_per_entry
 from mor_core.config import MoRConfig
-from mor_core.decode_kernels import DecodeKernels
+from mor_core.decode_kernels import DecodeKernels, judges_alone
 from mor_core.decode_layers import DecodeLayers
 from mor_core.flight import Counters, Flight
 from mor_core.kv_store import CHUNK
@@ -50,9 +50,8 @@ class Stretches:
         self._gates_every_step = config.router_gated_steps == "every"
         self._draws_gates = config.router_control == "random_scores"
         self._has_own_parts = bool(config.recursion_specific)
-        own_judgement = config.router_type == "expert_choice" and not self._draws_gates
-        self._router_matrices: list[list[Tensor]] = []  # for the compiled part, where it does
-        if kernels is not None and own_judgement and config.router_supervision != "aux_router":
+        self._router_matrices: list[list[Tensor]] = []  # for the compiled part, if it judges
+        if kernels is not None and judges_alone(config):
             self._router_matrices = [cast(ExpertChoiceRouter, r).matrices() for r in self._routers]
 
     def enter(self, flights: list[Flight]) -> None:

@@ -97,6 +97,20 @@ def test_compiled_once_they_equal_recomputation(monkeypatch, tmp_path):
         DecodeKernels(tiny_model(hidden_size=96))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("activation", "network"), [("none", "linear"), ("tanh", "mlp")])
+@torch.no_grad()
+def test_a_compiled_judge_says_what_the_router_says(monkeypatch, tmp_path, activation, network):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    model = tiny_model(router_activation=activation, router_network=network, router_temperature=2.0)
+    router, state = model.model.routers[1], torch.randn(1, model.config.hidden_size)
+    inputs = [state, *router.matrices()]
+    judge = Judge(router.activation, router.alpha, router.temperature)
+    logit, gate = decode_kernels._compiled(judge, inputs)(inputs)
+    torch.testing.assert_close(logit, router(state))
+    torch.testing.assert_close(gate, router.gate(router(state), "learned")[:, None])
+
+
 def test_what_cannot_be_compiled_is_refused():
     with pytest.raises(CompileError, match="num_experts must be 1 to compile, got 4"):
         DecodeKernels(tiny_model(**UNROUTED["switch"]))

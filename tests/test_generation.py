@@ -1,5 +1,6 @@
 """Traced generation: the same tokens as `generate()`, and records that a recomputation confirms."""
 
+import dataclasses
 import json
 import math
 
@@ -15,6 +16,7 @@ from mor_core.tokenizer import encode_text
 from mor_core.tracefile import trace_to_dict
 from mor_core.windows import split_windows
 from tests.conftest import STORY
+from tests.models import tiny_model
 
 PROMPT = "Once upon a time"
 
@@ -104,6 +106,21 @@ def test_flops_are_those_of_the_calls(tiny_loaded):
         full += dense_flops(config, 1, past_tokens=past)
         counts = [old + new for old, new in zip(counts, own, strict=True)]
     assert trace.header.full_depth_flops == full
+
+
+def test_an_auxiliary_routers_scores_are_its_own_under_every_rule(tiny_loaded):
+    model = tiny_model(
+        vocab_size=tiny_loaded.model.config.vocab_size,
+        router_supervision="aux_router",
+        router_activation="tanh",
+    )
+    loaded, rule = dataclasses.replace(tiny_loaded, model=model), RoutingRule.fixed(2)
+    fast = run(loaded, max_new_tokens=4, routing=rule)
+    slow = Run(loaded, PROMPT, Sampling(max_new_tokens=4), rule, lambda: False)
+    for ours, twin in zip(
+        fast.tokens, collect_trace(generation.recompute(slow)).tokens, strict=True
+    ):
+        assert ours.router_scores == pytest.approx(twin.router_scores, abs=1e-5)
 
 
 @pytest.mark.parametrize("rule", [RoutingRule.causal(), RoutingRule.random(4)])
