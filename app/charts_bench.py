@@ -79,8 +79,7 @@ def serving_lines(table: pd.DataFrame) -> Chart:
         cols=len(shapes),
         shared_yaxes=True,
         horizontal_spacing=0.04,
-        subplot_titles=[hover_text(shape) for shape in shapes],
-        figure=new_figure(420, margin={"l": 8, "r": 8, "t": 36, "b": 8, "autoexpand": True}),
+        figure=new_figure(420),
     )
     kinds = sorted(table["num_recursions"].unique())
     for column, shape in enumerate(shapes, start=1):
@@ -100,12 +99,11 @@ def serving_lines(table: pd.DataFrame) -> Chart:
     )
     figure.add_hline(y=1, line={"color": LINE, "dash": "dash", "width": 1})
     order = [*places.values(), say("bench.equal_memory")]
-    figure.update_xaxes(
-        type="category",
-        categoryorder="array",
-        categoryarray=order,
-        title_text=say("bench.serving_axis"),
-    )
+    figure.update_xaxes(type="category", categoryorder="array", categoryarray=order)
+    for column, shape in enumerate(shapes, start=1):
+        figure.update_xaxes(
+            title_text=say("bench.serving_axis", shape=hover_text(shape)), col=column
+        )
     figure.update_yaxes(rangemode="tozero")
     figure.update_yaxes(title_text=say("bench.serving_ratio_axis"), col=1)
     return Chart(figure, _serving_finding(table), table)

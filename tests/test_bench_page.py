@@ -158,6 +158,8 @@ def test_serving_has_a_panel_a_shape_and_a_line_over_the_slots():
     assert {line.xaxis for line in measured} == {"x", "x2"}
     # Else Plotly reads the slots as numbers, and has no place for equal memory.
     assert {axis.type for axis in chart.figure.select_xaxes()} == {"category"}
+    titles = [axis.title.text for axis in chart.figure.select_xaxes()]
+    assert titles == ["slots, 135M shape", "slots, 360M shape"]
     assert list(measured[2].error_y.array) == pytest.approx([0.375])
     assert measured[2].customdata == ("24 slots against 16; rounds: 1",)
     bounds = [list(line.y) for line in chart.figure.data if line.name is None]
