@@ -136,7 +136,7 @@ def _package_path(module: nn.Module, inputs: Sequence[Tensor], growing: int | No
     from torch._inductor.runtime.cache_dir_utils import cache_dir
 
     described = [
-        *(inspect.getsource(source) for source in (decode_parts, routing, _compile)),
+        *_CODE,
         torch.__version__,
         platform.machine(),
         torch.backends.cpu.get_cpu_capability(),
@@ -175,3 +175,7 @@ def _compile(module: nn.Module, inputs: Sequence[Tensor], growing: int | None, p
                     f"compiling needs a C++ compiler that works, got {cause}; install g++, or run without compiling"
                 ) from error
             made.replace(path)  # whole or not at all
+
+
+_CODE = [inspect.getsource(source) for source in (decode_parts, routing, _compile)]
+"""All that decides what a part does, and how it is compiled."""
