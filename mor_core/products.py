@@ -22,7 +22,8 @@ def product(rows: Tensor, weight: Tensor) -> Tensor:
     is_for_mkl = _HAS_MKL and rows.is_cpu and rows.dtype == torch.float32 and is_plain
     if not is_for_mkl or not 1 < count <= _MOST_ROWS:
         return F.linear(rows, weight)
-    filled = F.pad(rows, (0, 0, 0, _padded(count) - count)) if _padded(count) > count else rows
+    missing = _padded(count) - count
+    filled = F.pad(rows, (0, 0, 0, missing)) if missing else rows
     # From contiguous rows, their transpose is what MKL is fast with.
     return torch.mm(weight, filled.contiguous().t())[:, :count].t()
 
