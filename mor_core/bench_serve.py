@@ -175,8 +175,11 @@ class _Served:
         self._fillings = {
             number: torch.randn(most, 2 * heads, width).to(like) for number in range(2)
         }
-        self._engine: Engine | None = None
+        self._engine = _FilledEngine(model, num_slots=slots)
+        self._engine.fillings = self._fillings
         self._flights: list[Flight] = []
+        self._submit(2, 2)  # lays the weights out for products of several rows
+        self._run()
 
     def side(self, name: str) -> Side:
         return Side(
@@ -188,26 +191,24 @@ class _Served:
         )
 
     def _prepare(self) -> None:
-        engine = _FilledEngine(self._model, num_slots=self._slots)
-        engine.fillings = self._fillings
+        self._submit(self._requests, self._new)
+        self._engine.start_counting()
+
+    def _submit(self, requests: int, new: int) -> None:
         self._flights = []
-        for seed in range(self._requests):
+        for seed in range(requests):
             rule = drawn_rule(self._config, seed) or RoutingRule.causal()
-            request = PlainRequest([1] * _HELD, rule, self._new)
-            self._flights.append(engine.submit(request))
-        self._engine = engine
+            request = PlainRequest([1] * _HELD, rule, new)
+            self._flights.append(self._engine.submit(request))
 
     def _run(self) -> None:
-        engine = self._engine
-        assert engine is not None
-        while not engine.is_idle:
-            engine.step()
+        while not self._engine.is_idle:
+            self._engine.step()
         for flight in self._flights:  # one that failed would look fast
-            engine.check_flight(flight)
+            self._engine.check_flight(flight)
 
     def _costs(self) -> list[Cost]:
         """Return the least cost of the last run, stretch by stretch, from what the engine counted."""
-        assert self._engine is not None
         config, counters = self._config, self._engine.counters
         itemsize = self._model.dtype.itemsize
         token, weights = layer_flops(config, 1, 0), layer_parameters(config) * itemsize

@@ -22,7 +22,7 @@ from mor_core.decode_kernels import DecodeKernels
 from mor_core.experts import ExpertLog, SwitchMLP
 from mor_core.kv_store import KeyValueStore, pairwise
 from mor_core.layers import MLP, Attention, RMSNorm, rotary_frequencies
-from mor_core.products import product
+from mor_core.products import Product
 from mor_core.schedule import LayerCall
 
 
@@ -43,21 +43,38 @@ class Holder(Protocol):
 
 
 @dataclass(frozen=True)
-class _Weights:
-    """One layer's weights as decode reads them; all but the first product are the model's own tensors."""
+class _GatedMLP:
+    """`MLP`'s matrices."""
 
-    queries_keys_values: Tensor  # ((H + 2G) x D, E), queries and keys in pairs
-    output: Tensor
+    gate: Product
+    up: Product
+    down: Product
+
+    @classmethod
+    def of(cls, mlp: MLP) -> "_GatedMLP":
+        return cls(
+            *(Product(layer.weight) for layer in (mlp.gate_proj, mlp.up_proj, mlp.down_proj))
+        )
+
+
+@dataclass(frozen=True)
+class _Weights:
+    """One layer's weights as decode reads them; all but the first three products are the model's own tensors."""
+
+    queries_keys_values: Product  # ((H + 2G) x D, E), queries and keys in pairs
+    queries: Product  # the first rows of these
+    keys_values: Product  # the others
+    output: Product
     input_norm: Tensor
     post_norm: Tensor
-    mlp: MLP | SwitchMLP
+    mlp: _GatedMLP | SwitchMLP
 
     @cached_property
     def after_projection(self) -> tuple[Tensor, ...]:
         """The rest of a layer, as its compiled part takes it; not of a Switch layer."""
-        mlp = cast(MLP, self.mlp)
-        matrices = (mlp.gate_proj.weight, mlp.up_proj.weight, mlp.down_proj.weight)
-        return self.output, self.post_norm, *(matrix.detach() for matrix in matrices)
+        mlp = cast(_GatedMLP, self.mlp)
+        matrices = (mlp.gate.weight, mlp.up.weight, mlp.down.weight)
+        return self.output.weight, self.post_norm, *matrices
 
 
 class DecodeLayers:
@@ -103,7 +120,7 @@ class DecodeLayers:
             computing = [row for row, own in enumerate(calls) if own[place].computes_keys]
             normalised = _normalise(states, weights.input_norm, self._eps)
             mixed = self._attend(weights, normalised, turns, stores, computing)
-            states = states + product(mixed, weights.output)
+            states = states + weights.output(mixed)
             normalised = _normalise(states, weights.post_norm, self._eps)
             states = states + self._feed_forward(weights.mlp, normalised, holders)
         return states
@@ -115,13 +132,13 @@ class DecodeLayers:
         turn = self._turns_alone[holder.position]  # (D / 2, 2)
         for call in calls:
             weights = self._weights[self._key(call)]
-            store, matrix = holder.stores[call.cache_slot], weights.queries_keys_values
+            store, norm = holder.stores[call.cache_slot], weights.input_norm
             if call.computes_keys:
-                queries, entry = kernels.project(state, turn, weights.input_norm, matrix)
+                matrix = weights.queries_keys_values.weight
+                queries, entry = kernels.project(state, turn, norm, matrix)
                 store.append(entry)
             else:
-                of_queries = matrix[: self._heads * self._width]
-                queries = kernels.project_queries(state, turn, weights.input_norm, of_queries)
+                queries = kernels.project_queries(state, turn, norm, weights.queries.weight)
             state = kernels.finish(state, queries, store.entries(), *weights.after_projection)
         return state
 
@@ -139,20 +156,18 @@ class DecodeLayers:
     ) -> Tensor:
         """Add the new entries of the rows that compute keys, then mix every row's values; -> (b, H x D)."""
         heads, width = self._heads, self._width
-        matrix, rows = weights.queries_keys_values, len(stores)
+        rows = len(stores)
         if len(computing) == rows:
-            projected = product(states, matrix).contiguous().view(rows, -1, width)
+            projected = weights.queries_keys_values(states).view(rows, -1, width)
             _turn(projected[:, : heads + self._groups], turns)
             for store, entry in zip(stores, projected[:, heads:].unbind(0), strict=True):
                 store.append(entry)
             queries = projected[:, :heads]
         else:
-            queries = product(states, matrix[: heads * width]).contiguous()
-            queries = queries.view(rows, heads, width)
+            queries = weights.queries(states).view(rows, heads, width)
             _turn(queries, turns)
             if computing:
-                entries = product(states[computing], matrix[heads * width :]).contiguous()
-                entries = entries.view(len(computing), -1, width)
+                entries = weights.keys_values(states[computing]).view(len(computing), -1, width)
                 _turn(entries[:, : self._groups], turns[computing])
                 for row, entry in zip(computing, entries.unbind(0), strict=True):
                     stores[row].append(entry)
@@ -172,11 +187,10 @@ class DecodeLayers:
         return mixed[0] if len(mixed) == 1 else torch.cat(mixed)
 
     def _feed_forward(
-        self, mlp: MLP | SwitchMLP, states: Tensor, holders: Sequence[Holder]
+        self, mlp: _GatedMLP | SwitchMLP, states: Tensor, holders: Sequence[Holder]
     ) -> Tensor:
-        if isinstance(mlp, MLP):
-            inner = F.silu(product(states, mlp.gate_proj.weight))
-            return product(inner.mul_(product(states, mlp.up_proj.weight)), mlp.down_proj.weight)
+        if isinstance(mlp, _GatedMLP):
+            return mlp.down(F.silu(mlp.gate(states)).mul_(mlp.up(states)))
         log = ExpertLog()
         mixed: Tensor = mlp(states[:, None], log)[:, 0]
         for holder, expert in zip(holders, log.expert_idx[0][:, 0].tolist(), strict=True):
@@ -220,10 +234,15 @@ def _weights(model: MoRModel, call: LayerCall) -> _Weights:
         pairwise(matrix.unflatten(0, (-1, width)).transpose(1, 2)).transpose(1, 2).flatten(0, 1)
         for matrix in (attention.q_proj.weight.detach(), attention.k_proj.weight.detach())
     ]
+    matrix = torch.cat((*paired, attention.v_proj.weight.detach()))
+    num_queries = attention.q_proj.weight.shape[0]
+    mlp = cast(MLP | SwitchMLP, parts["mlp"])
     return _Weights(
-        queries_keys_values=torch.cat((*paired, attention.v_proj.weight.detach())).contiguous(),
-        output=attention.o_proj.weight.detach(),
+        queries_keys_values=Product(matrix),
+        queries=Product(matrix[:num_queries]),
+        keys_values=Product(matrix[num_queries:]),
+        output=Product(attention.o_proj.weight),
         input_norm=cast(RMSNorm, parts["input_layernorm"]).weight.detach(),
         post_norm=cast(RMSNorm, parts["post_attention_layernorm"]).weight.detach(),
-        mlp=cast(MLP | SwitchMLP, parts["mlp"]),
+        mlp=_GatedMLP.of(mlp) if isinstance(mlp, MLP) else mlp,
     )

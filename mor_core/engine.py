@@ -117,8 +117,12 @@ class Engine:
 
     @property
     def counters(self) -> Counters:
-        """What was done so far."""
+        """What was done so far, or since `start_counting`."""
         return self._stretches.counters
+
+    def start_counting(self) -> None:
+        """Begin the counters anew."""
+        self._stretches.counters = Counters()
 
     @property
     def is_idle(self) -> bool:

@@ -21,7 +21,7 @@ from mor_core.decode_layers import DecodeLayers
 from mor_core.flight import Counters, Flight
 from mor_core.kv_store import CHUNK
 from mor_core.model import MoRForCausalLM
-from mor_core.products import product
+from mor_core.products import Product
 from mor_core.routing import ExpertChoiceRouter, TokenChoiceRouter
 from mor_core.schedule import LayerCall
 
@@ -36,11 +36,8 @@ class Stretches:
         self._layers = DecodeLayers(model.model, kernels)
         self._kernels = kernels
         self._routers = list(model.model.routers)
-        self._embed, self._norm, self._head = (
-            model.model.embed_tokens,
-            model.model.norm,
-            model.lm_head,
-        )
+        self._embed, self._norm = model.model.embed_tokens, model.model.norm
+        self._head = Product(model.lm_head.weight)
         self._device, self._dtype = self._embed.weight.device, self._embed.weight.dtype
         # Read once: a Hugging Face config takes microseconds an attribute.
         self._num_recursions = config.num_recursions
@@ -181,10 +178,9 @@ class Stretches:
         states = self._run([self.plan.exit] * len(flights), flights, states)
         _count(self.counters.coda, flights)
         if self._kernels is not None and len(flights) == 1:
-            norm, head = self._norm.weight.detach(), self._head.weight.detach()
-            return self._kernels.read_out(states, norm, head)
-        logits = product(self._norm(states), self._head.weight)
-        return logits.float().cpu().contiguous()
+            return self._kernels.read_out(states, self._norm.weight.detach(), self._head.weight)
+        logits = self._head(self._norm(states))
+        return logits.float().cpu()
 
     def _run(
         self, calls: Sequence[Sequence[LayerCall]], flights: list[Flight], states: Tensor

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mor_core.products import product
+from mor_core.products import Product
 
 ROWS = (1, 2, 3, 8, 9, 17, 64, 65)
 
@@ -16,49 +16,54 @@ ROWS = (1, 2, 3, 8, 9, 17, 64, 65)
 def test_it_is_a_linear_layer(num_rows, dtype):
     torch.manual_seed(0)
     rows, weight = torch.randn(num_rows, 96).to(dtype), torch.randn(40, 96).to(dtype)
-    torch.testing.assert_close(product(rows, weight), F.linear(rows, weight), rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(Product(weight)(rows), F.linear(rows, weight), rtol=1e-5, atol=1e-4)
 
 
-def test_rows_need_not_be_contiguous():
-    rows, weight = torch.randn(96, 5).t(), nn.Parameter(torch.randn(40, 96))
-    torch.testing.assert_close(product(rows, weight), F.linear(rows, weight), rtol=1e-5, atol=1e-4)
+@pytest.mark.parametrize("num_rows", ROWS)
+def test_rows_and_weights_need_not_be_contiguous(num_rows):
+    rows, weight = torch.randn(96, num_rows).t(), torch.randn(96, 40).t()
+    torch.testing.assert_close(Product(weight)(rows), F.linear(rows, weight), rtol=1e-5, atol=1e-4)
 
 
 class _Products(TorchDispatchMode):
-    """Notes the shapes of the factors of every matrix product."""
+    """Notes by what name products and layouts were asked for."""
 
     def __init__(self):
         super().__init__()
-        self.factors = []
+        self.names = []
 
     def __torch_dispatch__(self, func, _types, args=(), kwargs=None):
-        if func is torch.ops.aten.mm.default:
-            self.factors.append([tuple(factor.shape) for factor in args])
+        if func.name() in ("aten::mm", "aten::linear") or func.namespace == "mkldnn":
+            self.names.append(func.name())
         return func(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize(
-    ("num_rows", "num_columns"),
-    [(2, 2), (3, 4), (6, 6), (7, 8), (9, 16), (15, 16), (17, 17), (21, 24), (64, 64)],
-)
-def test_a_few_rows_stand_on_the_right_filled_up(num_rows, num_columns):
+def _names(weight, *row_counts):
+    product = Product(weight)
     with _Products() as seen:
-        product(torch.randn(num_rows, 96), torch.randn(40, 96))
-    assert seen.factors == [[(40, 96), (96, num_columns)]]
+        for count in row_counts:
+            product(torch.randn(count, 96, dtype=weight.dtype))
+    return seen.names
+
+
+def test_weights_are_laid_out_once_and_read_as_they_lie_by_a_few_rows():
+    names = _names(nn.Parameter(torch.randn(40, 96)), 2, 17, 64)
+    assert names == ["mkldnn::_reorder_linear_weight", *["mkldnn::_linear_pointwise"] * 3]
 
 
 @pytest.mark.parametrize("num_rows", [1, 65])
-def test_one_row_and_many_stand_on_the_left(num_rows):
-    with _Products() as seen:
-        product(torch.randn(num_rows, 96), torch.randn(40, 96))
-    assert seen.factors == [[(num_rows, 96), (96, 40)]]
+def test_one_row_and_many_have_the_plain_product(num_rows):
+    assert _names(torch.randn(40, 96), num_rows) == ["aten::mm"]
 
 
-def test_a_weight_of_another_kind_keeps_its_own_product():
-    class Odd(torch.Tensor):
-        pass
+class _Odd(torch.Tensor):
+    pass
 
-    odd = torch.randn(40, 96).as_subclass(Odd)
-    with _Products() as seen:
-        product(torch.randn(4, 96), odd)
-    assert seen.factors == [[(4, 96), (96, 40)]]
+
+@pytest.mark.parametrize(
+    "weight",
+    [torch.randn(40, 96).as_subclass(_Odd), torch.randn(40, 96, dtype=torch.bfloat16)],
+    ids=["another kind", "bfloat16"],
+)
+def test_other_weights_have_the_plain_product(weight):
+    assert _names(weight, 4) == ["aten::mm"]
