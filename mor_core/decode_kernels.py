@@ -10,6 +10,7 @@ Shapes: as in `decode_parts.py`.
 import functools
 import hashlib
 import inspect
+import logging
 import platform
 import tempfile
 from collections.abc import Callable, Sequence
@@ -27,6 +28,7 @@ from mor_core.routing import ExpertChoiceRouter
 from mor_core.user_error import UserError
 
 _Kernel = Callable[[list[Tensor]], list[Tensor]]
+_log = logging.getLogger(__name__)
 
 
 class CompileError(UserError):
@@ -119,6 +121,11 @@ def _compiled(module: nn.Module, inputs: Sequence[Tensor], growing: int | None =
     """Return a part for inputs of these shapes; the one at place `growing` may be of any length."""
     path = _package_path(module, inputs, growing)
     if not path.is_file():
+        # A warning, since it is the one level that is shown unasked; whoever waits wants to know for what.
+        _log.warning(
+            "compiling %s for this machine and shape; some ten seconds, once",
+            type(module).__name__,
+        )
         _compile(module, inputs, growing, path)
     return _loaded(path)
 

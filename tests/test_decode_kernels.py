@@ -111,6 +111,22 @@ def test_a_compiled_judge_says_what_the_router_says(monkeypatch, tmp_path, activ
     torch.testing.assert_close(gate, router.gate(router(state), "learned")[:, None])
 
 
+def test_it_says_what_it_compiles_and_only_then(monkeypatch, tmp_path, caplog):
+    def compile_nothing(_module, _inputs, _growing, path):
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(decode_kernels, "_compile", compile_nothing)
+    monkeypatch.setattr(decode_kernels, "_loaded", lambda _path: None)
+    DecodeKernels(tiny_model())
+    said = [record.getMessage().split(" for ")[0] for record in caplog.records]
+    assert said == [f"compiling {part}" for part in ("Project", "Finish", "ReadOut", "Judge")]
+    caplog.clear()
+    DecodeKernels(tiny_model())
+    assert not caplog.records
+
+
 def test_what_cannot_be_compiled_is_refused():
     with pytest.raises(CompileError, match="num_experts must be 1 to compile, got 4"):
         DecodeKernels(tiny_model(**UNROUTED["switch"]))
