@@ -31,6 +31,7 @@ from mor_core.flight import Flight
 from mor_core.kv_store import CHUNK, KeyValueStore
 from mor_core.model import MoRForCausalLM
 from mor_core.paper import PaperName
+from mor_core.paper_results import THROUGHPUT
 from mor_core.roofline import Cost
 from mor_core.rules import RoutingRule
 from mor_core.schedule import layer_schedule
@@ -39,9 +40,6 @@ from mor_core.stretches import Plan
 _REQUESTS, _NEW, _HELD = 64, 32, 256
 _SLOTS = (32, 16, 8, 4)
 _AIM = 0.85  # of the bound
-_FIXED_BATCH = {2: 1.23, 3: 1.33, 4: 1.42}
-_EQUAL_MEMORY = {2: 1.60, 3: 1.95, 4: 2.06}
-"""The paper's ratios at 360M (arXiv 2507.10524, Figure 4 and Appendix), by number of recursions."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +109,8 @@ def _measure(bench: Bench, case: _Case) -> Result:
 
 def _judged(result: Result, case: _Case, slots: dict[str, int]) -> Result:
     """Add what was served, how much of the bound's ratio was reached, whether it counts, and the paper's own ratio."""
-    published = (_EQUAL_MEMORY if case.equal_memory else _FIXED_BATCH)[case.recursions]
+    fixed_batch, equal_memory = THROUGHPUT[case.recursions]
+    published = equal_memory if case.equal_memory else fixed_batch
     facts: dict[str, object] = {
         "shape": case.name,
         "num_recursions": case.recursions,

@@ -176,8 +176,10 @@ class DecodeLayers:
     def _mix(self, queries: Tensor, stores: list[KeyValueStore]) -> Tensor:
         """Attend from (b, H, D) queries, each to its own store; -> (b, H x D).
 
-        One call a request: a batched call is no faster on a CPU (the kernel's time goes by row), needs a mask, and
-        would want all caches at one stride. The heads that share keys stand as several queries of one head.
+        One call a request. A batched one needs all caches at one stride, a mask, and reads the caches of those who do
+        not attend: on a CPU that takes seven tenths of the time where all 32 attend, nine tenths where 21 do, as after
+        a router, and one and a half times as long where 11 do (135M shape, AMD EPYC). The heads that share keys stand
+        as several queries of one head.
         """
         shape = (1, self._groups, self._heads // self._groups, self._width)
         mixed = [
