@@ -191,7 +191,7 @@ class _Served:
 
     def _prepare(self) -> None:
         self._submit(self._requests, self._new)
-        self._engine.start_counting()
+        self._engine.counters.reset()
 
     def _submit(self, requests: int, new: int) -> None:
         self._flights = []

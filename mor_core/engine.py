@@ -117,12 +117,8 @@ class Engine:
 
     @property
     def counters(self) -> Counters:
-        """What was done so far, or since `start_counting`."""
+        """What was done so far."""
         return self._stretches.counters
-
-    def start_counting(self) -> None:
-        """Begin the counters anew."""
-        self._stretches.counters = Counters()
 
     @property
     def is_idle(self) -> bool:

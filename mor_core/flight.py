@@ -147,3 +147,7 @@ class Counters:
     coda: list[int] = field(default_factory=lambda: [0, 0])
     entries_read: int = 0
     preempted: int = 0
+
+    def reset(self) -> None:
+        """Begin anew."""
+        vars(self).update(vars(Counters()))
