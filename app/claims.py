@@ -12,7 +12,7 @@ from app.family_results import differences_table, seed_gap, verdicts
 from app.theme import format_bytes, format_flops
 from app.words import say
 
-CLAIMS = ("better", "parameters", "cache", "router", "speed")
+CLAIMS = ("better", "recursion", "parameters", "cache", "router", "speed")
 EQUAL_COMPUTE = 0.02  # two runs are at equal FLOPs if these differ by less than this share
 
 Member = Mapping[str, Any]
@@ -29,7 +29,8 @@ def claims_table(
     """
     plain, routed = _pair(family["members"])
     measured = {
-        "better": _better(plain, routed) + _paired(family, plain, routed),
+        "better": _compared(family, plain, routed),
+        "recursion": _compared(family, _unrouted(family["members"], routed), routed),
         "parameters": _parameters(plain, routed),
         "cache": _cache(routed),
         "router": _router(routed),
@@ -78,6 +79,25 @@ def _own(member: Member) -> Mapping[str, Any]:
     """Return a member's figures under its own rule."""
     found: Mapping[str, Any] = member["results"][0]
     return found
+
+
+def _unrouted(members: list[Member], routed: Member | None) -> Member | None:
+    """Return the model of as many recursions without a router, at equal training FLOPs."""
+    if routed is None:
+        return None
+    found = [
+        member
+        for member in members
+        if member["model"]["router_type"] == "none"
+        and member["model"]["num_recursions"] == routed["model"]["num_recursions"]
+        and _at_equal_compute(member, routed)
+    ]
+    return found[0] if found else None
+
+
+def _compared(family: Mapping[str, Any], plain: Member | None, routed: Member | None) -> str:
+    """Say how good both are, and how they differ on the same documents."""
+    return _better(plain, routed) + _paired(family, plain, routed)
 
 
 def _better(plain: Member | None, routed: Member | None) -> str:

@@ -11,9 +11,10 @@ from streamlit.testing.v1 import AppTest
 from app import charts_family, charts_pairs, charts_paper, claims, family_results, worth
 from app.notices import as_text
 from app.results import ResultError
-from app.words import LANGUAGES
+from app.words import LANGUAGES, say
 from mor_core.accounting import active_flops, kv_bytes, vanilla_config, vanilla_kv_bytes
 from mor_core.config import MoRConfig
+from mor_core.paper_results import MAIN_TABLE
 
 ENTRY = str(Path(__file__).resolve().parents[1] / "app" / "main.py")
 
@@ -206,6 +207,30 @@ def test_claims_are_answered_with_the_files_numbers(found):
     assert "50% of the parameters" in answers["parameters"]
     sizes = found["members"][0]["kv_bytes_per_token"]["bfloat16"]
     assert f"{1 - sizes['own'] / sizes['plain_transformer']:.0%} less" in answers["cache"]
+
+
+def test_the_claim_of_the_router_is_held_against_recursions_without_one(found):
+    family = with_plain_member(found)
+    place = claims.CLAIMS.index("recursion")
+    assert claims.claims_table(family)["what we measured"][place] == "Not measured here yet."
+    recursive = json.loads(json.dumps(family["members"][1])) | {"name": "recursive"}
+    recursive["model"]["num_recursions"] = family["members"][0]["model"]["num_recursions"]
+    family["members"].append(recursive)
+    answer = claims.claims_table(family)["what we measured"][place]
+    assert f"recursive {recursive['results'][0]['bits_per_byte']:.4f}" in answer
+    recursive["training"]["active_flops"] *= 1.1  # no longer at equal compute
+    assert claims.claims_table(family)["what we measured"][place] == "Not measured here yet."
+
+
+def test_the_papers_margins_of_the_router_are_its_tables():
+    recursive = {row.recursions: row.nll for row in MAIN_TABLE if row.model == "Recursive"}
+    margins = [
+        recursive[row.recursions] - row.nll
+        for row in MAIN_TABLE
+        if row.model == "MoR, expert-choice, cache" and row.forward_flops == 16.5e18
+    ]
+    said = say("efficiency.claim_recursion_paper")
+    assert f"{min(margins):.3f} to {max(margins):.3f} nats" in said
 
 
 def test_a_claim_of_better_is_paired_and_claims_no_order_within_the_gap(found):
