@@ -166,16 +166,15 @@ class _Served:
     def __init__(self, model: MoRForCausalLM, requests: int, new: int, slots: int) -> None:
         config = self._config = model.config
         self._model = model
-        self._requests, self._new, self._slots = requests, new, slots
+        self._requests, self._new = requests, new
         heads, width = config.num_key_value_heads, config.attention_head_dim
         like = model.model.embed_tokens.weight
         torch.manual_seed(1)
         most = -(-(_HELD + _NEW) // CHUNK) * CHUNK
-        self._fillings = {
+        self._engine = _FilledEngine(model, num_slots=slots)
+        self._engine.fillings = {
             number: torch.randn(most, 2 * heads, width).to(like) for number in range(2)
         }
-        self._engine = _FilledEngine(model, num_slots=slots)
-        self._engine.fillings = self._fillings
         self._flights: list[Flight] = []
         self._submit(2, 2)  # lays the weights out for products of several rows
         self._run()
