@@ -9,6 +9,7 @@ coefficients are those of `torch.optim.Muon`.
 
 import math
 from collections.abc import Callable, Iterable
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -38,29 +39,46 @@ class Muon(torch.optim.Optimizer):
         """Take a step; a closure is not supported."""
         assert closure is None, "Muon takes no closure"
         for group in self.param_groups:
-            for weight in group["params"]:
-                if weight.grad is None:
-                    continue
-                state = self.state[weight]
-                if not state:
-                    state["momentum_buffer"] = torch.zeros_like(weight)
-                momentum = state["momentum_buffer"].lerp_(weight.grad, 1 - _MOMENTUM)
-                update = orthogonalise(weight.grad.lerp(momentum, _MOMENTUM), self.dtype)
-                scale = _RMS_OF_ADAMW * math.sqrt(max(weight.shape))
-                weight.mul_(1 - group["lr"] * group["weight_decay"])
-                weight.add_(update, alpha=-group["lr"] * scale)
+            decay = 1 - group["lr"] * group["weight_decay"]
+            for weights in _by_shape(group["params"]):
+                gradients = [cast(Tensor, weight.grad) for weight in weights]
+                momenta = [self._momentum(weight) for weight in weights]
+                torch._foreach_lerp_(momenta, gradients, 1 - _MOMENTUM)
+                ahead = torch._foreach_lerp(gradients, momenta, _MOMENTUM)
+                updates = orthogonalise(torch.stack(ahead), self.dtype)
+                scale = _RMS_OF_ADAMW * math.sqrt(max(weights[0].shape))
+                torch._foreach_mul_(weights, decay)
+                torch._foreach_add_(weights, updates.unbind(), alpha=-group["lr"] * scale)
+
+    def _momentum(self, weight: Tensor) -> Tensor:
+        state = self.state[weight]
+        if not state:
+            state["momentum_buffer"] = torch.zeros_like(weight)
+        return state["momentum_buffer"]
 
 
-def orthogonalise(matrix: Tensor, dtype: torch.dtype) -> Tensor:
-    """Bring a matrix near the orthogonal one with its singular vectors, by Newton-Schulz iteration.
+def _by_shape(weights: Iterable[Tensor]) -> list[list[Tensor]]:
+    """Group the weights that have a gradient: matrices of one shape are multiplied in one call.
 
-    Shape: (m, n) -> (m, n), in the input's type; singular values end between about 0.7 and 1.2.
+    A GPU is otherwise kept waiting by the number of calls, some forty a matrix.
+    """
+    groups: dict[torch.Size, list[Tensor]] = {}
+    for weight in weights:
+        if weight.grad is not None:
+            groups.setdefault(weight.shape, []).append(weight)
+    return list(groups.values())
+
+
+def orthogonalise(matrices: Tensor, dtype: torch.dtype) -> Tensor:
+    """Bring matrices near the orthogonal ones with their singular vectors, by Newton-Schulz iteration.
+
+    Shape: (count, m, n) -> (count, m, n), in the input's type; singular values end between about 0.7 and 1.2.
     """
     a, b, c = _COEFFICIENTS
-    is_tall = matrix.shape[0] > matrix.shape[1]
-    x = (matrix.T if is_tall else matrix).to(dtype)
-    x = x / x.norm().clamp(min=torch.finfo(torch.float32).tiny)
+    is_tall = matrices.shape[1] > matrices.shape[2]
+    x = (matrices.mT if is_tall else matrices).to(dtype)
+    x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
     for _ in range(_STEPS):
-        gram = x @ x.T
-        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return (x.T if is_tall else x).to(matrix.dtype)
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return (x.mT if is_tall else x).to(matrices.dtype)

@@ -41,13 +41,14 @@ def drive(engine, *requests):
         engine.check_flight(flight)
 
 
-def check_against_recomputation(model, request):
+def check_against_recomputation(model, request, atol=1e-5):
     """Hold logits, depths and the cache's slots of a finished request against one call on its whole sequence."""
+    ids = torch.tensor([[*request.ids, *request.chosen]], device=model.device)
     with torch.no_grad():
-        whole = model(torch.tensor([[*request.ids, *request.chosen]]), routing=request.rule)
+        whole = model(ids, routing=request.rule)
     before = len(request.ids)
     torch.testing.assert_close(
-        torch.stack(request.logits), whole.logits[0, before - 1 : -1], atol=1e-5, rtol=0
+        torch.stack(request.logits).cpu(), whole.logits[0, before - 1 : -1].cpu(), atol=atol, rtol=0
     )
     depths = whole.recursion_trace.depth()[0, before:].tolist()
     assert [processed.depth for processed in request.processed] == depths
