@@ -17,6 +17,7 @@ from mor_core.recipe_sections import OptimiserSection
 from mor_core.roofline import Cost
 
 _CONTEXT, _AIM, _PEAK_AIM = 512, 1.25, 0.55
+_ROWS, _GPU_ROWS = (8, 1), (64, 32)  # of the two shapes: enough to fill the device
 _TOUCHES = 10  # of every weight in a step: forward, backward, gradient, and AdamW's four reads and three writes
 
 
@@ -30,11 +31,12 @@ class _Case:
 
 def run(bench: Bench) -> Iterator[Result]:
     """Take whole steps: forward, backward, clipping and AdamW."""
-    cases = [_Case("the demo model's shape", DEMO, bench.pick(8, 1))]
+    rows = _GPU_ROWS if bench.device.startswith("cuda") else _ROWS
+    cases = [_Case("the demo model's shape", DEMO, bench.pick(rows[0], 1))]
     if not bench.quick:
         if shutil.which("g++") or shutil.which("clang++") or bench.device != "cpu":
             cases.append(replace(cases[0], name="the demo model's shape, compiled", compiled=True))
-        cases.append(_Case("the 135M shape", shape("135M", 3, context=_CONTEXT), 1))
+        cases.append(_Case("the 135M shape", shape("135M", 3, context=_CONTEXT), rows[1]))
     bench.planned = len(cases)
     for case in cases:
         if bench.seconds_left() > 0:

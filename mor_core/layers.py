@@ -14,6 +14,10 @@ from torch import Tensor, nn
 
 from mor_core.config import MoRConfig
 
+# Where the number of active tokens varies, cuDNN would plan its attention anew for each: some 20 ms a layer call on an
+# H100. The other kernels take any length as it comes.
+torch.backends.cuda.enable_cudnn_sdp(False)
+
 Rotary = tuple[Tensor, Tensor]
 
 
@@ -96,6 +100,12 @@ class Attention(nn.Module):
         else:
             keys, values = slot.read()
         mask, is_causal = slot.visibility()
+        if mask is not None and mask.is_cuda:
+            # Of the CUDA kernels that take a mask, the one that never holds all scores knows no groups of heads.
+            keys, values = (
+                each.repeat_interleave(queries.shape[1] // each.shape[1], dim=1)
+                for each in (keys, values)
+            )
         mixed = F.scaled_dot_product_attention(
             queries, keys, values, attn_mask=mask, is_causal=is_causal, enable_gqa=True
         )

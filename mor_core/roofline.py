@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 SQUARES = (512, 1024, 2048)
+GPU_SQUARES = (2048, 4096, 8192)  # smaller ones do not fill it
 SKINNY_ROWS = (1, 4, 16, 32, 128)
 _SKINNY = (576, 1536)  # the 135M shape's feed-forward
 _WEIGHT_SIDE = 1024
@@ -77,8 +78,8 @@ def measure_roofline(
 
     measured: dict[str, float] = {}
     with torch.no_grad():
-        for side in SQUARES[: 2 if quick else None]:
-            left, right = (torch.ones(side, side, device=place, dtype=kind) for _ in range(2))
+        for side in (GPU_SQUARES if place.type == "cuda" else SQUARES)[: 2 if quick else None]:
+            left, right = (torch.randn(side, side, device=place, dtype=kind) for _ in range(2))
             out = torch.empty_like(left)
             seconds = best(lambda a=left, b=right, c=out: torch.mm(a, b, out=c))  # type: ignore[misc]
             measured[f"{side} x {side} x {side} FLOP/s"] = 2 * side**3 / seconds

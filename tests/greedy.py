@@ -28,7 +28,7 @@ class Greedy:
     def choose(self, logits):
         if len(self.chosen) == self.max_new_tokens:
             return None
-        self.logits.append(logits)
+        self.logits.append(logits.float().cpu())
         self.chosen.append(int(logits.argmax()))
         return self.chosen[-1]
 
@@ -48,7 +48,7 @@ def check_against_recomputation(model, request, atol=1e-5):
         whole = model(ids, routing=request.rule)
     before = len(request.ids)
     torch.testing.assert_close(
-        torch.stack(request.logits).cpu(), whole.logits[0, before - 1 : -1].cpu(), atol=atol, rtol=0
+        torch.stack(request.logits), whole.logits[0, before - 1 : -1].cpu(), atol=atol, rtol=0
     )
     depths = whole.recursion_trace.depth()[0, before:].tolist()
     assert [processed.depth for processed in request.processed] == depths
