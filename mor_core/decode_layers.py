@@ -109,8 +109,7 @@ class DecodeLayers:
         """
         if self._kernels is not None and len(holders) == 1:
             return self._run_alone(self._kernels, calls[0], holders[0], states)
-        positions = torch.tensor([holder.position for holder in holders], device=states.device)
-        turns = self._turns[positions][:, None]  # (b, 1, D / 2)
+        turns = self._turns_at([holder.position for holder in holders])
         for place, first in enumerate(calls[0]):
             weights = self._weights[self._key(first)]
             stores = [
@@ -142,6 +141,12 @@ class DecodeLayers:
             state = kernels.finish(state, queries, store.entries(), *weights.after_projection)
         return state
 
+    def _turns_at(self, positions: list[int]) -> Tensor:
+        """Return the rotations of some positions, (b, 1, D / 2)."""
+        if len(positions) == 1:  # which needs no tensor of positions
+            return self._turns[positions[0]][None, None]
+        return self._turns[sent(positions, self._turns.device)][:, None]
+
     def _key(self, call: LayerCall) -> tuple[str, int, int | None]:
         """Name a call's weights; recursions share a layer's unless the model gives them parts of their own."""
         return call.stage, call.layer_idx, call.recursion_idx if self._has_own_parts else None
@@ -167,8 +172,9 @@ class DecodeLayers:
             queries = weights.queries(states).view(rows, heads, width)
             _turn(queries, turns)
             if computing:
-                entries = weights.keys_values(states[computing]).view(len(computing), -1, width)
-                _turn(entries[:, : self._groups], turns[computing])
+                chosen = sent(computing, states.device)
+                entries = weights.keys_values(states[chosen]).view(len(computing), -1, width)
+                _turn(entries[:, : self._groups], turns[chosen])
                 for row, entry in zip(computing, entries.unbind(0), strict=True):
                     stores[row].append(entry)
         return self._mix(queries, stores)
@@ -198,6 +204,13 @@ class DecodeLayers:
         for holder, expert in zip(holders, log.expert_idx[0][:, 0].tolist(), strict=True):
             holder.experts.append(expert)
         return mixed
+
+
+def sent(numbers: list[int], device: torch.device) -> Tensor:
+    """Return whole numbers as a tensor on the device, to which a GPU is not waited for."""
+    if device.type != "cuda":
+        return torch.tensor(numbers, device=device)
+    return torch.tensor(numbers, pin_memory=True).to(device, non_blocking=True)
 
 
 def _normalise(states: Tensor, weight: Tensor, eps: float) -> Tensor:

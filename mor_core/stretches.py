@@ -17,7 +17,7 @@ from torch import Tensor
 from mor_core.accounting import kv_bytes_per_entry
 from mor_core.config import MoRConfig
 from mor_core.decode_kernels import DecodeKernels, judges_alone
-from mor_core.decode_layers import DecodeLayers
+from mor_core.decode_layers import DecodeLayers, sent
 from mor_core.flight import Counters, Flight
 from mor_core.kv_store import CHUNK
 from mor_core.model import MoRForCausalLM
@@ -66,7 +66,7 @@ class Stretches:
         """Return the embeddings of some tokens, (b, E)."""
         if len(ids) == 1:  # which needs no tensor of ids
             return self._embed.weight.detach()[ids[0] : ids[0] + 1]
-        return self._embed(torch.tensor(ids, device=self._device))  # type: ignore[no-any-return]
+        return self._embed(sent(ids, self._device))  # type: ignore[no-any-return]
 
     def route(self, flights: list[Flight]) -> list[Flight]:
         """Ask each token's next router; return those that go on."""
