@@ -29,7 +29,8 @@ from mor_core.samples import written_text
 from mor_core.tokenizer import DOCUMENT_START_ID, encode_text
 from mor_core.trace import Trace
 
-_ROWS, _PASSES = 8, 2  # of a step, as in the recipes of the bundled models
+# Of a step, as in most recipes: in a smaller one the optimiser would weigh more.
+_ROWS, _PASSES = 8, 2
 _DECODE_REPEATS = 3  # times as often as a step, which takes ten times as long
 _DECODE_NOTE = f"greedy after {PROMPT!r}, reading it included, the trace on; an end of the text does not end it"
 _STEP_NOTE = (
