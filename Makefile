@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup app test test-all browser bench soak lint fmt type lock clean
+.PHONY: setup app test test-all browser bench members soak lint fmt type lock clean
 
 setup: .venv/installed
 
@@ -31,6 +31,10 @@ browser: .venv/checked
 # Every benchmark, at most 40 minutes; the machine should be idle. What it finds is on the Efficiency page.
 bench: .venv/checked
 	$(BIN)/mor bench all --out checkpoints/bench
+
+# All checkpoints in turn, less than a minute each; the machine should be idle. The family's speeds are from here alone.
+members: .venv/checked
+	$(BIN)/mor bench members --out checkpoints/bench && $(BIN)/mor family
 
 # Twenty minutes of repeated runs in one page; run by hand.
 soak: .venv/checked

@@ -12,8 +12,10 @@ import pandas as pd
 
 from app.results import ResultError, damaged
 from app.words import say
+from mor_core.bench_result import BENCH_FOLDER
 
-BENCH_FOLDER = "bench"
+OF_FAMILY = "members"
+"""The benchmark whose speeds the family's file holds; it has no peers of another make."""
 GROWING = ("context", "slots")
 """What speed and bytes are drawn against: fields of a result's `extra`."""
 

@@ -15,6 +15,7 @@ def draw() -> None:
     frame.heading(say("bench.heading"), "roofline", "prefill", "decode")
     st.caption(say("bench.caption"))
     documents, problems = bench_results.read_benchmarks(checkpoint_root())
+    documents = [one for one in documents if one["benchmark"] != bench_results.OF_FAMILY]
     for problem in problems:
         notices.show_error(problem)
     if documents:

@@ -3,9 +3,13 @@
 Pure: tables of `app.family_results` in, charts out.
 """
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import pandas as pd
 
 from app.chart import Chart, hover_text, interval, new_figure
+from app.family_results import SPEEDS
 from app.theme import LINE, SERIES, format_bytes, format_flops
 from app.words import say
 
@@ -20,8 +24,8 @@ COSTS = {
 }
 _MARKERS = ("circle", "square", "diamond", "triangle-up", "cross", "star", "hexagon", "pentagon")
 MOST_LABELS = 6
+_LEGEND_ROW = 10  # pixels that a member adds to the legend, two or three beside each other
 VALIDATION = "validation_nll_causal_nats_per_token"
-HIGHER_IS_BETTER = ("training_tokens_per_s", "decode_tokens_per_s")
 
 
 def costs_of(table: pd.DataFrame) -> list[str]:
@@ -37,11 +41,12 @@ def member_marker(index: int) -> dict[str, str]:
 
 def pareto(table: pd.DataFrame, cost: str, gap: float | None) -> Chart:
     """Draw bits per byte with intervals against one cost; a line joins what nothing beats in both."""
-    figure = new_figure(420)
     table = table[table[cost].notna()]  # speed is not measured for all
+    labelled = len(table) <= MOST_LABELS  # names beside more points than that lie on each other
+    figure = new_figure(420 if labelled else 420 + _LEGEND_ROW * len(table))
     best = frontier(table, cost)
     line = table[table["name"].isin(best)].sort_values(cost)
-    labelled = len(table) <= MOST_LABELS  # names beside more points than that lie on each other
+    rounds = [f"{cost}_low", f"{cost}_high"] if cost in SPEEDS else []
     figure.add_scatter(
         x=line[cost],
         y=line["bits_per_byte"],
@@ -56,6 +61,9 @@ def pareto(table: pd.DataFrame, cost: str, gap: float | None) -> Chart:
             x=[row[cost]],
             y=bits[0],
             error_y=interval(*bits),
+            error_x=interval(*(table[name].iloc[[index]] for name in (cost, *rounds)))
+            if rounds
+            else None,
             mode="markers+text" if labelled else "markers",
             text=[hover_text(row["name"])],
             textposition="top left" if row[cost] > 0.7 * table[cost].max() else "top right",
@@ -65,14 +73,20 @@ def pareto(table: pd.DataFrame, cost: str, gap: float | None) -> Chart:
             hovertemplate=(
                 f"{hover_text(row['title'])}<br>{row['bits_per_byte']:.4f} "
                 f"({row['bits_per_byte_low']:.4f} - {row['bits_per_byte_high']:.4f})<br>"
-                f"{COSTS[cost](row[cost])}<extra></extra>"
+                f"{_written(row, cost, rounds)}<extra></extra>"
             ),
             cliponaxis=False,
         )
     figure.update_xaxes(title_text=say(f"efficiency.cost_{cost}"), rangemode="tozero")
     figure.update_yaxes(title_text=say("efficiency.axis_bits_per_byte"))
-    columns = ["name", cost, "bits_per_byte", "bits_per_byte_low", "bits_per_byte_high"]
+    columns = ["name", cost, *rounds, "bits_per_byte", "bits_per_byte_low", "bits_per_byte_high"]
     return Chart(figure, _finding(table, cost, best, gap), table[columns])
+
+
+def _written(row: Mapping[str, Any], cost: str, rounds: Sequence[str]) -> str:
+    """Write a cost, of a speed also its slowest and its fastest round."""
+    texts = [COSTS[cost](row[name]) for name in (cost, *rounds)]
+    return f"{texts[0]} ({texts[1]} - {texts[2]})" if rounds else texts[0]
 
 
 def curves(logs: dict[str, pd.DataFrame]) -> Chart:
@@ -112,7 +126,7 @@ def curves(logs: dict[str, pd.DataFrame]) -> Chart:
 
 def frontier(table: pd.DataFrame, cost: str) -> list[str]:
     """Return the members that no other beats in both quality and cost."""
-    sign = -1 if cost in HIGHER_IS_BETTER else 1
+    sign = -1 if cost in SPEEDS else 1
     found = []
     for _, row in table.iterrows():
         no_worse = (sign * table[cost] <= sign * row[cost]) & (

@@ -17,6 +17,11 @@ from mor_core.paper_results import MAIN_TABLE, THROUGHPUT
 
 FAMILY_FILE = "family.json"
 KV_DTYPE = "bfloat16"
+SPEEDS = {
+    # column: what the file calls it
+    "training_tokens_per_s": "training_step",
+    "decode_tokens_per_s": "decoding",
+}
 
 
 def read_family(root: Path) -> dict[str, Any]:
@@ -31,6 +36,8 @@ def read_family(root: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         members_table(found)
+        for column in SPEEDS:
+            speed_conditions(found, column)
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise ResultError(damaged(FAMILY_FILE, error, "mor family")) from error
     return dict(found)
@@ -55,8 +62,7 @@ def members_table(family: Mapping[str, Any]) -> pd.DataFrame:
                 "tokens": training["tokens"],
                 "training_flops": training["active_flops"],
                 "executed_flops": training["executed_flops"],
-                "training_tokens_per_s": training["tokens_per_s"],
-                "decode_tokens_per_s": (member.get("decoding") or {}).get("tokens_per_s", nan),
+                **_speeds(member),
                 "training_wall_s": training["wall_s"],
                 "peak_memory_bytes": training["peak_memory_bytes"],
                 "parameters": model["parameters"],
@@ -67,6 +73,26 @@ def members_table(family: Mapping[str, Any]) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def _speeds(member: Mapping[str, Any]) -> dict[str, float]:
+    """Return a member's measured speeds, each with its slowest and its fastest round."""
+    found: dict[str, float] = {}
+    for column, name in SPEEDS.items():
+        measured = member.get(name) or {"tokens_per_s": nan, "spread": [nan, nan]}
+        values = (measured["tokens_per_s"], *measured["spread"])
+        found |= dict(zip((column, f"{column}_low", f"{column}_high"), values, strict=True))
+    return found
+
+
+def speed_conditions(family: Mapping[str, Any], column: str) -> dict[str, Any]:
+    """Return how the speeds of a column were measured, the same for all members; nothing if of none."""
+    measured = [member.get(SPEEDS[column]) for member in family["members"]]
+    for one in filter(None, measured):
+        how = one["conditions"]
+        shown = {name: how[name] for name in ("threads", "dtype", "repeats")}
+        return {**shown, "machine": how["processor"], "date": how["measured"][:10]}
+    return {}
 
 
 def rules_table(family: Mapping[str, Any], name: str) -> pd.DataFrame:

@@ -67,9 +67,24 @@ def _quality_against_cost(family: Family) -> None:
         bind="query-params",
     )
     chart = charts_family.pareto(table, cost or "training_flops", family_results.seed_gap(family))
-    text = family["members"][0]["text"]
-    frame.show_chart(chart, key="pareto", caption=say("efficiency.family_caption", text=text))
+    caption = say("efficiency.family_caption", text=family["members"][0]["text"])
+    if cost in family_results.SPEEDS:
+        caption += f"  \n{_speed_caption(family, cost)}"
+    frame.show_chart(chart, key="pareto", caption=caption)
     frame.show_table(table, key="family")
+
+
+def _speed_caption(family: Family, cost: str) -> str:
+    """Say what was timed and where, and whom it was not measured of."""
+    how = family_results.speed_conditions(family, cost)
+    how["machine"] = notices.as_text(how["machine"])
+    parts = [say(f"efficiency.measured_{cost}"), say("efficiency.speed_caption", **how)]
+    name = family_results.SPEEDS[cost]
+    missing = [member["name"] for member in family["members"] if not member.get(name)]
+    if missing:
+        names = say("charts.list_separator").join(missing)
+        parts.append(say("efficiency.speed_missing", names=notices.as_text(names)))
+    return " ".join(parts)
 
 
 def _differences(family: Family) -> None:

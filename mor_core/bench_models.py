@@ -1,4 +1,4 @@
-"""What several benchmarks measure on: models of a given shape with random weights, drawn depths, and their least cost.
+"""What several benchmarks measure: models of a given shape, drawn depths and their least cost, training steps.
 
 Speed and memory depend on shapes and on how many tokens go on, not on what the weights say.
 """
@@ -9,9 +9,12 @@ import torch
 from torch import Tensor
 
 from mor_core.accounting import layer_flops, mlp_parameters, vanilla_config
+from mor_core.benchmark import Side
 from mor_core.config import MoRConfig
 from mor_core.model import MoRForCausalLM
+from mor_core.optim import make_optimiser
 from mor_core.paper import PaperName, paper_config
+from mor_core.recipe_sections import OptimiserSection
 from mor_core.roofline import Cost
 from mor_core.rules import RoutingRule
 from mor_core.schedule import LayerCall, layer_schedule
@@ -62,6 +65,40 @@ def random_tokens(config: MoRConfig, batch_size: int, length: int, device: str =
     generator = torch.Generator().manual_seed(length)
     ids = torch.randint(1, config.vocab_size, (batch_size, length), generator=generator)
     return ids.to(device)
+
+
+def step_side(
+    name: str,
+    model: MoRForCausalLM,
+    ids: Tensor,
+    settings: OptimiserSection,
+    *,
+    passes: int = 1,
+    costs: Sequence[Cost] = (),
+) -> Side:
+    """Return a side that takes whole training steps: forward, backward, clipping, optimiser.
+
+    Args:
+        name: of the side.
+        model: in training mode.
+        ids: (rows, S) that each pass reads.
+        settings: of the optimiser, as in a recipe.
+        passes: whose gradients are added up in one step.
+        costs: what a step must do at least.
+    """
+    optimiser = make_optimiser(model, settings, model.device)
+    weights = list(model.parameters())
+
+    def step() -> None:
+        for _ in range(passes):
+            loss = model(input_ids=ids, labels=ids).loss
+            assert loss is not None
+            (loss / passes).backward()
+        torch.nn.utils.clip_grad_norm_(weights, settings.gradient_clip)
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+
+    return Side(name, step, work=passes * ids.numel(), costs=costs)
 
 
 def prefill_costs(

@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 Better = Literal["higher", "lower"]
+BENCH_FOLDER = "bench"
+"""Of the checkpoints' folder: where results are kept."""
 
 
 @dataclass(frozen=True)

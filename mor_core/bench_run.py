@@ -47,6 +47,7 @@ BENCHMARKS: dict[str, Entry] = {
     "growth": Entry("What do a longer context and more slots cost?", 5),
     "load": Entry("How long until the first token, and until the command answers?", 1),
     "ui": Entry("Does the app in a browser keep its budgets?", 5, needs_quiet=False),
+    "members": Entry("How fast does each checkpoint write and train?", 15, in_all=False),
     "soak": Entry("Does memory grow over 20 minutes of runs?", 20, needs_quiet=False, in_all=False),
 }
 """In the order of `mor bench all`."""
@@ -163,7 +164,7 @@ def _empty_document(name: str, settings: Settings, warnings: list[str]) -> dict[
         "question": BENCHMARKS[name].question,
         "results": [],
         "hardware": describe_machine(settings.device, settings.dtype),
-        "settings": {**vars(settings), "order": "A B A B", "garbage_collection": "off while timed"},
+        "settings": {**vars(settings), "order": "in turn", "garbage_collection": "off while timed"},
         "roofline": None,
         "warnings": list(warnings),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -4,15 +4,19 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-import torch
-
 from mor_core.accounting import parameter_count, training_flops
-from mor_core.bench_models import DEMO, peer_config, random_model, random_tokens, shape
+from mor_core.bench_models import (
+    DEMO,
+    peer_config,
+    random_model,
+    random_tokens,
+    shape,
+    step_side,
+)
 from mor_core.bench_result import Result
 from mor_core.benchmark import Bench, Side
 from mor_core.config import MoRConfig
 from mor_core.decoder import DecoderLayer
-from mor_core.optim import make_optimiser
 from mor_core.recipe_sections import OptimiserSection
 from mor_core.roofline import Cost
 
@@ -76,18 +80,7 @@ def _side(bench: Bench, case: _Case, name: str) -> Side:
         for module in model.modules():
             if isinstance(module, DecoderLayer):
                 module.compile(dynamic=False)
-    optimiser = make_optimiser(model, OptimiserSection(), torch.device(bench.device))
     ids = random_tokens(case.config, case.rows, _CONTEXT, bench.device)
-    weights = list(model.parameters())
-
-    def step() -> None:
-        loss = model(input_ids=ids, labels=ids).loss
-        assert loss is not None
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(weights, 1.0)
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
-
     moved = _TOUCHES * parameter_count(case.config) * model.dtype.itemsize
     costs = [Cost(_step_flops(case), moved)]
-    return Side(name, step, work=case.rows * _CONTEXT, costs=costs)
+    return step_side(name, model, ids, OptimiserSection(), costs=costs)

@@ -1,4 +1,4 @@
-"""Measures two peers in turn and says how sure it is: A B A B with warm-up, medians, spreads, and the roofline beside.
+"""Measures peers in turn and says how sure it is: A B A B with warm-up, medians, spreads, and the roofline beside.
 
 A benchmark is a function that takes a `Bench` and yields `Result`s; `bench_run.py` lists them, runs and saves them.
 """
@@ -7,8 +7,8 @@ import contextlib
 import gc
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from mor_core.bench_result import Better, Result, spread, with_ratio
@@ -26,7 +26,7 @@ class BenchmarkStopped(Exception):  # noqa: N818 - asked for, not an error
 
 @dataclass
 class Side:
-    """One of two peers.
+    """One of the peers.
 
     Attributes:
         name: what it is, in words that need no code to be understood.
@@ -113,33 +113,52 @@ class Bench:
             extra: further numbers, asked for when the runs are over.
         """
         sides = {"ours": ours} if theirs is None else {"ours": ours, "theirs": theirs}
-        repeats = self.repeats if repeats is None else repeats
-        seconds = self._take_turns(what, sides, repeats)
-        values = {
-            name: [_value(side, s, unit) for s in seconds[name]] for name, side in sides.items()
-        }
-        least = {name: self._least(side) for name, side in sides.items()}
-        shares = {
-            name: bound / statistics.median(seconds[name])
-            for name, bound in least.items()
-            if bound is not None
-        }
-        result = Result(
-            what=what,
-            peer=theirs.name if theirs else None,
-            ours=statistics.median(values["ours"]),
-            theirs=statistics.median(values["theirs"]) if theirs else None,
-            unit=unit,
-            better=better or ("higher" if unit.endswith("/s") else "lower"),
-            bound=_bound(sides, least, unit),
-            repeats=repeats,
-            spread={name: spread(found) for name, found in values.items()},
-            roofline_share=shares,
+        seconds = self._take_turns(what, sides, self.repeats if repeats is None else repeats)
+        found = self._result(what, sides, seconds, unit)
+        return replace(
+            found,
+            better=better or found.better,
             aim=aim,
             note=note,
-            extra={"our_side": ours.name, **(extra() if extra else {})},
+            extra=found.extra | (extra() if extra else {}),
         )
-        return with_ratio(result)
+
+    def compare_all(
+        self,
+        what: str,
+        sides: Sequence[Side],
+        peer: Side | None = None,
+        *,
+        unit: str,
+        repeats: int | None = None,
+        note: str = "",
+    ) -> list[Result]:
+        """Run any number of sides in turn, A B C A B C; return one result a side, in their order.
+
+        When the time is up the round under way is dropped; nothing is returned before the first that counts is whole.
+
+        Args:
+            what: is measured; a result adds its side's name.
+            sides: to be measured, each with a name of its own.
+            peer: the one of them that the others are held against; `None` for none.
+            unit: as in `compare`.
+            repeats: other than the benchmark's.
+            note: conditions of all.
+        """
+        named = {side.name: side for side in sides}
+        repeats = self.repeats if repeats is None else repeats
+        seconds = self._take_turns(what, named, repeats, ends_in_time=True)
+        if not all(seconds.values()):
+            return []
+        found = []
+        for side in sides:
+            pair = {"ours": side}
+            if peer is not None and peer is not side:
+                pair["theirs"] = peer
+            taken = {name: seconds[one.name] for name, one in pair.items()}
+            result = self._result(f"{what}: {side.name}", pair, taken, unit)
+            found.append(replace(result, note=note))
+        return found
 
     def report(self, share: float, what: str) -> None:
         """Say how much of the present comparison is done.
@@ -157,20 +176,58 @@ class Bench:
         self.on_progress(min(1.0, self.finished / max(self.planned, 1)), what)
 
     def _take_turns(
-        self, what: str, sides: dict[str, Side], repeats: int
+        self, what: str, sides: Mapping[str, Side], repeats: int, *, ends_in_time: bool = False
     ) -> dict[str, list[float]]:
-        """Run A B A B and return the seconds of each side, warm-ups left out."""
+        """Run A B A B and return the seconds of each side in whole rounds, warm-ups left out.
+
+        Args:
+            what: is measured.
+            sides: by name.
+            repeats: rounds that count.
+            ends_in_time: whether the deadline ends it, with fewer rounds.
+        """
         seconds: dict[str, list[float]] = {name: [] for name in sides}
-        rounds = self.warm_ups + repeats
+        turns = [(number, name) for number in range(self.warm_ups + repeats) for name in sides]
         gc.collect()
-        for number in range(rounds):
-            for place, (name, side) in enumerate(sides.items()):
-                self.report((number * len(sides) + place) / (rounds * len(sides)), what)
-                taken = self._timed(side)
-                if number >= self.warm_ups:
-                    seconds[name].append(taken)
+        for place, (number, name) in enumerate(turns):
+            if ends_in_time and self.seconds_left() <= 0:
+                break
+            self.report(place / len(turns), what)
+            taken = self._timed(sides[name])
+            if number >= self.warm_ups:
+                seconds[name].append(taken)
         self.finish(what)
-        return seconds
+        whole = min(map(len, seconds.values()))
+        return {name: found[:whole] for name, found in seconds.items()}
+
+    def _result(
+        self, what: str, sides: Mapping[str, Side], seconds: Mapping[str, list[float]], unit: str
+    ) -> Result:
+        """Make a result of the seconds of `ours` and, where there is a peer, `theirs`."""
+        values = {
+            name: [_value(side, s, unit) for s in seconds[name]] for name, side in sides.items()
+        }
+        least = {name: self._least(side) for name, side in sides.items()}
+        shares = {
+            name: bound / statistics.median(seconds[name])
+            for name, bound in least.items()
+            if bound is not None
+        }
+        theirs = sides.get("theirs")
+        result = Result(
+            what=what,
+            peer=theirs.name if theirs else None,
+            ours=statistics.median(values["ours"]),
+            theirs=statistics.median(values["theirs"]) if theirs else None,
+            unit=unit,
+            better="higher" if unit.endswith("/s") else "lower",
+            bound=_bound(sides, least, unit),
+            repeats=len(seconds["ours"]),
+            spread={name: spread(found) for name, found in values.items()},
+            roofline_share=shares,
+            extra={"our_side": sides["ours"].name},
+        )
+        return with_ratio(result)
 
     def _timed(self, side: Side) -> float:
         if side.prepare is not None:
@@ -221,7 +278,7 @@ def _value(side: Side, seconds: float, unit: str) -> float:
     return seconds * _SCALES[unit]
 
 
-def _bound(sides: dict[str, Side], least: dict[str, float | None], unit: str) -> float | None:
+def _bound(sides: Mapping[str, Side], least: dict[str, float | None], unit: str) -> float | None:
     """Return the ratio of the sides if each took the least time."""
     ours, theirs = least["ours"], least.get("theirs")
     if not ours or not theirs:

@@ -57,7 +57,7 @@ def compare_seeds(checkpoints: Sequence[CheckpointInfo]) -> list[dict[str, Any]]
     types that are frequent in the held-out text. `classes` are mean depths, and whether both runs order each pair of
     classes alike. `positions` and `next_surprisal` are the same correlation over places and over groups of surprise.
     """
-    recipes = [_recipe(info) for info in checkpoints]
+    recipes = [recipe_of(info) for info in checkpoints]
     found = []
     for (first, one), (second, two) in combinations(zip(checkpoints, recipes, strict=True), 2):
         if one is None or two is None or not _differ_in_the_seed_alone(one, two):
@@ -75,8 +75,12 @@ def compare_seeds(checkpoints: Sequence[CheckpointInfo]) -> list[dict[str, Any]]
     return found
 
 
-def _recipe(info: CheckpointInfo) -> Recipe | None:
-    """Return what a checkpoint was trained by; `None` for one that was converted."""
+def recipe_of(info: CheckpointInfo) -> Recipe | None:
+    """Return what a checkpoint was trained by; `None` for one that was converted.
+
+    Raises:
+        CheckpointError: its recipe cannot be read.
+    """
     path = info.path / "recipe.toml"
     if not path.is_file():
         return None

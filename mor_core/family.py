@@ -1,6 +1,7 @@
 """The checkpoints side by side in checkpoints/family.json: what each cost, what it is worth, what it costs to run.
 
-Read from the folders' own papers; nothing is computed anew but closed forms of their configurations.
+Read from the folders' own papers, speeds from `mor bench members`, which alone measured all in one process; nothing is
+computed anew but closed forms of their configurations.
 """
 
 import json
@@ -12,6 +13,7 @@ from mor_core.accounting import kv_bytes_per_entry, parameter_count, vanilla_kv_
 from mor_core.checkpoint import CheckpointError, CheckpointInfo, list_checkpoints, read_config
 from mor_core.comparisons import compare_members, compare_seeds
 from mor_core.config import MoRConfig
+from mor_core.member_speeds import DECODING, TRAINING_STEP, Speeds, read_member_speeds
 from mor_core.schedule import layer_schedule
 
 FAMILY_FILE = "family.json"
@@ -23,7 +25,7 @@ def write_family(root: Path) -> Path:
     """Write the family's file beside the checkpoints and return its path.
 
     Raises:
-        CheckpointError: a checkpoint has no evaluation, or one of other weights.
+        CheckpointError: a checkpoint has no evaluation, or one of other weights; or measured speeds are damaged.
     """
     path = root / FAMILY_FILE
     text = json.dumps(describe_family(root), indent=1, ensure_ascii=False)
@@ -38,15 +40,16 @@ def describe_family(root: Path) -> dict[str, Any]:
         CheckpointError: as in `write_family`.
     """
     checkpoints = list_checkpoints(root)
+    speeds = read_member_speeds(root)
     return {
-        "members": [describe_member(info) for info in checkpoints],
+        "members": [describe_member(info, speeds) for info in checkpoints],
         "differences": compare_members(checkpoints),
         "seeds": compare_seeds(checkpoints),
     }
 
 
-def describe_member(info: CheckpointInfo) -> dict[str, Any]:
-    """Return what a checkpoint's papers say that can be compared.
+def describe_member(info: CheckpointInfo, speeds: Speeds) -> dict[str, Any]:
+    """Return what a checkpoint's papers say that can be compared, and its speeds, `None` where not measured.
 
     Raises:
         CheckpointError: it has no evaluation, or one of other weights.
@@ -70,8 +73,8 @@ def describe_member(info: CheckpointInfo) -> dict[str, Any]:
         "training": _training(info),
         "text": evaluation["text"],
         "results": results,
+        **{name: speeds.get((name, info.sha256)) for name in (DECODING, TRAINING_STEP)},
         "kv_bytes_per_token": _kv_bytes_per_token(config, results[0]),
-        "decoding": _decoding(info),
         **{name: evaluation[name] for name in _OF_EVALUATION if name in evaluation},
     }
 
@@ -91,7 +94,10 @@ def _model(config: MoRConfig) -> dict[str, Any]:
 
 
 def _training(info: CheckpointInfo) -> dict[str, Any]:
-    """Return what the run cost; `None` for executed FLOPs in logs from before they were noted."""
+    """Return what the run cost; `None` for executed FLOPs in logs from before they were noted.
+
+    Seconds and tokens a second are of that run on its machine, other work beside it included: not to be compared.
+    """
     lines = [
         json.loads(line)
         for line in (info.path / "train_log.jsonl").read_text(encoding="utf-8").splitlines()
@@ -108,20 +114,6 @@ def _training(info: CheckpointInfo) -> dict[str, Any]:
         "peak_memory_bytes": last["peak_memory_bytes"],
         "hardware": provenance["hardware"],
         "precision": provenance["precision"],
-    }
-
-
-def _decoding(info: CheckpointInfo) -> dict[str, Any] | None:
-    """Return how fast the float model wrote, with the lowest and highest of the repeats; `None` if not measured."""
-    path = info.path / "experiments.json"
-    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    if "int8" not in found or found.get("checkpoint_sha256") != info.sha256:
-        return None
-    measured = found["int8"]  # the float model is measured in turn with the 8-bit one
-    return {
-        "tokens_per_s": measured["decode_tokens_per_s"]["float"],
-        "spread": measured["spread"]["float"],
-        "conditions": measured["conditions"],
     }
 
 

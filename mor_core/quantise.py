@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from mor_core.checkpoint import LoadedCheckpoint
 from mor_core.evaluation import evaluate
-from mor_core.generation import generate_with_trace
+from mor_core.passage import NEW_TOKENS, num_written, write_passage
 from mor_core.rules import RoutingRule
 
-_PROMPT, _NEW_TOKENS, _WARM_UPS, _REPEATS = "Once upon a time", 64, 1, 5
+_WARM_UPS, _REPEATS = 1, 5
 
 
 def quantise(loaded: LoadedCheckpoint) -> LoadedCheckpoint:
@@ -94,7 +94,7 @@ def compare(
             "threads": torch.get_num_threads(),
             "float_dtype": str(loaded.model.dtype).removeprefix("torch."),
             "batch": 1,
-            "new_tokens": _NEW_TOKENS,
+            "new_tokens": NEW_TOKENS,
             "warm_ups": _WARM_UPS,
             "repeats": _REPEATS,
         },
@@ -103,9 +103,8 @@ def compare(
 
 def _decode_speed(loaded: LoadedCheckpoint) -> float:
     started = time.perf_counter()
-    updates = generate_with_trace(loaded, _PROMPT, max_new_tokens=_NEW_TOKENS, temperature=0.0)
-    count = sum(1 for _ in updates)
-    return count / (time.perf_counter() - started)
+    trace = write_passage(loaded)
+    return num_written(trace) / (time.perf_counter() - started)
 
 
 def _bytes(tensor: Tensor) -> int:

@@ -6,6 +6,7 @@ from typing import Any
 from mor_core.checkpoint import LoadedCheckpoint
 from mor_core.generation import collect_trace, generate_with_trace
 from mor_core.presets import PRESETS
+from mor_core.trace import Trace
 
 NUM_SAMPLES = 20
 TEMPERATURE = 0.7
@@ -31,10 +32,7 @@ def make_samples(
                 loaded, prompt, max_new_tokens=NEW_TOKENS, temperature=TEMPERATURE, seed=seed
             )
         )
-        decoded = [token for token in trace.tokens if token.phase == "decode" and not token.special]
-        text = b"".join(bytes.fromhex(token.token_bytes) for token in decoded).decode(
-            errors="replace"
-        )
+        text = written_text(trace)
         overlap = longest_overlap(text, training_text)
         samples.append(
             {
@@ -48,6 +46,12 @@ def make_samples(
         )
         on_progress((seed + 1) / NUM_SAMPLES)
     return {"temperature": TEMPERATURE, "max_new_tokens": NEW_TOKENS, "samples": samples}
+
+
+def written_text(trace: Trace) -> str:
+    """Return what a run wrote after its prompt; bytes that are no UTF-8 show as U+FFFD."""
+    decoded = [token for token in trace.tokens if token.phase == "decode" and not token.special]
+    return b"".join(bytes.fromhex(token.token_bytes) for token in decoded).decode(errors="replace")
 
 
 def longest_overlap(text: str, source: str) -> str:

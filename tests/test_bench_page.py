@@ -237,6 +237,20 @@ def test_page_shows_the_files_or_says_how_to_make_them(root, language):
         assert "Quality beyond the trained context is not claimed" in shown
 
 
+def test_members_are_the_familys_part_and_no_peers(root):
+    (root / "bench").mkdir()
+    members = document("members", [compared("decode: a", [3.0, 4.0, 5.0], [1.0, 1.0, 1.0])])
+    (root / "bench" / "members.json").write_text(json.dumps(members))
+    assert "make bench" in text_of(opened())
+    (root / "bench" / "decode.json").write_text(json.dumps(DOCUMENTS[0]))
+    page = opened()
+    table = next(frame.value for frame in page.dataframe if "times_as_good" in frame.value)
+    assert table["what"].tolist() == ["decode"]
+    assert "4.00x (decode, against a peer)" in text_of(page)
+    (root / "bench" / "members.json").write_text("{}")
+    assert "members.json is damaged" in text_of(opened())
+
+
 def test_button_measures_in_a_thread_with_progress_and_saves_nothing(root, monkeypatch):
     goes_on = threading.Event()
     found = document("prefill", [compared("here", [2.0, 2.0, 2.0], [1.0, 1.0, 1.0])])

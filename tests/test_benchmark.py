@@ -56,6 +56,30 @@ def test_sides_take_turns_and_warm_ups_do_not_count(clock):
     assert result.reached
 
 
+def test_any_number_of_sides_take_turns_and_are_held_against_one(clock):
+    times = {"A": [100, 1, 2, 4], "B": [100, 4, 4, 2], "C": [100, 8, 8, 8]}
+    sides = [clock.side(name, seconds, work=8) for name, seconds in times.items()]
+    found = bench_with(clock).compare_all("w", sides, sides[1], unit="tokens/s", note="n")
+    assert clock.log == ["A", "B", "C"] * 4
+    assert [result.what for result in found] == ["w: A", "w: B", "w: C"]
+    assert [result.ours for result in found] == [4.0, 2.0, 1.0]
+    assert [result.peer for result in found] == ["B", None, "B"]
+    assert [result.ratio for result in found] == [2.0, None, 0.5]
+    assert found[0].spread["theirs"].samples == [2.0, 2.0, 4.0]
+    assert [result.repeats for result in found] == [3, 3, 3]
+    assert {result.note for result in found} == {"n"}
+
+
+@pytest.mark.parametrize(("deadline", "repeats"), [(100, 3), (17, 2), (16, 1), (7, 0), (0, 0)])
+def test_time_that_is_up_drops_the_round_under_way(clock, deadline, repeats):
+    sides = [clock.side(name, [2] * 4) for name in "ABC"]
+    bench = bench_with(clock, deadline=deadline)
+    found = bench.compare_all("w", sides, unit="s")
+    assert [result.repeats for result in found] == [repeats] * (3 if repeats else 0)
+    assert len(clock.log) == min(-(-deadline // 2), 12)
+    assert bench.finished == 1
+
+
 def test_less_time_is_better_and_preparing_is_not_timed(clock):
     def wait():
         clock.now += 1000

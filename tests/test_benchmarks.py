@@ -6,8 +6,16 @@ import pytest
 
 from mor_core import bench_growth, bench_prefill, bench_train
 from mor_core.accounting import active_flops, kv_bytes, training_flops
-from mor_core.bench_models import decode_costs, layer_parameters, prefill_costs
+from mor_core.bench_models import (
+    decode_costs,
+    layer_parameters,
+    prefill_costs,
+    random_model,
+    random_tokens,
+    step_side,
+)
 from mor_core.benchmark import Bench
+from mor_core.recipe_sections import OptimiserSection
 from mor_core.roofline import Roofline
 from tests.models import tiny_config
 
@@ -98,3 +106,11 @@ def test_training_steps_change_the_weights_and_share_the_peak(bench, monkeypatch
     before = weight.detach().clone()
     side.run()
     assert not before.equal(weight)
+
+
+def test_a_step_reads_its_texts_once_a_pass():
+    model, calls = random_model(TINY).train(), []
+    model.register_forward_hook(lambda *_: calls.append(1))
+    side = step_side("a", model, random_tokens(TINY, 2, 16), OptimiserSection(), passes=3)
+    side.run()
+    assert (len(calls), side.work) == (3, 3 * 2 * 16)

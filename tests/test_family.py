@@ -144,27 +144,14 @@ def test_a_checkpoint_without_a_recipe_has_no_seeds(family, tmp_path):
     assert json.loads(write_family(root).read_text())["seeds"] == []
 
 
-def test_decoding_speed_is_the_experiments(family, tmp_path):
-    root, found = family
-    assert found["members"][0]["decoding"] is None
-    root = shutil.copytree(root, tmp_path / "copy")
-    measured = {
-        "decode_tokens_per_s": {"float": 3.5, "int8": 9.0},
-        "spread": {"float": [3.0, 4.0], "int8": [8.0, 9.5]},
-        "conditions": {"threads": 2},
-    }
-    experiments = {"checkpoint_sha256": found["members"][0]["sha256"], "int8": measured}
+def test_speeds_that_a_checkpoints_own_papers_tell_are_not_the_familys(family, tmp_path):
+    """Each was measured in a session of its own, so that they cannot be compared."""
+    root = shutil.copytree(family[0], tmp_path / "copy")
+    measured = {"decode_tokens_per_s": {"float": 3.5}, "spread": {"float": [3.0, 4.0]}}
+    experiments = {"checkpoint_sha256": family[1]["members"][0]["sha256"], "int8": measured}
     (root / "first" / "experiments.json").write_text(json.dumps(experiments))
-    members = json.loads(write_family(root).read_text())["members"]
-    assert members[0]["decoding"] == {
-        "tokens_per_s": 3.5,
-        "spread": [3.0, 4.0],
-        "conditions": {"threads": 2},
-    }
-    (root / "first" / "experiments.json").write_text(
-        json.dumps(experiments | {"checkpoint_sha256": ""})
-    )
-    assert json.loads(write_family(root).read_text())["members"][0]["decoding"] is None
+    for member in json.loads(write_family(root).read_text())["members"]:
+        assert member["decoding"] is member["training_step"] is None
 
 
 def test_a_member_without_a_fitting_evaluation_is_refused(family, tmp_path):

@@ -24,12 +24,12 @@ def found(family_root):
     return family_results.read_family(family_root)
 
 
-def opened(root, monkeypatch, language="en", part="family"):
+def opened(root, monkeypatch, language="en", part="family", cost="training_flops"):
     monkeypatch.setenv("MOR_CHECKPOINTS", str(root))
     monkeypatch.setenv("MOR_DEVICE", "cpu")
     page = AppTest.from_file(ENTRY, default_timeout=60)
     page.query_params["lang"] = language
-    page.session_state["part"] = part
+    page.session_state["part"], page.session_state["cost"] = part, cost
     page = page.switch_page("../pages/efficiency.py").run()
     assert not page.exception
     return page
@@ -44,6 +44,25 @@ def with_plain_member(found):
         "parameters_without_embeddings": 2
         * family["members"][0]["model"]["parameters_without_embeddings"],
     }
+    return family
+
+
+def with_speeds(found, names=("first", "second")):
+    """The same family, some of its members measured."""
+    family = json.loads(json.dumps(found))
+    conditions = {
+        "processor": "Some *CPU*",
+        "threads": 2,
+        "dtype": "float32",
+        "repeats": 5,
+        "measured": "2026-11-26T12:00:00+00:00",
+    }
+    for place, member in enumerate(family["members"], start=1):
+        for name, speed in (("training_step", 1000.0), ("decoding", 100.0)):
+            if member["name"] in names:
+                spread = [0.75 * speed * place, 1.5 * speed * place]
+                measured = {"tokens_per_s": speed * place, "spread": spread}
+                member[name] = measured | {"conditions": conditions}
     return family
 
 
@@ -148,9 +167,7 @@ def test_the_frontier_holds_what_nothing_beats_in_both():
 
 @pytest.mark.parametrize("cost", charts_family.COSTS)
 def test_every_cost_is_drawn_with_its_interval(found, cost):
-    table = family_results.members_table(found)
-    assert ("decode_tokens_per_s" in charts_family.costs_of(table)) is False  # not measured here
-    table["decode_tokens_per_s"] = [5.0, 7.0]
+    table = family_results.members_table(with_speeds(found))
     chart = charts_family.pareto(table, cost, family_results.seed_gap(found))
     points = [trace for trace in chart.figure.data if trace.mode == "markers+text"]
     assert [point.x[0] for point in points] == table[cost].tolist()
@@ -340,10 +357,64 @@ def test_every_table_of_the_page_is_the_files(family_root, found, monkeypatch):
 
 def test_members_of_unknown_speed_are_left_out_of_its_chart(found):
     table = family_results.members_table(found)
-    table["decode_tokens_per_s"] = [float("nan"), 7.0]
+    unmeasured = [cost for cost in charts_family.COSTS if cost not in family_results.SPEEDS]
+    assert charts_family.costs_of(table) == unmeasured
+    table = family_results.members_table(with_speeds(found, ["second"]))
     chart = charts_family.pareto(table, "decode_tokens_per_s", None)
     assert chart.table["name"].tolist() == ["second"]
     assert charts_family.costs_of(table) == list(charts_family.COSTS)
+
+
+def test_a_speed_is_drawn_from_its_slowest_to_its_fastest_round(found):
+    table = family_results.members_table(with_speeds(found))
+    assert table["training_tokens_per_s"].tolist() == [1000.0, 2000.0]  # not the log's 150
+    chart = charts_family.pareto(table, "training_tokens_per_s", None)
+    points = [trace for trace in chart.figure.data if trace.mode == "markers+text"]
+    for place, point in enumerate(points, start=1):
+        assert point.error_x.array[0] == 500 * place
+        assert point.error_x.arrayminus[0] == 250 * place
+    assert "1,000 (750 - 1,500)" in points[0].hovertemplate
+    assert chart.table["training_tokens_per_s_low"].tolist() == [750.0, 1500.0]
+    assert charts_family.pareto(table, "tokens", None).figure.data[1].error_x.array is None
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_page_says_where_speeds_were_measured(
+    family_root, found, tmp_path, monkeypatch, language
+):
+    root = shutil.copytree(family_root, tmp_path / "copy")
+    (root / "family.json").write_text(json.dumps(with_speeds(found, ["second"])))
+    captions = [one.value for one in opened(root, monkeypatch, language).caption]
+    assert "mor bench members" not in " ".join(captions)
+    page = opened(root, monkeypatch, language, cost="decode_tokens_per_s")
+    caption = next(one.value for one in page.caption if "mor bench members" in one.value)
+    assert as_text("Some *CPU*") in caption
+    assert "2026-11-26" in caption
+    assert {"en": "median of 5 rounds", "zh": "5 轮的中位数"}[language] in caption
+    assert {"en": "Not measured: first.", "zh": "未测量：first。"}[language] in caption
+
+
+def test_a_file_from_before_the_common_benchmark_names_the_remedy(family_root, found, tmp_path):
+    family = with_speeds(found)
+    del family["members"][0]["decoding"]["conditions"]["processor"]
+    (tmp_path / "family.json").write_text(json.dumps(family))
+    with pytest.raises(ResultError, match="mor family"):
+        family_results.read_family(tmp_path)
+
+
+def test_fifteen_members_have_their_points_and_a_legend_that_fits(found):
+    family = with_speeds(found)
+    family["members"] = [
+        json.loads(json.dumps(family["members"][number % 2])) | {"name": f"member-{number}"}
+        for number in range(15)
+    ]
+    table = family_results.members_table(family)
+    chart = charts_family.pareto(table, "decode_tokens_per_s", None)
+    points = [trace for trace in chart.figure.data if trace.mode == "markers"]
+    assert [point.name for point in points] == table["name"].tolist()
+    assert all(point.showlegend for point in points)
+    few = charts_family.pareto(table[:6], "decode_tokens_per_s", None)
+    assert chart.figure.layout.height >= few.figure.layout.height + 100
 
 
 def test_other_compute_is_no_equal_compute(found):
