@@ -60,7 +60,7 @@ def pareto(table: pd.DataFrame, cost: str, gap: float | None) -> Chart:
         figure.add_scatter(
             x=[row[cost]],
             y=bits[0],
-            error_y=interval(*bits),
+            error_y=interval(*bits, **({} if labelled else _faint(index))),
             error_x=interval(*(table[name].iloc[[index]] for name in (cost, *rounds)))
             if rounds
             else None,
@@ -81,6 +81,11 @@ def pareto(table: pd.DataFrame, cost: str, gap: float | None) -> Chart:
     figure.update_yaxes(title_text=say("efficiency.axis_bits_per_byte"))
     columns = ["name", cost, *rounds, "bits_per_byte", "bits_per_byte_low", "bits_per_byte_high"]
     return Chart(figure, _finding(table, cost, best, gap), table[columns])
+
+
+def _faint(index: int) -> dict[str, Any]:
+    """Return the look of a member's bars where many lie on each other: markers must stay in sight."""
+    return {"color": f"{member_marker(index)['color']}59", "thickness": 1, "width": 2}
 
 
 def _written(row: Mapping[str, Any], cost: str, rounds: Sequence[str]) -> str:

@@ -8,12 +8,17 @@ from typing import Any
 
 import pandas as pd
 
-from app.family_results import differences_table, seed_gap, verdicts
+from app.family_results import (
+    at_equal_compute,
+    control_of,
+    difference,
+    seed_gap,
+    verdicts,
+)
 from app.theme import format_bytes, format_flops
 from app.words import say
 
 CLAIMS = ("better", "recursion", "parameters", "cache", "router", "speed")
-EQUAL_COMPUTE = 0.02  # two runs are at equal FLOPs if these differ by less than this share
 
 Member = Mapping[str, Any]
 
@@ -30,10 +35,10 @@ def claims_table(
     plain, routed = _pair(family["members"])
     measured = {
         "better": _compared(family, plain, routed),
-        "recursion": _compared(family, _unrouted(family["members"], routed), routed),
+        "recursion": _compared(family, *_recursive_pair(family["members"])),
         "parameters": _parameters(plain, routed),
         "cache": _cache(routed),
-        "router": _router(routed),
+        "router": f"{_router(routed)} {_controls(family, routed)}".strip(),
         "speed": _speed(benchmarks),
     }
     return pd.DataFrame(
@@ -49,13 +54,29 @@ def claims_table(
     )
 
 
-def _pair(members: list[Member]) -> tuple[Member | None, Member | None]:
-    """Return the plain Transformer and the trained router at equal training FLOPs; else the first router there is."""
-    routers = [
+def against_control(family: Mapping[str, Any], name: str) -> str:
+    """Say what the control that drew its depths from the beginning loses against a member; nothing without one."""
+    control = control_of(family, name)
+    if control is None:
+        return ""
+    return say("efficiency.control_finding", control=control, name=name) + _paired(
+        family, name, control
+    )
+
+
+def _trained_routers(members: list[Member]) -> list[Member]:
+    """Return the members whose routers learnt, the best first."""
+    found = [
         member
         for member in members
         if member["model"]["router_type"] != "none" and member["model"]["router_control"] == "none"
     ]
+    return sorted(found, key=lambda member: float(_own(member)["bits_per_byte"]))
+
+
+def _pair(members: list[Member]) -> tuple[Member | None, Member | None]:
+    """Return the plain Transformer and the best trained router at equal FLOPs of training; else the first router."""
+    routers = _trained_routers(members)
     plains = [
         member
         for member in members
@@ -64,15 +85,23 @@ def _pair(members: list[Member]) -> tuple[Member | None, Member | None]:
         and member["model"]["num_experts"] == 1
     ]
     for plain in plains:
-        equal = [member for member in routers if _at_equal_compute(member, plain)]
-        if equal:
-            return plain, min(equal, key=lambda member: float(_own(member)["bits_per_byte"]))
-    return None, routers[0] if routers else None
+        for routed in routers:
+            if at_equal_compute(routed, plain):
+                return plain, routed
+    return None, next((member for member in members if member in routers), None)
 
 
-def _at_equal_compute(first: Member, second: Member) -> bool:
-    flops = [member["training"]["active_flops"] for member in (first, second)]
-    return bool(abs(flops[0] / flops[1] - 1) < EQUAL_COMPUTE)
+def _recursive_pair(members: list[Member]) -> tuple[Member | None, Member | None]:
+    """Return a model of several recursions without a router, and the best trained router of as many at its FLOPs."""
+    for routed in _trained_routers(members):
+        for member in members:
+            if (
+                member["model"]["router_type"] == "none"
+                and member["model"]["num_recursions"] == routed["model"]["num_recursions"]
+                and at_equal_compute(member, routed)
+            ):
+                return member, routed
+    return None, None
 
 
 def _own(member: Member) -> Mapping[str, Any]:
@@ -81,28 +110,14 @@ def _own(member: Member) -> Mapping[str, Any]:
     return found
 
 
-def _unrouted(members: list[Member], routed: Member | None) -> Member | None:
-    """Return the model of as many recursions without a router, at equal training FLOPs."""
-    if routed is None:
-        return None
-    found = [
-        member
-        for member in members
-        if member["model"]["router_type"] == "none"
-        and member["model"]["num_recursions"] == routed["model"]["num_recursions"]
-        and _at_equal_compute(member, routed)
-    ]
-    return found[0] if found else None
-
-
 def _compared(family: Mapping[str, Any], plain: Member | None, routed: Member | None) -> str:
     """Say how good both are, and how they differ on the same documents."""
-    return _better(plain, routed) + _paired(family, plain, routed)
-
-
-def _better(plain: Member | None, routed: Member | None) -> str:
     if plain is None or routed is None:
         return ""
+    return _better(plain, routed) + _paired(family, plain["name"], routed["name"])
+
+
+def _better(plain: Member, routed: Member) -> str:
     ours, theirs = _own(routed), _own(plain)
     low, high = ours["bits_per_byte_interval"]
     plain_low, plain_high = theirs["bits_per_byte_interval"]
@@ -121,24 +136,33 @@ def _better(plain: Member | None, routed: Member | None) -> str:
     )
 
 
-def _paired(family: Mapping[str, Any], plain: Member | None, routed: Member | None) -> str:
-    """Add the difference on the same documents, and whether it orders the two."""
-    if plain is None or routed is None:
+def _paired(family: Mapping[str, Any], reference: str, name: str) -> str:
+    """Add what a member loses against another on the same documents, and whether that orders the two."""
+    row = difference(family, reference, name)
+    if row.empty:
         return ""
-    table = differences_table(family, plain["name"])
-    place = table.index[table["name"] == routed["name"]]
-    if place.empty:
-        return ""
-    row = table.loc[place[0]]
     text = say(
         "efficiency.claim_better_paired",
-        more=f"{row['more_nats']:+.4f}",
-        low=f"{row['low']:+.4f}",
-        high=f"{row['high']:+.4f}",
+        more=f"{row['more_nats'].iloc[0]:+.4f}",
+        low=f"{row['low'].iloc[0]:+.4f}",
+        high=f"{row['high'].iloc[0]:+.4f}",
     )
-    if verdicts(table, seed_gap(family))[place[0]] == "open":
-        text += f" {say('efficiency.claim_better_open')}"
+    gap = seed_gap(family)
+    if gap is None:
+        text += f" {say('efficiency.claim_open_one_seed')}"
+    elif verdicts(row, gap) == ["open"]:
+        text += f" {say('efficiency.claim_open', gap=f'{gap:.4f}')}"
     return f" {text}"
+
+
+def _controls(family: Mapping[str, Any], routed: Member | None) -> str:
+    """Say what controls lose against the trained routers that cost as much as one."""
+    found = [
+        against_control(family, member["name"])
+        for member in _trained_routers(family["members"])
+        if routed is not None and at_equal_compute(member, routed)
+    ]
+    return " ".join(filter(None, found))
 
 
 def _parameters(plain: Member | None, routed: Member | None) -> str:

@@ -17,6 +17,7 @@ from mor_core.paper_results import MAIN_TABLE, THROUGHPUT
 
 FAMILY_FILE = "family.json"
 KV_DTYPE = "bfloat16"
+EQUAL_COMPUTE = 0.02  # two runs are at equal FLOPs if these differ by less than this share
 SPEEDS = {
     # column: what the file calls it
     "training_tokens_per_s": "training_step",
@@ -156,6 +157,31 @@ def differences_table(family: Mapping[str, Any], reference: str) -> pd.DataFrame
         rows.append({"name": name, "more_nats": more, "low": low, "high": high})
     table = pd.DataFrame(rows, columns=["name", "more_nats", "low", "high"])
     return table.sort_values("more_nats", ignore_index=True)
+
+
+def difference(family: Mapping[str, Any], reference: str, name: str) -> pd.DataFrame:
+    """Return the row of `differences_table` of one member; an empty table if the two are not compared."""
+    table = differences_table(family, reference)
+    return table[table["name"] == name]
+
+
+def at_equal_compute(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
+    """Whether two members were trained with the same FLOPs, by `EQUAL_COMPUTE`."""
+    flops = [member["training"]["active_flops"] for member in (first, second)]
+    return bool(abs(flops[0] / flops[1] - 1) < EQUAL_COMPUTE)
+
+
+def control_of(family: Mapping[str, Any], name: str) -> str | None:
+    """Return the control of a member with a trained router: the same model that drew its depths, at equal compute."""
+    member = _member(family, name)
+    if member["model"]["router_control"] != "none" or member["model"]["router_type"] == "none":
+        return None
+    for other in family["members"]:
+        drew = other["model"]["router_control"] != "none"
+        like = {**other["model"], "router_control": "none"} == member["model"]
+        if drew and like and at_equal_compute(member, other):
+            return str(other["name"])
+    return None
 
 
 def verdicts(table: pd.DataFrame, gap: float | None) -> list[str]:

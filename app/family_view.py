@@ -143,7 +143,8 @@ def _rules(family: Family) -> None:
         low=f"{random['more_nats_low']:.4f}",
         high=f"{random['more_nats_high']:.4f}",
     )
-    st.markdown(f"**{notices.as_text(finding)}**")
+    control = claims.against_control(family, name)
+    st.markdown(f"**{notices.as_text(f'{finding} {control}'.strip())}**")
     frame.show_table(table, key="rules")
     st.caption(say("efficiency.rules_caption"))
 

@@ -239,6 +239,26 @@ def test_the_claim_of_the_router_is_held_against_recursions_without_one(found):
     assert claims.claims_table(family)["what we measured"][place] == "Not measured here yet."
 
 
+def test_a_control_that_drew_its_depths_is_held_against_the_trained_router(found):
+    family = json.loads(json.dumps(found))
+    first, second = family["members"][:2]
+    second["model"] = first["model"] | {"router_control": "random_selection"}
+    second["training"]["active_flops"] = first["training"]["active_flops"]
+    pair = family["differences"][0] | {"more_nats_per_token": 0.2, "interval": [0.1, 0.3]}
+    family["differences"] = [pair]
+    family["seeds"] = [found["seeds"][0] | {"gap": 0.05}]
+    said = claims.against_control(family, "first")
+    assert "second drew its depths by chance" in said
+    assert "+0.2000 nats a token (+0.1000 to +0.3000)" in said
+    assert "No order" not in said
+    assert said in claims.claims_table(family)["what we measured"][claims.CLAIMS.index("router")]
+    family["seeds"][0]["gap"] = 0.25
+    assert "up to 0.2500 nats" in claims.against_control(family, "first")
+    assert claims.against_control(family, "second") == ""
+    second["training"]["active_flops"] *= 1.1
+    assert claims.against_control(family, "first") == ""
+
+
 def test_the_papers_margins_of_the_router_are_its_tables():
     recursive = {row.recursions: row.nll for row in MAIN_TABLE if row.model == "Recursive"}
     margins = [
