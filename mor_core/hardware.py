@@ -58,14 +58,19 @@ def start_accelerator(recipe: Recipe) -> Accelerator:
             f"{sequences} sequences for {num_processes} processes of {recipe.run.micro_batch}; "
             "change micro_batch"
         )
-    precision = recipe.run.precision
-    if precision == "auto":
-        precision = "bf16" if multiplies_bf16_natively(device) else "fp32"
+    wanted = recipe.run.precision
+    if wanted == "auto":
+        wanted = "bf16" if multiplies_bf16_natively(device) else "fp32"
     return Accelerator(
         cpu=on_cpu,
-        mixed_precision="bf16" if precision == "bf16" else "no",
+        mixed_precision="bf16" if wanted == "bf16" else "no",
         gradient_accumulation_steps=sequences // at_once,
     )
+
+
+def precision(accelerator: Accelerator) -> str:
+    """Return what products are computed in while training: `bf16`, weights staying float32, or `fp32`."""
+    return "bf16" if accelerator.mixed_precision == "bf16" else "fp32"
 
 
 def leave_group(accelerator: Accelerator) -> None:

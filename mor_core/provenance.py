@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 from accelerate.accelerator import Accelerator
 
-from mor_core.hardware import hardware
 from mor_core.recipe import Recipe
 from mor_core.runfiles import RunTotals
 from mor_core.weightfiles import weights_sha256
@@ -59,12 +58,17 @@ def run_provenance(
         **{name: value for name, value in facts.items() if name != "recipe"},
         "seed": recipe.run.seed,
         **asdict(totals),
-        "hardware": hardware(accelerator.device),
+        "hardware": _in_turn(totals.hardware),
         "num_processes": accelerator.num_processes,
-        "precision": "bf16" if accelerator.mixed_precision == "bf16" else "fp32",
+        "precision": _in_turn(totals.precision),
         "compiled": recipe.run.compile,
         "versions": package_versions(),
     }
+
+
+def _in_turn(names: list[str]) -> str:
+    """Name what the starts of a run had, each once."""
+    return ", then ".join(dict.fromkeys(names))
 
 
 def conversion_provenance(

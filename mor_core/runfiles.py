@@ -36,6 +36,8 @@ class RunTotals:
         elapsed_s: wall-clock seconds of steps and validations.
         peak_memory_bytes: largest seen.
         code_revisions: of the code, one for each start.
+        hardware: that computed, one for each start.
+        precision: of the products, `bf16` or `fp32`, one for each start.
         branched_from: the run whose state this one began with, and how far that was; `None` if from new weights.
     """
 
@@ -45,6 +47,8 @@ class RunTotals:
     elapsed_s: float = 0.0
     peak_memory_bytes: int = 0
     code_revisions: list[str] = field(default_factory=list)
+    hardware: list[str] = field(default_factory=list)
+    precision: list[str] = field(default_factory=list)
     branched_from: dict[str, Any] | None = None
 
 

@@ -22,7 +22,13 @@ from mor_core.batches import StepBlocks, held_out_batches, prepare_data
 from mor_core.checkpoint import save_checkpoint
 from mor_core.data import tokenizer_sha256
 from mor_core.decoder import DecoderLayer
-from mor_core.hardware import leave_group, peak_memory_bytes, start_accelerator
+from mor_core.hardware import (
+    hardware,
+    leave_group,
+    peak_memory_bytes,
+    precision,
+    start_accelerator,
+)
 from mor_core.interrupts import stop_signals
 from mor_core.model import MoRForCausalLM
 from mor_core.optim import aux_router_weights, make_optimiser, set_rate
@@ -142,6 +148,8 @@ class _Run:
             _log.info("going on at step %d of %d", self.totals.step, self.plan.num_steps)
         # Noted now: by the end the files on disk may have moved on from the code that runs.
         self.totals.code_revisions.append(code_revision())
+        self.totals.hardware.append(hardware(self.device))
+        self.totals.precision.append(precision(self.accelerator))
 
     def go(self, stop_after_steps: int | None) -> bool:
         """Take the steps that are left; return whether the budget is spent."""
