@@ -35,6 +35,17 @@ def test_interrupted_and_resumed_run_is_the_uninterrupted_one_bit_for_bit(place,
     assert_same_run(place, "whole", "parts")
 
 
+def test_a_run_that_moved_to_another_machine_names_both(place, monkeypatch):
+    run(place, "runs", stop_after_steps=4)
+    monkeypatch.setattr("mor_core.training.hardware", lambda _device: "another machine")
+    run(place, "runs", stop_after_steps=8, resume=True)
+    folder = run(place, "runs", resume=True)
+    provenance = json.loads((folder / "provenance.json").read_text())
+    first, second = provenance["hardware"].split(", then ")
+    assert second == "another machine" != first
+    assert provenance["precision"] in ("fp32", "bf16")  # once, as it was the same
+
+
 @pytest.mark.slow
 def test_killed_run_resumes_bit_for_bit(place):
     """The kill comes when a step is in the log and not yet in the state; it waits there."""
