@@ -54,16 +54,26 @@ def opponent(
         notices.show_info(say("race.no_other"))
         return None
     names = [info.name for info in others]
-    plain = [info.name for info in others if info.config.get("router_type") == "none"]
     name = st.selectbox(
         say("race.opponent", name=request.checkpoint.name),
         names,
-        index=names.index([*plain, *names][0]),
+        index=names.index(plainest(others).name),
         key="race_opponent",
         persist_state="session",
         width=400,
     )
     return replace(request, checkpoint=others[names.index(name)], routing=RoutingChoice())
+
+
+def plainest(others: Sequence[CheckpointInfo]) -> CheckpointInfo:
+    """Return the first plain Transformer; without one the first without a router; else the first."""
+
+    def what_it_has(info: CheckpointInfo) -> tuple[bool, bool]:
+        config = info.config
+        has_more = config.get("num_recursions", 1) > 1 or config.get("num_experts", 1) > 1
+        return config.get("router_type") != "none", has_more
+
+    return min(others, key=what_it_has)
 
 
 def transport(requests: tuple[GenerationRequest, GenerationRequest] | None) -> bool:

@@ -4,6 +4,7 @@ import json
 import shutil
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from streamlit.testing.v1 import AppTest
 
 from app import state
 from app.jobs import JobStatus, job_batch, job_manager
+from app.race_view import plainest
 from app.state import Race
 from mor_core.trace import TRACE_SUFFIX
 from mor_core.tracefile import save_trace
@@ -150,3 +152,16 @@ def test_leaving_the_race_leaves_the_single_run(page: AppTest) -> None:
     page.button_group(key="live_mode").set_value("One run").run()
     assert not page.exception
     assert page.button(key="live_run")
+
+
+def test_a_race_is_against_the_plain_transformer_if_there_is_one() -> None:
+    def member(name: str, **config: Any) -> Any:
+        return SimpleNamespace(name=name, config=config)
+
+    routed = member("mor", router_type="expert_choice", num_recursions=3, num_experts=1)
+    recursive = member("recursive", router_type="none", num_recursions=3, num_experts=1)
+    switch = member("switch", router_type="none", num_recursions=1, num_experts=4)
+    plain = member("vanilla", router_type="none", num_recursions=1, num_experts=1)
+    assert plainest([routed, recursive, switch, plain]) is plain
+    assert plainest([routed, recursive, switch]) is recursive
+    assert plainest([routed]) is routed
