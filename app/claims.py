@@ -20,6 +20,8 @@ from app.words import say
 
 CLAIMS = ("better", "recursion", "parameters", "cache", "router", "speed")
 
+_STACK = ("num_recursions", "num_hidden_layers", "kv_strategy", "sharing")
+
 Member = Mapping[str, Any]
 
 
@@ -86,18 +88,21 @@ def _pair(members: list[Member]) -> tuple[Member | None, Member | None]:
     ]
     for plain in plains:
         for routed in routers:
-            if at_equal_compute(routed, plain):
+            if routed["seed"] == plain["seed"] and at_equal_compute(routed, plain):
                 return plain, routed
     return None, next((member for member in members if member in routers), None)
 
 
 def _recursive_pair(members: list[Member]) -> tuple[Member | None, Member | None]:
-    """Return a model of several recursions without a router, and the best trained router of as many at its FLOPs."""
+    """Return a model of several recursions without a router, and the best trained router on its like at its FLOPs."""
     for routed in _trained_routers(members):
         for member in members:
+            is_like = all(member["model"][name] == routed["model"][name] for name in _STACK)
             if (
-                member["model"]["router_type"] == "none"
-                and member["model"]["num_recursions"] == routed["model"]["num_recursions"]
+                is_like
+                and member["model"]["router_type"] == "none"
+                and member["seed"]
+                == routed["seed"]  # of two seeds the better one would be a choice
                 and at_equal_compute(member, routed)
             ):
                 return member, routed

@@ -44,6 +44,7 @@ def with_plain_member(found):
         "parameters_without_embeddings": 2
         * family["members"][0]["model"]["parameters_without_embeddings"],
     }
+    family["members"][1]["seed"] = family["members"][0]["seed"]
     return family
 
 
@@ -235,6 +236,14 @@ def test_the_claim_of_the_router_is_held_against_recursions_without_one(found):
     family["members"].append(recursive)
     answer = claims.claims_table(family)["what we measured"][place]
     assert f"recursive {recursive['results'][0]['bits_per_byte']:.4f}" in answer
+    for name, other in (("kv_strategy", "shared"), ("num_hidden_layers", 99)):
+        kept, recursive["model"][name] = recursive["model"][name], other  # another stack
+        assert claims.claims_table(family)["what we measured"][place] == "Not measured here yet."
+        recursive["model"][name] = kept
+    recursive["seed"] += 1  # of two seeds none is chosen for its loss
+    assert claims.claims_table(family)["what we measured"][place] == "Not measured here yet."
+    recursive["seed"] -= 1
+    assert answer == claims.claims_table(family)["what we measured"][place]
     recursive["training"]["active_flops"] *= 1.1  # no longer at equal compute
     assert claims.claims_table(family)["what we measured"][place] == "Not measured here yet."
 
