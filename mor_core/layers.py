@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from mor_core.config import MoRConfig
 
-# Where the number of active tokens varies, cuDNN would plan its attention anew for each: some 20 ms a layer call on an
-# H100. The other kernels take any length as it comes.
+# Where the number of active tokens varies, cuDNN would plan its attention anew for each: on an H100 a training step of
+# token-choice took four times one of expert-choice. The other kernels take any length as it comes.
 torch.backends.cuda.enable_cudnn_sdp(False)
 
 Rotary = tuple[Tensor, Tensor]
