@@ -12,6 +12,7 @@ from app.family_results import (
     at_equal_compute,
     control_of,
     difference,
+    is_plain,
     seed_gap,
     verdicts,
 )
@@ -79,13 +80,7 @@ def _trained_routers(members: list[Member]) -> list[Member]:
 def _pair(members: list[Member]) -> tuple[Member | None, Member | None]:
     """Return the plain Transformer and the best trained router at equal FLOPs of training; else the first router."""
     routers = _trained_routers(members)
-    plains = [
-        member
-        for member in members
-        if member["model"]["router_type"] == "none"
-        and member["model"]["num_recursions"] == 1
-        and member["model"]["num_experts"] == 1
-    ]
+    plains = filter(is_plain, members)
     for plain in plains:
         for routed in routers:
             if routed["seed"] == plain["seed"] and at_equal_compute(routed, plain):
@@ -97,14 +92,11 @@ def _recursive_pair(members: list[Member]) -> tuple[Member | None, Member | None
     """Return a model of several recursions without a router, and the best trained router on its like at its FLOPs."""
     for routed in _trained_routers(members):
         for member in members:
+            # Of two seeds the better one would be a choice.
             is_like = all(member["model"][name] == routed["model"][name] for name in _STACK)
-            if (
-                is_like
-                and member["model"]["router_type"] == "none"
-                and member["seed"]
-                == routed["seed"]  # of two seeds the better one would be a choice
-                and at_equal_compute(member, routed)
-            ):
+            is_like = is_like and member["seed"] == routed["seed"]
+            is_unrouted = member["model"]["router_type"] == "none"
+            if is_unrouted and is_like and at_equal_compute(member, routed):
                 return member, routed
     return None, None
 

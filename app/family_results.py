@@ -135,12 +135,7 @@ def points_table(points: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 
 def reference_of(family: Mapping[str, Any]) -> int:
     """Return the place of the member that others are compared with first: the plain Transformer, if there is one."""
-    models = [member["model"] for member in family["members"]]
-    plain = [
-        place
-        for place, model in enumerate(models)
-        if (model["router_type"], model["num_recursions"], model["num_experts"]) == ("none", 1, 1)
-    ]
+    plain = [place for place, member in enumerate(family["members"]) if is_plain(member)]
     return plain[0] if plain else 0
 
 
@@ -163,6 +158,13 @@ def difference(family: Mapping[str, Any], reference: str, name: str) -> pd.DataF
     """Return the row of `differences_table` of one member; an empty table if the two are not compared."""
     table = differences_table(family, reference)
     return table[table["name"] == name]
+
+
+def is_plain(member: Mapping[str, Any]) -> bool:
+    """Whether a member is a plain Transformer: no router, one recursion, one feed-forward a layer."""
+    model = member["model"]
+    kind = (model["router_type"], model["num_recursions"], model["num_experts"])
+    return kind == ("none", 1, 1)
 
 
 def at_equal_compute(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
