@@ -2,18 +2,22 @@
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 pytest.importorskip("playwright.sync_api", reason="see test_browser.py")
 
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
+from mor_core.trace import TRACE_SUFFIX
+from mor_core.tracefile import load_trace
 from tests.e2e.server import Watched, open_page
 from tests.e2e.test_browser import assert_clean, set_number
 from tests.e2e.test_browser import pytestmark as pytestmark
 
+CHECKPOINTS = Path(__file__).parents[2] / "checkpoints"
 FIGURES = ("tokens", "flops", "kv", "seconds")
 
 
@@ -27,7 +31,12 @@ def choose_run(page: Page, side: str, name: str) -> None:
     field = page.locator(f".st-key-compare_{side} input")
     field.fill(name)
     field.press("Enter")
-    page.wait_for_function(f"location.search.includes('compare_{side}=')")
+    # The run before it stays drawn until the new one comes.
+    checkpoint, _, prompt = name.partition("/")
+    title = load_trace(CHECKPOINTS / checkpoint / "traces" / f"{prompt}{TRACE_SUFFIX}").header.title
+    head = page.locator('[data-testid="pair"] .head').nth("ab".index(side))
+    expect(head.locator(".name")).to_contain_text(f"{checkpoint} · ")
+    expect(head).to_contain_text(title)
 
 
 def race(watched: Watched) -> Page:
@@ -153,6 +162,7 @@ def test_compare_marks_where_recorded_texts_part(watched: Watched) -> None:
             Number(cell.dataset.difference), cell.querySelector(".difference").textContent,
             ...[...cell.querySelectorAll(".digit")].map(node => Number(node.textContent))])"""
     )
+    assert len(shown) == shared > 0
     for difference, text, ours, theirs in shown:
         assert difference == theirs - ours
         assert text == (f"+{difference}" if difference > 0 else str(difference).replace("-", "−"))
