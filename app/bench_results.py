@@ -4,6 +4,7 @@ Knows neither Streamlit nor torch.
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ def read_benchmarks(root: Path) -> tuple[list[dict[str, Any]], list[str]]:
             document = json.loads(path.read_text(encoding="utf-8"))
             results_table([document])
             serving_table(document)
+            profile_table(document)
             hardware_line(document)
             found.append(dict(document))
         except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
@@ -52,6 +54,7 @@ def results_table(documents: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
                 raise ResultError(say("results.better", value=repr(result["better"])))
             row = {
                 "benchmark": document["benchmark"],
+                "machine": f"{machine_name(document)}, {document['hardware']['dtype']}",
                 **{name: result[name] for name in ("what", "ours", "theirs", "unit", "peer")},
                 **{name: result[name] for name in ("ratio", "bound", "aim", "reached", "repeats")},
             }
@@ -86,6 +89,19 @@ def growth_table(documents: Sequence[Mapping[str, Any]], axis: str) -> pd.DataFr
                 )
     table = pd.DataFrame(rows)
     return table.sort_values(axis) if len(table) else table
+
+
+def profile_table(document: Mapping[str, Any]) -> pd.DataFrame:
+    """Return one row a run and part of a token's time, in milliseconds; empty for other benchmarks."""
+    if document["benchmark"] != "profile":
+        return pd.DataFrame()
+    names = ("run", "part", "token_ms", "least_token_ms")
+    return pd.DataFrame(
+        [
+            {**{name: result["extra"][name] for name in names}, "ms": result["ours"]}
+            for result in document["results"]
+        ]
+    )
 
 
 def serving_table(document: Mapping[str, Any]) -> pd.DataFrame:
@@ -125,11 +141,18 @@ def serving_table(document: Mapping[str, Any]) -> pd.DataFrame:
     return table.sort_values(order, ignore_index=True) if len(table) else table
 
 
+def machine_name(document: Mapping[str, Any]) -> str:
+    """Name the GPU, or the processor with the widest instructions that it has."""
+    machine = document["hardware"]
+    name = re.sub(r"\((R|TM)\)| Processor", "", machine["processor"])
+    return machine.get("gpu") or " ".join(filter(None, (name, machine.get("instructions"))))
+
+
 def hardware_line(document: Mapping[str, Any]) -> str:
     """Name the machine, and what it can do at most."""
     machine, limits = document["hardware"], document["roofline"]
     parts = [
-        machine.get("gpu") or machine["processor"],
+        machine_name(document),
         say("bench.threads", count=machine["threads"]),
     ]
     parts += [machine["dtype"], f"torch {machine['torch']}"]

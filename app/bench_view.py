@@ -2,7 +2,16 @@
 
 import streamlit as st
 
-from app import bench_job, bench_results, charts_bench, frame, loading, notices, state
+from app import (
+    bench_job,
+    bench_results,
+    charts_bench,
+    charts_profile,
+    frame,
+    loading,
+    notices,
+    state,
+)
 from app.words import say
 from mor_core.checkpoint import checkpoint_root
 
@@ -30,7 +39,7 @@ def _saved(documents: list[dict[str, object]]) -> None:
     if table.empty:
         notices.show_info(say("bench.none"))
         return
-    if (table["benchmark"] != "serve").any():
+    if not table["benchmark"].isin(charts_bench.OWN_CHARTS).all():
         chart = charts_bench.ratio_points(table)
         frame.show_chart(chart, key="bench_ratios", caption=_where(documents))
     for number, document in enumerate(documents):  # each of one machine
@@ -39,6 +48,11 @@ def _saved(documents: list[dict[str, object]]) -> None:
             chart = charts_bench.serving_lines(served)
             caption = f"{say('bench.serving_caption')}  \n{_where([document])}"
             frame.show_chart(chart, key=f"bench_serving_{number}", caption=caption)
+        profiled = bench_results.profile_table(document)
+        if len(profiled):
+            chart = charts_profile.time_parts(profiled)
+            caption = f"{say('bench.profile_caption')}  \n{_where([document])}"
+            frame.show_chart(chart, key=f"bench_profile_{number}", caption=caption)
     for axis in bench_results.GROWING:
         grown = bench_results.growth_table(documents, axis)
         if len(grown) < 2:

@@ -12,18 +12,19 @@ from app.theme import LINE, SERIES, format_bytes
 from app.words import say
 
 _LONGEST_NAME = 64
+OWN_CHARTS = ("serve", "growth")
 _SYMBOLS = ("circle", "square", "diamond")
 
 
 def ratio_points(table: pd.DataFrame) -> Chart:
     """Draw how many times as good as its peer each result is, with the spread of its rounds, the bound and the aim.
 
-    The grid of serving has a chart of its own.
+    Serving and growth have charts of their own.
     """
     rows = table[
         table["times_as_good"].notna()
         & (table["unit"] != "bytes")
-        & (table["benchmark"] != "serve")
+        & ~table["benchmark"].isin(OWN_CHARTS)
     ]
     figure = new_figure(rows_height(len(rows), row=34, extra=110))
     places = list(range(len(rows)))
@@ -52,14 +53,16 @@ def ratio_points(table: pd.DataFrame) -> Chart:
         error_x=interval(rows["times_as_good"], rows["times_low"], rows["times_high"]),
         text=[f"{value:.2f}x" for value in rows["times_as_good"]],
         textposition="top center",
-        customdata=[hover_text(f"{row.what}; {row.peer}") for row in rows.itertuples()],
+        customdata=[
+            hover_text(f"{row.what}; {row.peer}; {row.machine}") for row in rows.itertuples()
+        ],
         hovertemplate="%{customdata}: %{x:.2f}x<extra></extra>",
     )
     figure.add_vline(x=1, line={"color": LINE, "dash": "dot", "width": 1})
     figure.update_yaxes(
         tickmode="array",
         tickvals=places,
-        ticktext=[hover_text(_short(name)) for name in rows["what"]],
+        ticktext=[hover_text(name) for name in _names(rows)],
         autorange="reversed",
     )
     figure.update_xaxes(title_text=say("bench.ratio_axis"), rangemode="tozero")
@@ -245,6 +248,15 @@ def _finding(table: pd.DataFrame, rows: pd.DataFrame) -> str:
         peer=best["peer"],
         what=best["what"],
     )
+
+
+def _names(rows: pd.DataFrame) -> list[str]:
+    """Return what each row is called on an axis; the machine tells those apart that were measured on several."""
+    named = zip(rows["what"], rows["machine"], rows.duplicated("what", keep=False), strict=True)
+    return [
+        f"{machine}: {_short(what)}" if is_one_of_several else _short(what)
+        for what, machine, is_one_of_several in named
+    ]
 
 
 def _short(name: str) -> str:

@@ -3,7 +3,7 @@
 Each twice, as it comes and with compiled parts; a quick run, which has no minute for a compiler, only as it comes.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -93,26 +93,31 @@ class _Traced:
         while not engine.is_idle:
             engine.step()
 
-    def costs(self) -> Sequence[Cost]:
-        """Return the least cost of the last run: every layer call reads its weights, attention what is held."""
+    def costs(self) -> list[Cost]:
+        """Return the least cost of the last run."""
         assert self._trace is not None
-        config, itemsize = self._loaded.model.config, self._loaded.model.dtype.itemsize
-        depths = [token.recursion_depth or 0 for token in self._trace.tokens]
-        costs = []
-        for step in self._trace.steps:
-            last = step.first_position + step.num_tokens
-            deepest = max(depths[step.first_position : last], default=0)
-            calls = config.num_prelude_layers + config.num_coda_layers
-            calls += deepest * config.num_layers_per_recursion
-            weights = calls * layer_parameters(config) + config.vocab_size * config.hidden_size
-            num_bytes = weights * itemsize + sum(step.cache_bytes)
-            costs.append(Cost(step.active_flops, num_bytes))
-        return costs
+        return stream_costs(self._loaded, self._trace)
 
     def facts(self) -> dict[str, float | None]:
         """Return what the last run's tokens took."""
         assert self._trace is not None
         return {"mean_recursion_depth": self._trace.mean_recursion_depth}
+
+
+def stream_costs(loaded: LoadedCheckpoint, trace: Trace) -> list[Cost]:
+    """Return the least cost of a run by its trace: every layer call reads its weights, attention what is held."""
+    config, itemsize = loaded.model.config, loaded.model.dtype.itemsize
+    depths = [token.recursion_depth or 0 for token in trace.tokens]
+    costs = []
+    for step in trace.steps:
+        last = step.first_position + step.num_tokens
+        deepest = max(depths[step.first_position : last], default=0)
+        calls = config.num_prelude_layers + config.num_coda_layers
+        calls += deepest * config.num_layers_per_recursion
+        weights = calls * layer_parameters(config) + config.vocab_size * config.hidden_size
+        num_bytes = weights * itemsize + sum(step.cache_bytes)
+        costs.append(Cost(step.active_flops, num_bytes))
+    return costs
 
 
 def _llama_side(config: MoRConfig, bench: Bench, ids: list[int], new: int) -> Side:

@@ -45,6 +45,7 @@ BENCHMARKS: dict[str, Entry] = {
     "train": Entry("How fast is a training step, beside the vanilla model's?", 5),
     "memory": Entry("Does the cache hold the bytes that the formula says?", 2, needs_quiet=False),
     "growth": Entry("What do a longer context and more slots cost?", 5),
+    "profile": Entry("Where does a token's time go?", 3),
     "load": Entry("How long until the first token, and until the command answers?", 1),
     "ui": Entry("Does the app in a browser keep its budgets?", 5, needs_quiet=False),
     "members": Entry("How fast does each checkpoint write and train?", 15, in_all=False),

@@ -88,8 +88,8 @@ def _measure(bench: Bench, case: _Case) -> Result:
         slots["ours"] = min(requests, budget // request_bytes(config, itemsize))
         how = f"equal KV memory ({budget / 2**20:.0f} MiB: {slots['ours']} slots against {case.slots})"
     ours, theirs = (
-        _Served(
-            _model(case.name, case.recursions, side == "theirs", bench.device, bench.dtype),
+        Served(
+            served_model(case.name, case.recursions, side == "theirs", bench.device, bench.dtype),
             requests,
             new,
             slots[side],
@@ -136,7 +136,7 @@ def request_bytes(config: MoRConfig, itemsize: int) -> int:
 
 
 @functools.lru_cache(maxsize=2)
-def _model(
+def served_model(
     name: PaperName, recursions: int, plain: bool, device: str, dtype: str
 ) -> MoRForCausalLM:
     """Return a side's model; neighbours in the grid share it."""
@@ -160,7 +160,7 @@ class _FilledEngine(Engine):
         self.take_token(flight, 1)
 
 
-class _Served:
+class Served:
     """One side: an engine and its requests."""
 
     def __init__(self, model: MoRForCausalLM, requests: int, new: int, slots: int) -> None:

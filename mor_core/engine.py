@@ -36,9 +36,7 @@ from mor_core.stretches import Stretches
 LEAVING_SHARE = 0.75
 """Tokens that are done with the block wait for the coda until this share of all has gathered, or nobody is inside.
 
-Higher fills the coda and the prelude better and starves the block. At the 135M shape with 8 to 32 slots (Intel Xeon
-with AVX-512, float32) three quarters served 3 to 10% more tokens a second than one half; all was no better.
-"""
+At 8 to 32 slots (135M shape, Xeon with AVX-512) it served 3 to 10% more tokens a second than 0.5; 1 was no better."""
 
 
 class Engine:

@@ -93,13 +93,25 @@ def test_chart_shows_ratio_bound_and_spread_and_says_how_many_aims_are_reached()
     table = bench_results.results_table(DOCUMENTS)
     chart = charts_bench.ratio_points(table)
     bound, aim, measured = chart.figure.data
-    assert list(measured.x) == [4.0, 2.0, 1.2, 2.0]
+    assert list(measured.x) == [4.0, 2.0]
     assert list(bound.x)[:2] == [5.0, 2.5]
     assert next(iter(aim.x)) == 4.0
     assert next(iter(measured.error_x.arrayminus)) == 1.5
     assert "2 of 3 aims reached" in chart.finding
     assert "4.00x (decode, against a peer)" in chart.finding
     assert len(chart.table) == len(table)
+
+
+def test_results_of_two_machines_are_told_apart_by_their_machine():
+    other = {**HARDWARE, "processor": "Intel(R) Xeon(R) Processor", "instructions": "AVX512"}
+    documents = [*DOCUMENTS[:2], {**DOCUMENTS[0], "hardware": other}]
+    chart = charts_bench.ratio_points(bench_results.results_table(documents))
+    names = list(chart.figure.layout.yaxis.ticktext)
+    assert names == [
+        "Some *CPU*, float32: decode",
+        "prefill",
+        "Intel Xeon AVX512, float32: decode",
+    ]
 
 
 def test_growth_is_drawn_in_order_of_what_grows():
@@ -181,10 +193,10 @@ def test_only_a_full_benchmark_of_serving_has_a_chart():
     assert bench_results.serving_table({**SERVING, "settings": {"quick": True}}).empty
 
 
-def test_the_grid_of_serving_is_not_among_the_other_results():
+def test_what_has_a_chart_of_its_own_is_not_among_the_other_results():
     table = bench_results.results_table([*DOCUMENTS, SERVING])
     chart = charts_bench.ratio_points(table)
-    assert len(chart.figure.data[2].x) == 4
+    assert len(chart.figure.data[2].x) == 2  # neither growth nor serving
     assert len(chart.table) == len(table)
 
 

@@ -1,0 +1,87 @@
+"""Where a token's time goes: the parts are those of one run, and the page draws what the file holds."""
+
+import pytest
+import torch
+from torch.profiler import record_function
+
+from app import bench_results, charts_profile
+from app.words import say
+from mor_core import bench_profile
+from mor_core.bench_profile import PARTS, part_of
+from mor_core.bench_serve import _HELD, _NEW
+from mor_core.benchmark import Bench, Side
+from mor_core.roofline import Roofline
+from tests.models import tiny_model
+
+
+@pytest.fixture
+def found(tiny_checkpoint, monkeypatch):
+    """The results of all three runs, on models of a few thousand weights."""
+    monkeypatch.setenv("MOR_CHECKPOINTS", str(tiny_checkpoint.parent))
+    plain = {"router_type": "none", "num_recursions": 1}
+
+    def model(_name, _recursions, is_plain, *_):
+        return tiny_model(max_position_embeddings=_HELD + _NEW, **(plain if is_plain else {}))
+
+    monkeypatch.setattr(bench_profile, "served_model", model)
+    monkeypatch.setattr("gc.collect", lambda: 0)  # walks all of torch
+    bench = Bench(warm_ups=0, repeats=1, roofline=Roofline(1e9, 1e9))
+    monkeypatch.setattr(bench, "pick", lambda full, quick: min(full, 10) if full == 100 else full)
+    return list(bench_profile.run(bench))
+
+
+def test_parts_are_all_of_a_tokens_time(found):
+    runs = list(dict.fromkeys(result.extra["run"] for result in found))
+    assert runs == ["stream", "served", "served_plain"]
+    for run in runs:
+        parts = {r.extra["part"]: r for r in found if r.extra["run"] == run}
+        assert tuple(parts) == PARTS
+        whole = parts["between"].extra["token_ms"]
+        assert sum(part.ours for part in parts.values()) >= whole * (1 - 1e-9)
+        assert all(parts[name].ours > 0 for name in ("products", "attention", "copies", "others"))
+        assert (parts["recording"].ours > 0) == (run == "stream")
+        assert parts["between"].extra["least_token_ms"] > 0
+
+
+def test_what_records_a_token_is_told_apart_from_the_model():
+    weights = torch.randn(200, 200)
+
+    def record():
+        with record_function(bench_profile._RECORDING):
+            weights @ weights
+
+    assert not bench_profile._operations(Bench(), Side("records", record))["products"]
+    assert bench_profile._operations(Bench(), Side("models", lambda: weights @ weights))["products"]
+
+
+@pytest.mark.parametrize(
+    ("operation", "part"),
+    [
+        ("aten::addmm", "products"),
+        ("mkldnn::_linear_pointwise", "products"),
+        ("aten::_scaled_dot_product_flash_attention_for_cpu", "attention"),
+        ("aten::copy_", "copies"),
+        ("aten::silu", "others"),
+    ],
+)
+def test_operations_belong_to_parts(operation, part):
+    assert part_of(operation) == part
+
+
+def test_chart_draws_what_the_file_holds(found):
+    document = {"benchmark": "profile", "results": [result.as_dict() for result in found]}
+    table = bench_results.profile_table(document)
+    chart = charts_profile.time_parts(table)
+    *bars, least = chart.figure.data
+    assert [bar.name for bar in bars] == [say(f"bench.part_{part}") for part in PARTS]
+    drawn = [value for bar in bars for value in bar.x]
+    held = [r.ours for part in PARTS for r in found if r.extra["part"] == part]
+    assert drawn == pytest.approx(held)
+    assert list(least.x) == [
+        r.extra["least_token_ms"] for r in found if r.extra["part"] == PARTS[0]
+    ]
+    assert chart.finding.count("ms a token") == 3
+
+
+def test_other_benchmarks_have_no_profile():
+    assert bench_results.profile_table({"benchmark": "decode", "results": []}).empty
