@@ -1,9 +1,10 @@
-"""`mor bench profile`: where a token's time goes, in products, attention, copies, other operations, and between them.
+"""`mor bench profile`: where a token's time goes, in products, attention, copies, its record, and all the rest.
 
-Each run is timed as it is, then made once more under PyTorch's profiler for the time of its operations. What is left
-of the first time lies between operations: Python, and waiting for each to start.
+Each run is timed as it is, then made again under PyTorch's profiler for the time of its large operations. The rest is
+what is left of the first time: small operations, which the profiler makes longer than they are, and Python.
 """
 
+import statistics
 import time
 from collections.abc import Callable, Iterator
 
@@ -27,7 +28,8 @@ from mor_core.rules import RoutingRule
 from mor_core.text_run import Run, Sampling
 from mor_core.trace import Trace
 
-PARTS = ("products", "attention", "copies", "others", "recording", "between")
+OPERATIONS = ("products", "attention", "copies")
+PARTS = (*OPERATIONS, "recording", "rest")
 """Of a token's time, in the order in which they are shown."""
 _PRODUCTS = {"addmm", "mm", "bmm", "mv", "linear", "_linear_pointwise"}
 _COPIES = {"copy_", "cat", "index", "index_select"}
@@ -56,10 +58,13 @@ def _parts(
     recording: Callable[[], float] = lambda: 0.0,
     note: str = "",
 ) -> Iterator[Result]:
-    """Yield one result a part, in milliseconds a token; `recording` says the seconds of the last run's records."""
+    """Yield one result a part, in milliseconds a token; `recording` says the seconds of one run's records."""
     whole = bench.compare(side.name, side, unit="ms")
-    spent = _operations(bench, side) | {"recording": 1000 * recording()}
-    spent["between"] = max(0.0, whole.ours - sum(spent.values()))
+    recorded = 1000 * recording()
+    runs = [_operations(bench, side) for _ in range(whole.repeats)]
+    spent = {part: statistics.median(run[part] for run in runs) for part in OPERATIONS}
+    spent["recording"] = recorded
+    spent["rest"] = max(0.0, whole.ours - sum(spent.values()))
     share = whole.roofline_share.get("ours")
     for part in PARTS:
         yield fact(
@@ -77,30 +82,31 @@ def _parts(
 
 
 def _operations(bench: Bench, side: Side) -> dict[str, float]:
-    """Return milliseconds of one run by part, those while a token is recorded left out."""
+    """Return milliseconds of one run by kind of operation, those while a token is recorded left out."""
     if side.prepare is not None:
         side.prepare()
     is_cuda = bench.device.startswith("cuda")
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if is_cuda else [])]
     with profile(activities=activities) as found:
         side.run()
-    spent = dict.fromkeys(PARTS, 0.0)
+    spent = dict.fromkeys(OPERATIONS, 0.0)
     for event in found.events() or []:
         above = event
         while above is not None and above.name != _RECORDING:
             above = above.cpu_parent
-        if above is None:
+        kind = kind_of(event.name)
+        if above is None and kind is not None:
             taken = event.self_device_time_total if is_cuda else event.self_cpu_time_total
-            spent[part_of(event.name)] += taken / 1000
+            spent[kind] += taken / 1000
     return spent
 
 
-def part_of(operation: str) -> str:
-    """Name the part of a token's time that an operation such as `aten::mm` belongs to."""
+def kind_of(operation: str) -> str | None:
+    """Name what a large operation such as `aten::mm` does; `None` for small ones."""
     name = operation.rpartition("::")[2]
     if "attention" in name:
         return "attention"
-    return "products" if name in _PRODUCTS else "copies" if name in _COPIES else "others"
+    return "products" if name in _PRODUCTS else "copies" if name in _COPIES else None
 
 
 class _Stream:

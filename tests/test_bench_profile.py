@@ -7,7 +7,7 @@ from torch.profiler import record_function
 from app import bench_results, charts_profile
 from app.words import say
 from mor_core import bench_profile
-from mor_core.bench_profile import PARTS, part_of
+from mor_core.bench_profile import OPERATIONS, PARTS, kind_of
 from mor_core.bench_serve import _HELD, _NEW
 from mor_core.benchmark import Bench, Side
 from mor_core.roofline import Roofline
@@ -36,11 +36,11 @@ def test_parts_are_all_of_a_tokens_time(found):
     for run in runs:
         parts = {r.extra["part"]: r for r in found if r.extra["run"] == run}
         assert tuple(parts) == PARTS
-        whole = parts["between"].extra["token_ms"]
+        whole = parts["rest"].extra["token_ms"]
         assert sum(part.ours for part in parts.values()) >= whole * (1 - 1e-9)
-        assert all(parts[name].ours > 0 for name in ("products", "attention", "copies", "others"))
+        assert all(parts[name].ours > 0 for name in OPERATIONS)
         assert (parts["recording"].ours > 0) == (run == "stream")
-        assert parts["between"].extra["least_token_ms"] > 0
+        assert parts["rest"].extra["least_token_ms"] > 0
 
 
 def test_what_records_a_token_is_told_apart_from_the_model():
@@ -55,17 +55,17 @@ def test_what_records_a_token_is_told_apart_from_the_model():
 
 
 @pytest.mark.parametrize(
-    ("operation", "part"),
+    ("operation", "kind"),
     [
         ("aten::addmm", "products"),
         ("mkldnn::_linear_pointwise", "products"),
         ("aten::_scaled_dot_product_flash_attention_for_cpu", "attention"),
         ("aten::copy_", "copies"),
-        ("aten::silu", "others"),
+        ("aten::silu", None),
     ],
 )
-def test_operations_belong_to_parts(operation, part):
-    assert part_of(operation) == part
+def test_large_operations_are_told_by_their_names(operation, kind):
+    assert kind_of(operation) == kind
 
 
 def test_chart_draws_what_the_file_holds(found):
