@@ -40,12 +40,12 @@ class Entry:
 
 BENCHMARKS: dict[str, Entry] = {
     "decode": Entry("How fast is one stream, beside transformers?", 4),
-    "serve": Entry("How fast are many requests in one batch, beside the vanilla model?", 15),
-    "prefill": Entry("How long does a text take to be read, beside the vanilla model?", 3),
+    "serve": Entry("How fast are many requests in one batch, beside the vanilla model?", 14),
+    "prefill": Entry("How long does a text take to be read, beside the vanilla model?", 2),
     "train": Entry("How fast is a training step, beside the vanilla model's?", 5),
     "memory": Entry("Does the cache hold the bytes that the formula says?", 2, needs_quiet=False),
     "growth": Entry("What do a longer context and more slots cost?", 5),
-    "profile": Entry("Where does a token's time go?", 3),
+    "profile": Entry("Where does a token's time go?", 2),
     "load": Entry("How long until the first token, and until the command answers?", 1),
     "ui": Entry("Does the app in a browser keep its budgets?", 5, needs_quiet=False),
     "members": Entry("How fast does each checkpoint write and train?", 15, in_all=False),

@@ -8,7 +8,7 @@ from app import bench_results, charts_profile
 from app.words import say
 from mor_core import bench_profile
 from mor_core.bench_profile import OPERATIONS, PARTS, kind_of
-from mor_core.bench_serve import _HELD, _NEW
+from mor_core.bench_serve import _HELD, _NEW, Served
 from mor_core.benchmark import Bench, Side
 from mor_core.roofline import Roofline
 from tests.models import tiny_model
@@ -24,9 +24,10 @@ def found(tiny_checkpoint, monkeypatch):
         return tiny_model(max_position_embeddings=_HELD + _NEW, **(plain if is_plain else {}))
 
     monkeypatch.setattr(bench_profile, "served_model", model)
+    monkeypatch.setattr(bench_profile, "Served", lambda model, **_: Served(model, 2, 2, 2))
     monkeypatch.setattr("gc.collect", lambda: 0)  # walks all of torch
     bench = Bench(warm_ups=0, repeats=1, roofline=Roofline(1e9, 1e9))
-    monkeypatch.setattr(bench, "pick", lambda full, quick: min(full, 10) if full == 100 else full)
+    monkeypatch.setattr(bench, "pick", lambda full, _: min(full, 5))
     return list(bench_profile.run(bench))
 
 

@@ -117,7 +117,8 @@ def test_accumulated_micro_batches_are_one_large_batch(place):
     one, four = (load_state(place / runs / "tiny") for runs in ("one", "four"))
     logs = [read_log(place / runs / "tiny" / "train_log.jsonl") for runs in ("one", "four")]
     for mine, theirs in zip(*logs, strict=True):
-        assert mine["loss"] == pytest.approx(theirs["loss"], rel=1e-5)
+        # After two steps of Adam the weights differ by their rounding; of the z-loss, which is of 1e-5, that is more.
+        assert mine["loss"] == pytest.approx(theirs["loss"], rel=1e-5, abs=1e-7)
         assert mine["grad_norm"] == pytest.approx(theirs["grad_norm"], rel=1e-4)
     for name, weight in one.model.items():
         torch.testing.assert_close(weight, four.model[name], atol=2e-4, rtol=0)
@@ -269,7 +270,8 @@ def test_two_processes_share_one_batch(place):
     run(place, "one", stop_after_steps=3)
     logs = [read_log(place / runs / "tiny" / "train_log.jsonl") for runs in ("one", "two")]
     for mine, theirs in zip(*logs, strict=True):
-        assert mine["loss"] == pytest.approx(theirs["loss"], rel=1e-5)
+        # After two steps of Adam the weights differ by their rounding; of the z-loss, which is of 1e-5, that is more.
+        assert mine["loss"] == pytest.approx(theirs["loss"], rel=1e-5, abs=1e-7)
         assert mine["tokens"] == theirs["tokens"]
         assert mine["training_flops"] == theirs["training_flops"]
         assert mine["depth_shares"] == pytest.approx(theirs["depth_shares"])
