@@ -113,12 +113,12 @@ def test_log_and_checkpoint_tell_what_happened(place):
 
 def test_accumulated_micro_batches_are_one_large_batch(place):
     for runs, micro in (("one", 8), ("four", 2)):
-        run(place, runs, stop_after_steps=3, overrides={"run.micro_batch": micro})
+        settings = {"run.micro_batch": micro, "run.precision": "fp32"}  # bf16 rounds more than that
+        run(place, runs, stop_after_steps=3, overrides=settings)
     one, four = (load_state(place / runs / "tiny") for runs in ("one", "four"))
     logs = [read_log(place / runs / "tiny" / "train_log.jsonl") for runs in ("one", "four")]
     for mine, theirs in zip(*logs, strict=True):
-        # After two steps of Adam the weights differ by their rounding; of the z-loss, which is of 1e-5, that is more.
-        assert mine["loss"] == pytest.approx(theirs["loss"], rel=1e-5, abs=1e-7)
+        assert mine["loss"] == pytest.approx(theirs["loss"], rel=1e-5)
         assert mine["grad_norm"] == pytest.approx(theirs["grad_norm"], rel=1e-4)
     for name, weight in one.model.items():
         torch.testing.assert_close(weight, four.model[name], atol=2e-4, rtol=0)
@@ -270,8 +270,7 @@ def test_two_processes_share_one_batch(place):
     run(place, "one", stop_after_steps=3)
     logs = [read_log(place / runs / "tiny" / "train_log.jsonl") for runs in ("one", "two")]
     for mine, theirs in zip(*logs, strict=True):
-        # After two steps of Adam the weights differ by their rounding; of the z-loss, which is of 1e-5, that is more.
-        assert mine["loss"] == pytest.approx(theirs["loss"], rel=1e-5, abs=1e-7)
+        assert mine["loss"] == pytest.approx(theirs["loss"], rel=1e-5)
         assert mine["tokens"] == theirs["tokens"]
         assert mine["training_flops"] == theirs["training_flops"]
         assert mine["depth_shares"] == pytest.approx(theirs["depth_shares"])
