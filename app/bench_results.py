@@ -33,7 +33,7 @@ def read_benchmarks(root: Path) -> tuple[list[dict[str, Any]], list[str]]:
             results_table([document])
             serving_table(document)
             profile_table(document)
-            hardware_line(document)
+            hardware_lines([document])
             found.append(dict(document))
         except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
             command = f"mor bench {path.stem} --out checkpoints/{BENCH_FOLDER}"
@@ -148,18 +148,28 @@ def machine_name(document: Mapping[str, Any]) -> str:
     return machine.get("gpu") or " ".join(filter(None, (name, machine.get("instructions"))))
 
 
-def hardware_line(document: Mapping[str, Any]) -> str:
-    """Name the machine, and what it can do at most."""
-    machine, limits = document["hardware"], document["roofline"]
-    parts = [
-        machine_name(document),
-        say("bench.threads", count=machine["threads"]),
-    ]
-    parts += [machine["dtype"], f"torch {machine['torch']}"]
-    if limits:
-        parts.append(f"{limits['flops_per_s'] / 1e9:,.0f} GFLOP/s")
-        parts.append(f"{limits['bytes_per_s'] / 1e9:,.1f} GB/s")
-    return " · ".join(parts)
+def hardware_lines(documents: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Name each machine and type of numbers once, and what it could do at most: from the least to the most measured."""
+    limits: dict[str, list[Mapping[str, float]]] = {}
+    for document in documents:
+        machine = document["hardware"]
+        threads = say("bench.threads", count=machine["threads"])
+        parts = [machine_name(document), threads, machine["dtype"], f"torch {machine['torch']}"]
+        limits.setdefault(" · ".join(parts), []).extend(filter(None, [document["roofline"]]))
+    lines = []
+    for name, measured in limits.items():
+        flops = _range([one["flops_per_s"] / 1e9 for one in measured], ",.0f", "GFLOP/s")
+        traffic = _range([one["bytes_per_s"] / 1e9 for one in measured], ",.1f", "GB/s")
+        lines.append(" · ".join(filter(None, (name, flops, traffic))))
+    return lines
+
+
+def _range(values: Sequence[float], pattern: str, unit: str) -> str:
+    """Write the least and the most of some values, once where they look the same; nothing for none."""
+    if not values:
+        return ""
+    ends = dict.fromkeys(format(value, pattern) for value in (min(values), max(values)))
+    return f"{'–'.join(ends)} {unit}"
 
 
 def _goodness(ratio: float | None, better: str) -> float | None:

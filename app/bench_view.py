@@ -70,7 +70,7 @@ def _saved(documents: list[dict[str, object]]) -> None:
 def _where(documents: list[dict[str, object]]) -> str:
     """Name machines and reservations of all documents, each once."""
     timed = [document for document in documents if document["roofline"]] or documents
-    lines = dict.fromkeys(bench_results.hardware_line(document) for document in timed)
+    lines = bench_results.hardware_lines(timed)
     warnings = [
         f"{document['benchmark']}: {warning}"
         for document in documents

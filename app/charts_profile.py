@@ -6,7 +6,7 @@ Pure: a table of `app.bench_results` in, a chart out.
 import pandas as pd
 
 from app.chart import Chart, hover_text, new_figure, rows_height
-from app.theme import LINE, SERIES
+from app.theme import SERIES
 from app.words import say
 
 
@@ -36,7 +36,13 @@ def time_parts(table: pd.DataFrame) -> Chart:
         y=[hover_text(say(f"bench.run_{run}")) for run in whole["run"]],
         mode="markers",
         name=say("bench.least"),
-        marker={"symbol": "line-ns-open", "size": 30, "color": LINE, "line": {"width": 3}},
+        # On bars of any colour, in the light and in the dark.
+        marker={
+            "symbol": "diamond",
+            "size": 13,
+            "color": "#ffffff",
+            "line": {"color": "#222222", "width": 2},
+        },
         hovertemplate=f"{hover_text(say('bench.least'))}: %{{x:.3f}} ms<extra></extra>",
     )
     figure.update_layout(barmode="stack")

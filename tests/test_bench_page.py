@@ -114,6 +114,20 @@ def test_results_of_two_machines_are_told_apart_by_their_machine():
     ]
 
 
+def test_a_machine_is_named_once_with_the_range_of_its_limits():
+    faster = {"flops_per_s": 2e11, "bytes_per_s": 2.5e10}
+    bf16 = {**HARDWARE, "dtype": "bfloat16"}
+    documents = [
+        *DOCUMENTS,  # one of them has no limits
+        document("train", [], roofline=faster),
+        document("train", [], roofline=faster, hardware=bf16),
+    ]
+    assert bench_results.hardware_lines(documents) == [
+        "Some *CPU* · 2 threads · float32 · torch 2.13 · 150–200 GFLOP/s · 25.0 GB/s",
+        "Some *CPU* · 2 threads · bfloat16 · torch 2.13 · 200 GFLOP/s · 25.0 GB/s",
+    ]
+
+
 def test_growth_is_drawn_in_order_of_what_grows():
     grown = bench_results.growth_table(DOCUMENTS, "context")
     assert list(grown["context"]) == [128, 256]
