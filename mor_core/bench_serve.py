@@ -38,7 +38,8 @@ from mor_core.schedule import layer_schedule
 from mor_core.stretches import Plan
 
 _REQUESTS, _NEW, _HELD = 64, 32, 256
-_SLOTS = (32, 16, 8, 4)
+_SLOTS = {"135M": (64, 32, 16, 8, 4), "360M": (32, 16, 8, 4)}
+_EQUAL_MEMORY_SLOTS = 16  # of the vanilla model
 _AIM = 0.85  # of the bound
 
 
@@ -71,9 +72,9 @@ def _cases(quick: bool) -> Iterator[_Case]:
         return
     names: tuple[PaperName, ...] = ("135M", "360M")
     for recursions, name in itertools.product((3, 2, 4), names):
-        for slots in _SLOTS:
+        for slots in _SLOTS[name]:
             yield _Case(name, recursions, slots, equal_memory=False)
-        yield _Case(name, recursions, _SLOTS[1], equal_memory=True)
+        yield _Case(name, recursions, _EQUAL_MEMORY_SLOTS, equal_memory=True)
 
 
 def _measure(bench: Bench, case: _Case) -> Result:
