@@ -173,7 +173,7 @@ def _serving_finding(table: pd.DataFrame) -> str:
     like_paper = counted[counted["paper_ratio"].notna()]
     allowed = like_paper[like_paper["bound"] >= like_paper["paper_ratio"]]
     best = counted.loc[counted["ratio"].idxmax()]
-    return say(
+    found = say(
         "bench.serving_finding",
         points=len(table),
         counted=len(counted),
@@ -189,6 +189,24 @@ def _serving_finding(table: pd.DataFrame) -> str:
         theirs=best["their_slots"],
         bound=f"{best['bound']:.2f}",
     )
+    elsewhere = counted[
+        counted["paper_ratio"].isna() & (counted["ratio"] >= counted["published_ratio"])
+    ]
+    if elsewhere.empty:
+        return found
+    points = [
+        say(
+            "bench.serving_point",
+            name=f"MoR-{row['num_recursions']}",
+            shape=row["shape"],
+            ours=row["our_slots"],
+            theirs=row["their_slots"],
+            ratio=f"{row['ratio']:.2f}",
+            paper=f"{row['published_ratio']:.2f}",
+        )
+        for row in elsewhere.to_dict("records")
+    ]
+    return f"{found} {say('bench.serving_elsewhere', points='; '.join(points))}"
 
 
 def growth_lines(table: pd.DataFrame, axis: str, quantity: str) -> Chart:

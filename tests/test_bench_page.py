@@ -192,14 +192,21 @@ def test_serving_has_a_panel_a_shape_and_a_line_over_the_slots():
     assert bounds == [[1.0, 1.5], [1.0, 1.0, 1.3, 1.35], [2.0]]
 
 
+def finding_of(served_document):
+    return charts_bench.serving_lines(bench_results.serving_table(served_document)).finding
+
+
 def test_serving_counts_what_counts_and_holds_against_the_paper_what_it_measured():
-    finding = charts_bench.serving_lines(bench_results.serving_table(SERVING)).finding
+    finding = finding_of(SERVING)
     assert "6 of 7 points count; 4 of them reach 85% of their bound" in finding
     assert "1.50x (MoR-3 at 360M, 24 slots against 16; bound 2.00x)" in finding
     assert "the same (2 points), this machine allows its ratio at 2, and 1 reach it" in finding
+    elsewhere = "as many recursions: MoR-3 at 135M, 32 slots against 32 (1.40x, paper 1.33x)."
+    assert finding.endswith(elsewhere)
+    slower = document("serve", [served(32, 1.3, 1.5, shape="135M")])
+    assert "as many recursions" not in finding_of(slower)
     none = document("serve", [served(8, 0.8, 1.0, counts=False)])
-    finding = charts_bench.serving_lines(bench_results.serving_table(none)).finding
-    assert finding.startswith("Serving: none of 1 points counts")
+    assert finding_of(none).startswith("Serving: none of 1 points counts")
 
 
 def test_only_a_full_benchmark_of_serving_has_a_chart():
