@@ -181,7 +181,7 @@ def _serving_finding(table: pd.DataFrame) -> str:
         aim=f"{counted['aim_of_bound'].iloc[0]:.0%}",
         like_paper=len(like_paper),
         allowed=len(allowed),
-        reached=int((allowed["ratio"] >= allowed["paper_ratio"]).sum()),
+        reached=int((like_paper["ratio"] >= like_paper["paper_ratio"]).sum()),
         best=f"{best['ratio']:.2f}",
         name=f"MoR-{best['num_recursions']}",
         shape=best["shape"],

@@ -20,7 +20,13 @@ SECTIONS = {
     "data": {"train": "train.txt", "valid": "valid.txt"},
     "schedule": {"warmup_tokens": 512},
     "budget": {"tokens": STEPS * 256},
-    "run": {"name": "tiny", "batch_tokens": 256, "micro_batch": 4, "validate_every_steps": 5},
+    "run": {
+        "name": "tiny",
+        "batch_tokens": 256,
+        "micro_batch": 4,
+        "validate_every_steps": 5,
+        "precision": "fp32",  # the same on every processor: by itself one with AMX takes bf16
+    },
 }
 
 
