@@ -91,11 +91,12 @@ def _operations(bench: Bench, side: Side) -> dict[str, float]:
         side.run()
     spent = dict.fromkeys(OPERATIONS, 0.0)
     for event in found.events() or []:
-        above = event
+        kind, above = kind_of(event.name), event
+        if kind is None:
+            continue
         while above is not None and above.name != _RECORDING:
             above = above.cpu_parent
-        kind = kind_of(event.name)
-        if above is None and kind is not None:
+        if above is None:
             taken = event.self_device_time_total if is_cuda else event.self_cpu_time_total
             spent[kind] += taken / 1000
     return spent
@@ -135,9 +136,10 @@ class _Stream:
         run = Run(self._loaded, PROMPT, sampling, RoutingRule.causal(), lambda: False)
         timed = _Timed(run)
         engine = Engine(self._loaded.model, num_slots=1)
-        engine.submit(timed)
+        flight = engine.submit(timed)
         while not engine.is_idle:
             engine.step()
+        engine.check_flight(flight)  # one that failed would look fast
         self._trace, self.seconds = collect_trace(run.updates), timed.seconds
 
     def _costs(self) -> list[Cost]:

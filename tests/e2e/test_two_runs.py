@@ -31,6 +31,7 @@ def choose_run(page: Page, side: str, name: str) -> None:
     field = page.locator(f".st-key-compare_{side} input")
     field.fill(name)
     field.press("Enter")
+    page.wait_for_function(f"location.search.includes('compare_{side}=')")
     # The run before it stays drawn until the new one comes.
     checkpoint, _, prompt = name.partition("/")
     title = load_trace(CHECKPOINTS / checkpoint / "traces" / f"{prompt}{TRACE_SUFFIX}").header.title
