@@ -14,10 +14,10 @@ ROOT = Path(__file__).resolve().parent.parent
 if str(ROOT) not in sys.path:  # this file is run by its path, not as part of a package
     sys.path.insert(0, str(ROOT))
 
-from app.deep_links import page_routes  # noqa: E402
-from app.header import ICONS  # noqa: E402
-from app.stream import STREAM_ROUTE  # noqa: E402
-from mor_core.quiet import hush_imports  # noqa: E402
+from app.frame.deep_links import page_routes  # noqa: E402
+from app.frame.header import ICONS  # noqa: E402
+from app.runs.stream import STREAM_ROUTE  # noqa: E402
+from mor_core.common.log_levels import hush_imports  # noqa: E402
 
 hush_imports()
 
@@ -29,9 +29,9 @@ os.environ["MOR_STREAM"] = (
 @asynccontextmanager
 async def lifespan(_: Any) -> AsyncIterator[dict[str, Any]]:
     """Load the default model while the first viewer reads, so that the first Run waits for nothing."""
-    from app import loading  # its caches need the running server
+    from app.runs import resources  # its caches need the running server
 
-    threading.Thread(target=loading.warm_up, name="mor-warm-up", daemon=True).start()
+    threading.Thread(target=resources.warm_up, name="mor-warm-up", daemon=True).start()
     yield {}
 
 

@@ -13,7 +13,7 @@ st.set_page_config(
     page_title="MoR Explorer", page_icon=str(ROOT / "app" / "icon.svg"), layout="wide"
 )
 
-from app import header  # noqa: E402  the folder is known only now
+from app.frame import header  # noqa: E402  the folder is known only now
 
 PAGES = ROOT / "pages"
 page = st.navigation(

@@ -6,29 +6,29 @@ Names are imported when first used, so that reading a trace or printing help doe
 import importlib
 from typing import Any
 
-from mor_core._register import register_when_needed
+from mor_core.model._register import register_when_needed
 
 _EXPORTS = {
-    "CheckpointError": "checkpoint",
-    "MoRConfig": "config",
-    "MoRForCausalLM": "model",
-    "MoRModel": "backbone",
-    "MoROutput": "model",
-    "RecursionCache": "cache",
-    "RecursionTrace": "recursion_trace",
-    "RoutingRule": "rules",
-    "Trace": "trace",
-    "TraceError": "tracefile",
-    "analyse_text": "generation",
-    "collect_trace": "generation",
-    "generate_with_trace": "generation",
-    "layer_schedule": "schedule",
-    "list_checkpoints": "checkpoint",
-    "load_checkpoint": "checkpoint",
-    "load_trace": "tracefile",
-    "resolve_checkpoint": "checkpoint",
-    "save_checkpoint": "checkpoint",
-    "save_trace": "tracefile",
+    "CheckpointError": "checkpoints.checkpoint",
+    "MoRConfig": "model.config",
+    "MoRForCausalLM": "model.model",
+    "MoRModel": "model.backbone",
+    "MoROutput": "model.model",
+    "RecursionCache": "model.cache",
+    "RecursionTrace": "model.routing_trace",
+    "RoutingRule": "model.routing_rules",
+    "Trace": "traces.trace",
+    "TraceError": "traces.trace_file",
+    "analyse_text": "generation.generation",
+    "collect_trace": "generation.generation",
+    "generate_with_trace": "generation.generation",
+    "layer_schedule": "model.layer_schedule",
+    "list_checkpoints": "checkpoints.checkpoint",
+    "load_checkpoint": "checkpoints.checkpoint",
+    "load_trace": "traces.trace_file",
+    "resolve_checkpoint": "checkpoints.checkpoint",
+    "save_checkpoint": "checkpoints.checkpoint",
+    "save_trace": "traces.trace_file",
 }
 __all__ = sorted(_EXPORTS)
 

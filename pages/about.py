@@ -2,11 +2,13 @@
 
 import streamlit as st
 
-from app import about_view as view
-from app import features, loading, notices
-from app.words import say, term, terms
+from app.frame import messages
+from app.runs import resources
+from app.tables import features
+from app.text.words import say, term, terms
+from app.views import about_view as view
 
-checkpoints = loading.list_checkpoints()
+checkpoints = resources.list_checkpoints()
 
 st.subheader(say("about.limits_heading"))
 st.markdown(view.listed("limit"))
@@ -21,18 +23,18 @@ with right:
 
 st.subheader(say("about.checkpoints_heading"))
 for info in checkpoints:
-    with st.expander(notices.as_text(info.name), expanded=info is checkpoints[0]):
+    with st.expander(messages.as_text(info.name), expanded=info is checkpoints[0]):
         st.table(
             view.checkpoint_table(info).set_index(say("about.column_fact")), border="horizontal"
         )
 if not checkpoints:
-    notices.show_info(say("frame.no_checkpoints"))
-for problem in loading.checkpoint_problems():
-    notices.show_warning(say("frame.left_out", problem=problem))
+    messages.show_info(say("frame.no_checkpoints"))
+for problem in resources.checkpoint_problems():
+    messages.show_warning(say("frame.left_out", problem=problem))
 
 st.subheader(say("features.heading"))
 st.markdown(f"**{features.finding()}**")
-table = features.feature_table().map(notices.as_text)
+table = features.feature_table().map(messages.as_text)
 st.table(table, border="horizontal", hide_index=True)
 st.caption(say("features.caption"))
 

@@ -1,10 +1,10 @@
 """Checkpoints: which models are there, where do they run, and what memory do they take?"""
 
-from app import checkpoints_view as view
-from app import frame
-from app.words import say
+from app.frame import page_parts
+from app.text.words import say
+from app.views import checkpoints_view as view
 
-frame.heading(say("checkpoints.title"), "checkpoint")
+page_parts.heading(say("checkpoints.title"), "checkpoint")
 view.memory()
 place = view.choose_place()
 view.progress()

@@ -2,16 +2,18 @@
 
 import streamlit as st
 
-from app import bench_view, family_view, frame, loading, notices
-from app import efficiency_view as view
-from app.words import say
+from app.frame import messages, page_parts
+from app.runs import resources
+from app.text.words import say
+from app.views import bench_view, family_view
+from app.views import efficiency_view as view
 
-checkpoints = loading.list_checkpoints()
+checkpoints = resources.list_checkpoints()
 if not checkpoints:
-    notices.show_info(say("frame.no_checkpoints"))
+    messages.show_info(say("frame.no_checkpoints"))
     st.stop()
-info = frame.choose_checkpoint(checkpoints, key="efficiency_checkpoint")
-frame.provenance(info)
+info = page_parts.choose_checkpoint(checkpoints, key="efficiency_checkpoint")
+page_parts.provenance(info)
 traces = view.recorded(info)
 depths = view.measured_depths(info, traces)
 family = family_view.read()

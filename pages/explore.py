@@ -1,9 +1,11 @@
 """Explore: where did the depth go in this text?"""
 
-from app import explore_source, explore_view, links, loading
-from app.strip import token_strip
+from app.components.strip import token_strip
+from app.frame import links
+from app.runs import resources
+from app.views import explore_picker, explore_view
 
-chosen = explore_source.choose(loading.list_checkpoints())
+chosen = explore_picker.choose(resources.list_checkpoints())
 if chosen is not None:
     view = links.view_of_run(chosen.checkpoint, chosen.name)
     drawn = token_strip(chosen.trace, key="explore_strip", badge=chosen.badge, view=view)

@@ -1,5 +1,6 @@
 """Learn: how does it work?"""
 
-from app import learn_view, loading
+from app.learn import learn_view
+from app.runs import resources
 
-learn_view.draw(loading.list_checkpoints())
+learn_view.draw(resources.list_checkpoints())

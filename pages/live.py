@@ -2,9 +2,10 @@
 
 import streamlit as st
 
-from app import controls, live_view, loading, preflight, race_view
+from app.runs import resources
+from app.views import controls, live_view, preflight, race_view
 
-checkpoints = loading.list_checkpoints()
+checkpoints = resources.list_checkpoints()
 with st.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center"):
     preflight.switch()
     with st.container(width=250):
@@ -21,6 +22,6 @@ if is_race:
 else:
     with right:
         job, is_running = live_view.transport(request)
-    live_view.messages(job)
+    live_view.job_messages(job)
     live_view.panel(job, checkpoints, request, shown_running=is_running)
     live_view.keep(job, checkpoints)

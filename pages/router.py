@@ -2,20 +2,22 @@
 
 import streamlit as st
 
-from app import frame, loading, notices, run_source
-from app import router_view as view
-from app.words import say
+from app.frame import messages, page_parts
+from app.runs import resources
+from app.text.words import say
+from app.views import router_view as view
+from app.views import run_picker
 
-checkpoints = loading.list_checkpoints()
+checkpoints = resources.list_checkpoints()
 if not checkpoints:
-    notices.show_info(say("frame.no_checkpoints"))
+    messages.show_info(say("frame.no_checkpoints"))
     st.stop()
-info = run_source.choose_checkpoint(checkpoints)
-frame.provenance(info)
+info = run_picker.choose_checkpoint(checkpoints)
+page_parts.provenance(info)
 if info.config.get("router_type", "none") == "none":
     view.explain_no_router(info)
     st.stop()
-chosen = run_source.choose_run(info, view.EXAMPLE)
+chosen = run_picker.choose_run(info, view.EXAMPLE)
 if chosen is not None:
     view.scores_panel(chosen)
     view.knob_panel(chosen.trace)

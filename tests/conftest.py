@@ -17,7 +17,7 @@ STORY = (
 
 @pytest.fixture(scope="session")
 def tiny_tokenizer():
-    from mor_core.tokenizer import train_tokenizer
+    from mor_core.checkpoints.tokenizer import train_tokenizer
 
     return train_tokenizer([STORY], 300, 64)
 
@@ -25,7 +25,7 @@ def tiny_tokenizer():
 @pytest.fixture(scope="session")
 def tiny_checkpoint(tiny_tokenizer, tmp_path_factory):
     """A folder that holds one checkpoint named `tiny`: 3 recursions, context 64, random weights."""
-    from mor_core.checkpoint import save_checkpoint
+    from mor_core.checkpoints.checkpoint import save_checkpoint
     from tests.models import tiny_model
 
     root = tmp_path_factory.mktemp("checkpoints")
@@ -35,7 +35,7 @@ def tiny_checkpoint(tiny_tokenizer, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def tiny_loaded(tiny_checkpoint):
-    from mor_core.checkpoint import load_checkpoint
+    from mor_core.checkpoints.checkpoint import load_checkpoint
 
     return load_checkpoint(tiny_checkpoint)
 
@@ -53,7 +53,7 @@ def mor(monkeypatch, capsys, tiny_checkpoint):
     """Run the command in this process; returns exit status, output and errors."""
     import sys
 
-    from mor_core import cli
+    from mor_core.cli import cli
 
     monkeypatch.setenv("MOR_CHECKPOINTS", str(tiny_checkpoint.parent))
 

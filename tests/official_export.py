@@ -1,7 +1,7 @@
 """Writes a model of ours as the official code would have saved it: its keys, its files, its settings.
 
-The opposite of `mor_core.official`, and written from the same facts; the recorded cases in fixtures/ hold both to what
-the official code really wrote.
+The opposite of `mor_core.interop.official`, and written from the same facts; the recorded cases in fixtures/ hold both
+to what the official code really wrote.
 """
 
 import json
@@ -10,7 +10,7 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
-from mor_core.schedule import layer_schedule
+from mor_core.model.layer_schedule import layer_schedule
 
 SHARED_NAMES = (
     "vocab_size",

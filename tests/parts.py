@@ -7,7 +7,7 @@ from typing import Any
 
 from streamlit.testing.v1 import AppTest
 
-from app.jobs import Job
+from app.runs.jobs import Job
 from tests.waiting import wait_for
 
 

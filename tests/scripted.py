@@ -6,8 +6,15 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from app.jobs import Job, JobManager
-from mor_core.trace import Alternative, CacheSlot, StepRecord, TokenRecord, Trace, TraceHeader
+from app.runs.jobs import Job, JobManager
+from mor_core.traces.trace import (
+    Alternative,
+    CacheSlot,
+    StepRecord,
+    TokenRecord,
+    Trace,
+    TraceHeader,
+)
 from tests.waiting import PATIENCE_S
 
 DEPTHS = (2, 1, 3, 1, 2, 3)

@@ -24,7 +24,9 @@ FORBIDDEN = {
 MAX_FILE_LINES = 300
 MAX_FUNCTION_LINES = 60
 # What is longer for now. An entry that is no longer needed fails, so the list can only shrink.
-LONGER_FUNCTIONS = {"mor_core/model.py:forward": 70}  # Hugging Face's signature and its docstring
+LONGER_FUNCTIONS = {
+    "mor_core/model/model.py:forward": 70
+}  # Hugging Face's signature and its docstring
 
 
 def imported(tree):
@@ -71,9 +73,9 @@ def test_no_exception_outlives_its_need():
 @each_source
 def test_caching_and_session_state_have_one_place_each(path):
     text = path.read_text()
-    if path != ROOT / "app" / "loading.py":
+    if path != ROOT / "app" / "runs" / "resources.py":
         assert not re.search(r"\bcache_(data|resource)\b", text)
-    if path != ROOT / "app" / "state.py":
+    if path != ROOT / "app" / "runs" / "session.py":
         assert "session_state" not in text
 
 
@@ -116,10 +118,10 @@ def test_streamlit_is_told_not_to_collect_garbage_after_every_run():
     "module",
     [
         "mor_core",
-        "mor_core.trace",
-        "mor_core.checkpoint",
-        "mor_core.cli",
-        "app.events",
+        "mor_core.traces.trace",
+        "mor_core.checkpoints.checkpoint",
+        "mor_core.cli.cli",
+        "app.runs.events",
         "app.main",
     ],
 )

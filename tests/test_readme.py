@@ -4,7 +4,7 @@ import re
 import tomllib
 from pathlib import Path
 
-from mor_core.checkpoint import checkpoint_root, list_checkpoints
+from mor_core.checkpoints.checkpoint import checkpoint_root, list_checkpoints
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -38,14 +38,14 @@ def test_what_proves_a_point_is_a_test():
 def test_commands_exist():
     from typer.main import get_command
 
-    from mor_core.cli import app
+    from mor_core.cli.cli import app
 
     known = set(get_command(app).commands)
     named = set(re.findall(r"^mor ([\w-]+)", README, flags=re.MULTILINE))
     assert named
     assert named <= known
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
-    assert scripts == {"mor": "mor_core.cli:main"}
+    assert scripts == {"mor": "mor_core.cli.cli:main"}
 
 
 def test_default_checkpoint_is_bundled():

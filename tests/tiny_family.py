@@ -3,12 +3,12 @@
 import json
 from pathlib import Path
 
-from mor_core.assessment import write_evaluation
-from mor_core.checkpoint import load_checkpoint, save_checkpoint
-from mor_core.family import write_family
+from mor_core.checkpoints.checkpoint import load_checkpoint, save_checkpoint
+from mor_core.evaluation.checkpoint_evaluation import write_evaluation
+from mor_core.reports.checkpoint_family import write_family
 from tests.conftest import STORY
 from tests.models import tiny_model
-from tests.test_report import PROVENANCE
+from tests.reports.test_write_report import PROVENANCE
 
 RECIPE = """
 [model]

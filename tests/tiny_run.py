@@ -2,9 +2,9 @@
 
 import torch
 
-from mor_core.recipe import parse_recipe, recipe_text
-from mor_core.runfiles import load_state, read_log
-from mor_core.training import train
+from mor_core.training.recipe import parse_recipe, recipe_text
+from mor_core.training.run_state import load_state, read_log
+from mor_core.training.training import train
 
 STEPS = 12
 SECTIONS = {

@@ -52,7 +52,7 @@ def paced_app(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[tuple[str, 
 
     pace = Pace(tmp_path_factory.mktemp("pace"))
     pace.let_go()
-    with serve("app/paced.py", MOR_BENCH=str(pace.folder)) as address:
+    with serve("app/bench_server.py", MOR_BENCH=str(pace.folder)) as address:
         yield address, pace
 
 

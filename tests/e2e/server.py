@@ -92,7 +92,7 @@ def _is_up(address: str, process: "subprocess.Popen[str]") -> bool:
 
 @dataclass
 class Pace:
-    """Tells `app/paced.py` how many tokens a second its model may write; 0 lets it go."""
+    """Tells `app/bench_server.py` how many tokens a second its model may write; 0 lets it go."""
 
     folder: Path
 

@@ -24,7 +24,7 @@ if not MUST_RUN:
 
 from playwright.sync_api import Browser, Locator, expect  # noqa: E402
 
-from app.palettes import MOST_LEVELS, depth_colours  # noqa: E402
+from app.style.palettes import MOST_LEVELS, depth_colours  # noqa: E402
 from tests.e2e.server import Pace, Watched, open_page  # noqa: E402
 
 STOP_AND_WAIT = """node => new Promise(resolve => {

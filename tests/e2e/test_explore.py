@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from mor_core.trace import Alternative
-from mor_core.tracefile import save_trace
+from mor_core.traces.trace import Alternative
+from mor_core.traces.trace_file import save_trace
 from tests.scripted import DEPTHS, scripted_trace
 
 pytestmark = pytest.mark.browser

@@ -11,8 +11,8 @@ pytest.importorskip("playwright.sync_api", reason="see test_browser.py")
 
 from playwright.sync_api import Browser, Page, expect
 
-from mor_core.trace import TRACE_SUFFIX
-from mor_core.tracefile import load_trace
+from mor_core.traces.trace import TRACE_SUFFIX
+from mor_core.traces.trace_file import load_trace
 from tests.e2e.server import Watched, open_page
 from tests.e2e.test_browser import assert_clean, set_number
 from tests.e2e.test_browser import pytestmark as pytestmark

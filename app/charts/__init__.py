@@ -1,0 +1,1 @@
+"""Pure: tables to figures."""

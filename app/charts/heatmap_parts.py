@@ -1,0 +1,144 @@
+"""The parts that heatmaps over positions are made of: cells, digits, marks, legends.
+
+Each adds to a figure. Rows are recursions or cache slots, x is the position.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+
+from app.charts.figure import hover_text
+from app.style.theme import LINE, text_on
+from app.tables.trace_tables import label
+from app.text.words import say
+from mor_core.traces.trace import TokenRecord, Trace
+
+MAX_DIGIT_COLUMNS = 128  # wider windows leave no room for a digit in a cell
+MAX_NAMED_COLUMNS = 48  # wider windows leave no room for the token under a column
+
+
+def add_cells(
+    figure: go.Figure,
+    values: np.ndarray,
+    tokens: Sequence[TokenRecord],
+    rows: list[str],
+    hover: list[list[str]],
+    **scale: object,
+) -> None:
+    """Draw the values as cells, recursion 1 or slot 1 at the top; NaN stays empty."""
+    positions = [token.position for token in tokens]
+    figure.add_heatmap(
+        z=values.astype(np.float32),
+        x=positions,
+        y=rows,
+        customdata=hover,
+        hovertemplate="%{customdata}<extra></extra>",
+        hoverongaps=True,
+        xgap=1 if len(tokens) <= MAX_DIGIT_COLUMNS else 0,
+        ygap=2,
+        **scale,
+    )
+    figure.update_yaxes(autorange="reversed", showgrid=False, ticks="", type="category", dtick=1)
+    ends = [positions[0] - 0.5, positions[-1] + 0.5]
+    figure.update_xaxes(
+        title_text=say("frame.axis_position"), showgrid=False, ticks="outside", range=ends
+    )
+    if len(tokens) <= MAX_NAMED_COLUMNS:
+        names = [f"{hover_text(label(token))}" for token in tokens]
+        figure.update_xaxes(tickvals=positions, ticktext=names, tickangle=-60, title_text="")
+        figure.update_layout(height=figure.layout.height + 44)
+
+
+def add_digits(figure: go.Figure, tokens: Sequence[TokenRecord], colours: list[str]) -> None:
+    """Write the depth into the deepest cell of each token, so that colour is not alone."""
+    for depth, colour in enumerate(colours, start=1):
+        chosen = [token.position for token in tokens if token.recursion_depth == depth]
+        figure.add_scatter(
+            x=chosen,
+            y=[say("charts.recursion", number=depth)] * len(chosen),
+            mode="text",
+            text=[str(depth)] * len(chosen),
+            textfont={"color": text_on(colour), "size": 11},
+            hoverinfo="skip",
+            showlegend=False,
+        )
+
+
+def add_absent(figure: go.Figure, tokens: Sequence[TokenRecord], recursions: int) -> None:
+    """Strike through what was not computed."""
+    places = [
+        (token.position, say("charts.recursion", number=row + 1))
+        for row in range(recursions)
+        for token in tokens
+        if token.recursion_depth is not None and token.router_logits[row] is None
+    ]
+    figure.add_scatter(
+        x=[x for x, _ in places],
+        y=[y for _, y in places],
+        mode="markers",
+        marker={"symbol": "line-ne-open", "size": 7, "color": LINE, "line": {"width": 1}},
+        hoverinfo="skip",
+        name=say("charts.not_judged"),
+    )
+
+
+def add_dots(figure: go.Figure, places: Sequence[tuple[int, str]], name: str) -> None:
+    """Put dots on cells, given as position and name of the row, so that colour is not alone."""
+    figure.add_scatter(
+        x=[x for x, _ in places],
+        y=[y for _, y in places],
+        mode="markers",
+        marker={
+            "symbol": "circle",
+            "size": 4,
+            "color": "#ffffff",
+            "line": {"width": 0.5, "color": "#333333"},
+        },
+        hoverinfo="skip",
+        name=name,
+    )
+
+
+def add_level_legend(figure: go.Figure, levels: dict[str, str]) -> None:
+    """Name the colours, those too that this run does not use."""
+    for name, colour in levels.items():
+        figure.add_scatter(
+            x=[None],
+            y=[None],
+            mode="markers",
+            marker={
+                "symbol": "square",
+                "size": 11,
+                "color": colour,
+                "line": {"width": 1, "color": LINE},
+            },
+            name=name,
+            hoverinfo="skip",
+        )
+    figure.update_layout(showlegend=True)
+
+
+def mark_boundaries(figure: go.Figure, trace: Trace, window: range, rows: Sequence[str]) -> None:
+    """Draw lines where the prompt ends, and where a text was cut into pieces that the model read one by one."""
+    decoded = [token.position for token in trace.tokens if token.phase == "decode"]
+    read = [end for _, end in trace.header.windows[:-1]]
+    marks = ((say("frame.generated_from_here"), decoded[:1]), (say("frame.next_piece"), read))
+    for name, starts in marks:
+        places = [start for start in starts if window.start < start < window.stop]
+        if places:
+            figure.add_scatter(
+                x=[x for start in places for x in (start - 0.5, start - 0.5, None)],
+                y=[y for _ in places for y in (rows[0], rows[-1], None)],
+                mode="lines",
+                line={"color": LINE, "width": 3, "dash": "dot"},
+                name=name,
+                hoverinfo="skip",
+            )
+
+
+def mark_pin(figure: go.Figure, window: range, pinned: int | None) -> None:
+    """Frame the column of the token that is pinned in the strip."""
+    if pinned is not None and pinned in window:
+        line = {"color": LINE, "width": 1.5, "dash": "dot"}
+        figure.add_vrect(x0=pinned - 0.5, x1=pinned + 0.5, line=line, fillcolor="rgba(0,0,0,0)")

@@ -1,0 +1,1 @@
+"""Browser components (Python face and JavaScript)."""

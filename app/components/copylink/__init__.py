@@ -1,0 +1,29 @@
+"""A button that copies the address of the page with the state of its view: the browser alone knows it."""
+
+from pathlib import Path
+
+from app.components.component_assets import ServedComponent
+from app.text.words import say
+
+_FOLDER = Path(__file__).parent
+
+
+def _read(name: str) -> str:
+    return (_FOLDER / name).read_text(encoding="utf-8")
+
+
+_mount = ServedComponent(
+    "copy_link",
+    html=_read("copylink.html"),
+    css=_read("copylink.css"),
+    js=_read("copylink.js"),
+)
+
+
+def copy_link(*, key: str) -> None:
+    """Draw the button."""
+    _mount(
+        key=key,
+        data={"label": say("frame.copy_link"), "copied": say("frame.link_copied")},
+        height=40,
+    )

@@ -1,0 +1,135 @@
+"""The lessons' two browser components: tokens that can be picked, and the bar that shows and changes the step.
+
+Token text only ever becomes `textContent`; the scripts are plain files beside this one.
+"""
+
+import hashlib
+import json
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from app.components import strip
+from app.components.component_assets import ServedComponent
+from app.style.theme import depth_colours
+from app.text.words import say
+from mor_core.traces.trace import TokenRecord
+
+HIT, MISS, CHANGED = "hit", "miss", "changed"
+_FOLDER = Path(__file__).parent
+_FORMAT = Path(strip.__file__).parent / "format.js"  # how a token's text is shown, as in the strip
+
+
+def _read(name: str) -> str:
+    return (_FOLDER / name).read_text(encoding="utf-8")
+
+
+_tokens = ServedComponent(
+    "lesson_tokens",
+    html='<div class="lesson-tokens"></div>',
+    css=_read("tokens.css"),
+    js="\n".join([_FORMAT.read_text(encoding="utf-8"), _read("tokens.js")]),
+)
+_bar = ServedComponent(
+    "lesson_bar",
+    html='<ol class="lesson-bar"></ol>',
+    css=_read("bar.css"),
+    js=_read("bar.js"),
+)
+
+
+def pick_tokens(
+    tokens: Sequence[TokenRecord], *, key: str, label: str, picked: Collection[int], most: int
+) -> list[int]:
+    """Draw tokens without depths, to be picked by click or key; return the picked positions.
+
+    Args:
+        tokens: to pick from.
+        key: of the element.
+        label: what to pick, for readers of the screen.
+        picked: positions that are picked already.
+        most: how many can be picked.
+    """
+    data = {"mode": "pick", "picked": sorted(picked), "most": most, "depths": None}
+    result = _draw(tokens, key, label, data)
+    run = data_id(tokens)
+    found = result.picks if isinstance(result.picks, Mapping) else {}
+    if found.get("run") != run:
+        return sorted(picked)
+    known = {token.position for token in tokens}
+    return sorted(position for position in found.get("positions", []) if position in known)
+
+
+def show_tokens(
+    tokens: Sequence[TokenRecord],
+    num_recursions: int,
+    *,
+    key: str,
+    label: str,
+    marks: Mapping[int, str] | None = None,
+    shows_depths: bool = True,
+) -> None:
+    """Draw tokens with their depths as colours and digits.
+
+    Args:
+        tokens: of a run.
+        num_recursions: R, which fixes the colours.
+        key: of the element.
+        label: what is shown, for readers of the screen.
+        marks: `HIT`, `MISS` or `CHANGED` by position.
+        shows_depths: else a place to write a guess.
+    """
+    data = {
+        "mode": "show",
+        "picked": [],
+        "most": 0,
+        "depths": [token.recursion_depth if shows_depths else None for token in tokens],
+        "colours": depth_colours(num_recursions),
+        "marks": {str(position): mark for position, mark in (marks or {}).items()},
+    }
+    _draw(tokens, key, label, data)
+
+
+def step_bar(labels: Sequence[str], current: int, place: str, *, key: str) -> int | None:
+    """Draw the steps of a lesson, listen to the keys, and return the step that was clicked, from 0.
+
+    PageDown and the right arrow press the page's button `learn_next`, PageUp and the left arrow `learn_back`.
+    """
+    result = _bar(
+        key=key,
+        data={
+            "labels": list(labels),
+            "current": current,
+            "place": place,
+            "list": say("learn.steps"),
+        },
+        on_go_change=_ignore,
+    )
+    return int(result.go) if isinstance(result.go, int | float) else None
+
+
+def data_id(tokens: Sequence[TokenRecord]) -> str:
+    """Name a list of tokens by what it holds, so that another list under the same key starts anew."""
+    ids = json.dumps([(token.position, token.token_id) for token in tokens])
+    return hashlib.sha256(ids.encode()).hexdigest()[:16]
+
+
+def _draw(tokens: Sequence[TokenRecord], key: str, label: str, data: dict[str, Any]) -> Any:
+    shown = [
+        {
+            "position": token.position,
+            "text": token.text,
+            "token_bytes": token.token_bytes,
+            "special": token.special,
+        }
+        for token in tokens
+    ]
+    words = {
+        name: say(f"learn.token_{name}") for name in ("depth", "hit", "miss", "changed", "picked")
+    }
+    common = {"run": data_id(tokens), "tokens": shown, "label": label, "words": words}
+    return _tokens(key=key, data=common | data, on_picks_change=_ignore)
+
+
+def _ignore() -> None:
+    """Declare a state key; the value is read from the result."""

@@ -1,0 +1,193 @@
+"""The token strip: one component that draws a run, live or finished, and tells which token is pinned.
+
+Text, heatmaps, counters and inspector live in one browser component, so that a growing run needs no rerun of the page.
+The JavaScript is plain files beside this one, joined in order; token text only ever becomes `textContent`.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from app.components.component_assets import ServedComponent
+from app.components.view_state import ViewState, view_of
+from app.runs import session
+from app.runs.events import trace_events
+from app.runs.jobs import Job
+from app.style.palettes import MOST_LEVELS, depth_colours
+from app.tables.trace_tables import class_label
+from app.text.hidden_words import hidden_words
+from app.text.words import entries
+from mor_core.traces.token_class import CLASSES, token_classes
+from mor_core.traces.trace import Trace
+
+Badge = Literal["LIVE", "RECORDED"]
+
+_FOLDER = Path(__file__).parent
+_SCRIPTS = (
+    "format",
+    "hidden",
+    "run",
+    "feed",
+    "transport",
+    "metrics",
+    "presenter",
+    "picture",
+    "foreign",
+    "tokens",
+    "heatmaps",
+    "legend",
+    "overview",
+    "pins",
+    "toolbar",
+    "lens",
+    "inspector",
+    "counters",
+    "strip",
+    "explore",
+)
+
+
+def _read(name: str) -> str:
+    return (_FOLDER / name).read_text(encoding="utf-8")
+
+
+def _words() -> str:
+    """Write the strip's words for JavaScript, in every language."""
+    found = {
+        key.removeprefix("strip."): texts
+        for key, texts in entries().items()
+        if key.startswith("strip.")
+    }
+    return f"const WORDS = {json.dumps(found, indent=0)};"
+
+
+def hidden_words_script() -> str:
+    """Write the words that presenter mode hides for JavaScript."""
+    return f"const HIDDEN_WORDS = {json.dumps(hidden_words(), indent=0)};"
+
+
+def markup() -> str:
+    """Return the strip's HTML."""
+    return _read("strip.html")
+
+
+def style() -> str:
+    """Return the strip's CSS."""
+    return _read("strip.css")
+
+
+def script() -> str:
+    """Return the strip's JavaScript, one module that exports how to draw."""
+    return "\n".join([_words(), hidden_words_script(), *(_read(f"{name}.js") for name in _SCRIPTS)])
+
+
+_mount = ServedComponent("token_strip", html=markup(), css=style(), js=script())
+
+
+@dataclass(frozen=True)
+class StripState:
+    """What the browser reports.
+
+    Attributes:
+        pin: position of the pinned token.
+        unreachable: the event route does not answer this browser; send batches instead.
+        wants_run: True in the one run after a speaker asked for a run with the slide clicker.
+        view: what the reader chose to see of this run; `None` before the first choice, and without the tools.
+    """
+
+    pin: int | None
+    unreachable: bool
+    wants_run: bool
+    view: ViewState | None = None
+
+
+def token_strip(
+    trace: Trace, *, key: str, badge: Badge = "RECORDED", view: ViewState | None = None
+) -> StripState:
+    """Draw a finished run.
+
+    Args:
+        trace: the run.
+        key: of the element; a page keeps it while it changes the trace.
+        badge: whether the run was computed for this viewer just now.
+        view: what to show at first; with it come the tools to choose metric, units, tokens and several pins.
+    """
+    run_id = trace_id(trace)
+    batch = {
+        "from": 0,
+        "events": trace_events(trace),
+        "status": {"name": "done", "ahead": 0, "message": ""},
+    }
+    tools = None if view is None else _tools(trace, view)
+    return _draw(
+        run_id,
+        key,
+        {"batch": batch, "stream": None, "live": False, "badge": badge, "tools": tools},
+    )
+
+
+def live_strip(
+    job: Job, *, key: str, stream: str | None = None, batch: Mapping[str, Any] | None = None
+) -> StripState:
+    """Draw a job as it runs.
+
+    Args:
+        job: the run.
+        key: of the element.
+        stream: path of the event route, where the browser can reach it.
+        batch: events to hand over with this rerun, where it cannot.
+    """
+    return _draw(job.id, key, {"batch": batch, "stream": stream, "live": True, "badge": "LIVE"})
+
+
+def trace_id(trace: Trace) -> str:
+    """Name a run by what it holds, so that another trace under the same key starts anew."""
+    digest = hashlib.sha256(trace.header.created.encode())
+    digest.update(trace.header.checkpoint_sha256.encode())
+    digest.update(",".join(str(token.token_id) for token in trace.tokens).encode())
+    digest.update(repr(trace.header.routing).encode())
+    return digest.hexdigest()[:16]
+
+
+def _tools(trace: Trace, view: ViewState) -> dict[str, Any]:
+    """Describe what the tools need beside the run: the class of each token, and what to show at first."""
+    numbers = {name: number for number, name in enumerate(CLASSES)}
+    return {
+        "view": asdict(view),
+        "class_labels": [class_label(name) for name in CLASSES],
+        "classes": [numbers[name] for name in token_classes(trace.tokens)],
+    }
+
+
+def _draw(run_id: str, key: str, data: dict[str, Any]) -> StripState:
+    result = _mount(
+        key=key,
+        data={
+            "run": run_id,
+            "language": session.language(),
+            "present": session.is_presenting(),
+            "colours": {n: depth_colours(n) for n in range(1, MOST_LEVELS + 1)},
+            **data,
+        },
+        on_pin_change=_ignore,
+        on_unreachable_change=_ignore,
+        on_asks_change=_ignore,
+        on_finished_change=_ignore,
+        on_view_change=_ignore,
+        on_wants_run_change=_ignore,
+    )
+    pin = result.pin if isinstance(result.pin, Mapping) and result.pin.get("run") == run_id else {}
+    chosen = result.view if isinstance(result.view, Mapping) else {}
+    return StripState(
+        pin=pin.get("position"),
+        unreachable=result.unreachable == run_id,
+        wants_run=result.wants_run is True,
+        view=view_of(chosen) if chosen.get("run") == run_id else None,
+    )
+
+
+def _ignore() -> None:
+    """Declare a state key; the value is read from the result."""

@@ -1,0 +1,68 @@
+"""Messages and downloads that several pages need. Text from users and files is shown as it is, never as Markdown."""
+
+import re
+from pathlib import Path
+
+import streamlit as st
+
+from app.runs import resources
+from app.text.error_messages import problem_text
+from app.text.words import say
+from mor_core.traces.trace import TRACE_SUFFIX, Trace
+from mor_core.traces.trace_file import TraceError, pack_trace
+
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!$:~<>|])")
+
+
+def as_text(message: str) -> str:
+    """Escape what Markdown would read as markup."""
+    return _MARKDOWN.sub(r"\\\1", message)
+
+
+def show_error(message: str) -> None:
+    """Show what went wrong."""
+    st.error(as_text(message), icon=":material/error:")
+
+
+def show_problem(error: Exception, name: str = "") -> None:
+    """Show an error in the viewer's language, after the name of what it is about."""
+    show_error(f"{name}: {problem_text(error)}" if name else problem_text(error))
+
+
+def opened_trace(path: Path) -> Trace | None:
+    """Return a recorded run; of one that is damaged say what is wrong."""
+    try:
+        return resources.open_trace(path)
+    except TraceError as error:
+        show_problem(error, path.name)
+        return None
+
+
+def show_warning(message: str) -> None:
+    """Show what is not as it should be, but stops nothing."""
+    st.warning(as_text(message), icon=":material/warning:")
+
+
+def trace_download(trace: Trace, *, key: str, name: str = "") -> None:
+    """Offer a run as a trace file; it is packed when the button is pressed.
+
+    Args:
+        trace: the run.
+        key: of the button.
+        name: of the run, where there are several.
+    """
+    header = trace.header
+    st.download_button(
+        f"{say('frame.download_trace')} {name}".strip(),
+        lambda: pack_trace(trace),
+        file_name=f"{header.checkpoint}-{header.created[:19].replace(':', '')}{TRACE_SUFFIX}",
+        mime="application/gzip",
+        icon=":material/download:",
+        key=key,
+        on_click="ignore",
+    )
+
+
+def show_info(message: str) -> None:
+    """Say what to do where there is nothing to show."""
+    st.info(as_text(message).replace("\\`", "`"), icon=":material/info:")

@@ -1,0 +1,141 @@
+"""What the pages share: charts with their twins, tables, headings and downloads."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import pandas as pd
+import streamlit as st
+
+from app.charts.figure import Chart
+from app.frame import messages
+from app.tables.trace_tables import to_csv
+from app.text import display_tables
+from app.text.display_names import named, routing_label
+from app.text.words import say, term
+from mor_core.checkpoints.checkpoint import CheckpointInfo
+from mor_core.traces.trace import Trace
+
+Badge = Literal["LIVE", "RECORDED"]
+
+_CONFIG = {"displaylogo": False, "modeBarButtonsToRemove": ["lasso2d", "select2d", "autoScale2d"]}
+
+
+def show_chart(chart: Chart, *, key: str, caption: str = "") -> None:
+    """Draw a chart with its finding above, and its numbers in a table that opens below."""
+    st.markdown(f"**{messages.as_text(chart.finding)}**")
+    st.plotly_chart(chart.figure, key=key, config=_CONFIG, alt=chart.finding)
+    if caption:
+        st.caption(caption)
+    with st.expander(say("frame.numbers"), icon=":material/table:"):
+        show_table(chart.table, key=f"{key}_table")
+
+
+def show_table(table: pd.DataFrame, *, key: str, height: int | None = None) -> None:
+    """Show a table in the viewer's language and offer it as CSV, which is the same in all languages."""
+    st.dataframe(
+        display_tables.values(table),
+        key=key,
+        hide_index=True,
+        height=height or "auto",
+        column_config=_columns(table),
+    )
+    st.download_button(
+        say("frame.download_csv"),
+        lambda: to_csv(table),
+        file_name=f"{key}.csv",
+        mime="text/csv",
+        icon=":material/download:",
+        key=f"{key}_csv",
+        on_click="ignore",
+        type="tertiary",
+    )
+
+
+def _columns(table: pd.DataFrame) -> dict[str, Any]:
+    formats = {str(name): display_tables.number_format(table[name]) for name in table.columns}
+    return {
+        name: st.column_config.NumberColumn(label, format=formats[name]) if formats[name] else label
+        for name, label in display_tables.headings(table).items()
+    }
+
+
+def heading(text: str, *terms: str) -> None:
+    """Write a section's heading; the terms of the glossary stand behind its question mark."""
+    explained = "\n\n".join(map(term, terms))
+    st.subheader(text, help=explained or None)
+
+
+def choose_checkpoint(
+    checkpoints: Sequence[CheckpointInfo], *, key: str, first: str | None = None
+) -> CheckpointInfo:
+    """Draw the choice of a checkpoint, if there is one to make, and return the chosen one.
+
+    Args:
+        checkpoints: at least one.
+        key: of the element.
+        first: name of the one that is chosen before anybody chooses.
+    """
+    if len(checkpoints) == 1:
+        return checkpoints[0]
+    names = [info.name for info in checkpoints]
+    index = names.index(first) if first in names else 0
+    name = st.selectbox(
+        say("frame.checkpoint"), names, index=index, key=key, persist_state="session"
+    )
+    return checkpoints[names.index(name)]
+
+
+def provenance(info: CheckpointInfo, *, badge: Badge | None = None) -> None:
+    """Write one line: which model, where its weights come from, and whether what follows is computed or recorded."""
+    config, origin = info.config, info.provenance
+    tokens = origin.get("num_tokens")
+    counted = f"{tokens / 1e6:.1f}" if isinstance(tokens, int | float) else ""
+    parts = [
+        info.name,
+        say("frame.recursions", count=config.get("num_recursions", 1)),
+        router_name(config),
+        cache_name(config),
+        say("frame.trained_on", tokens=counted) if counted else "",
+        say("frame.seed", seed=origin["seed"]) if "seed" in origin else "",
+        f"sha256 {info.sha256[:8]}",
+    ]
+    _line(parts, badge)
+
+
+def run_provenance(trace: Trace, badge: Badge) -> None:
+    """Write one line of a run: model, rule, LIVE or RECORDED, how many tokens of each phase, seed and weights."""
+    header = trace.header
+    phases = [token.phase for token in trace.tokens]
+    seed = header.sampling.get("seed")
+    parts = [
+        header.checkpoint,
+        say("frame.recursions", count=header.num_recursions),
+        say("frame.rule", rule=routing_label(header.routing)),
+        say("frame.prefill", count=phases.count("prefill")),
+        say("frame.decode", count=phases.count("decode")),
+        "" if seed is None else say("frame.seed", seed=seed),
+        f"{header.device} {header.dtype}",
+        f"sha256 {header.checkpoint_sha256[:8]}",
+    ]
+    _line(parts, badge)
+
+
+def router_name(config: Mapping[str, Any]) -> str:
+    """Name a model's router in the viewer's language."""
+    return _named("router", config.get("router_type", "none"))
+
+
+def cache_name(config: Mapping[str, Any]) -> str:
+    """Name a model's cache in the viewer's language."""
+    return _named("cache", config.get("kv_strategy", "unknown"))
+
+
+def _named(kind: str, value: object) -> str:
+    return named(f"frame.{kind}_{value}", f"{kind} {value}")
+
+
+def _line(parts: Sequence[str], badge: Badge | None) -> None:
+    text = messages.as_text(" · ".join(part for part in parts if part))
+    colour = {"LIVE": "red", "RECORDED": "gray"}
+    words = f":{colour[badge]}-badge[{say(f'frame.badge_{badge.lower()}')}] " if badge else ""
+    st.caption(words + text)

@@ -1,0 +1,101 @@
+"""Reads a text with a checkpoint: a request becomes work for the worker of its model.
+
+The same worker generates for the Live page, so a model never serves two runs at once.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from app.runs import resources, session
+from app.runs.jobs import Job, Work, job_manager
+from app.frame.routing_controls import RoutingChoice
+from app.text.words import say
+from mor_core.checkpoints.checkpoint import CheckpointInfo
+from mor_core.traces.trace import Trace
+
+if TYPE_CHECKING:
+    from mor_core.generation.generation_run import TraceUpdate
+
+MAX_CHARACTERS = 20_000  # about ten windows of the bundled models; the browser draws every token
+
+
+@dataclass(frozen=True)
+class AnalysisRequest:
+    """What one press of Analyse asks for.
+
+    Attributes:
+        checkpoint: folder and weight hash of the model.
+        text: as typed.
+        routing: who goes how deep.
+        kv_strategy: another than the model was trained with; empty for its own.
+    """
+
+    checkpoint: CheckpointInfo
+    text: str
+    routing: RoutingChoice
+    kv_strategy: str = ""
+
+
+def text_problem(text: str) -> str:
+    """Say what is wrong with a text, nothing if it can be tried."""
+    if not text.strip():
+        return say("explore.text_empty")
+    if len(text) > MAX_CHARACTERS:
+        return say("explore.text_long", limit=f"{MAX_CHARACTERS:,}", length=f"{len(text):,}")
+    return ""
+
+
+def analyse(request: AnalysisRequest, purpose: str = "explore") -> Job:
+    """Queue the reading of a text behind the other runs of the same model.
+
+    Args:
+        request: what to read, and how.
+        purpose: of the reading; a newer one for the same replaces one that still waits.
+    """
+    return job_manager().submit(
+        resources.model_key(request.checkpoint), _analysis_work(request), session.owner(purpose)
+    )
+
+
+def progress(job: Job) -> tuple[float, str]:
+    """Return the share of a text that is read, and where the job stands in words."""
+    ahead = job_manager().num_ahead(job)
+    if job.status == "queued":
+        return 0.0, say("explore.waiting", ahead=ahead)
+    trace = job.trace
+    if trace is None:
+        return 0.0, say("explore.loading")
+    windows = trace.header.windows
+    total = windows[-1][1] if windows else len(trace.tokens)
+    read = len(trace.tokens)
+    return read / max(total, 1), say("explore.read", read=f"{read:,}", total=f"{total:,}")
+
+
+def finished_trace(job: Job | None) -> Trace | None:
+    """Return what a finished job has read, `None` if it is running or failed."""
+    return job.trace if job is not None and job.is_finished else None
+
+
+def _analysis_work(request: AnalysisRequest) -> Work:
+    def work(should_stop: Callable[[], bool]) -> "Iterator[TraceUpdate]":
+        loaded = resources.loaded_checkpoint(request.checkpoint)
+        from mor_core.generation.generation import analyse_text
+        from mor_core.checkpoints.kv_variants import with_kv_strategy
+        from mor_core.generation.trace_lens import LensError, add_lens
+
+        if request.kv_strategy:
+            loaded = with_kv_strategy(loaded, request.kv_strategy)
+        rule = request.routing.rule()
+        read: Trace | None = None
+        for update in analyse_text(loaded, request.text, routing=rule, should_stop=should_stop):
+            read = read or Trace(update.header)
+            read.tokens += update.completed
+            yield update
+        # Early exits come after the run, into the same records; a model without states between recursions has none.
+        with contextlib.suppress(LensError):
+            if read is not None:
+                add_lens(loaded, read, rule, should_stop=should_stop)
+
+    return work

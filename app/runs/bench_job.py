@@ -1,0 +1,94 @@
+"""Runs a short benchmark beside the web server, one at a time for all viewers; nothing is saved."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from app.text.error_messages import problem_text
+from app.text.words import viewer_language
+
+logger = logging.getLogger(__name__)
+
+SILENCE_S = 15.0
+_running = threading.Lock()
+
+
+@dataclass(eq=False)
+class BenchJob:
+    """One short benchmark. Only its thread writes.
+
+    Attributes:
+        share: done, 0 to 1.
+        what: is measured now.
+        document: what was found, `None` until the end.
+        message: why there is none.
+        waits: whether another viewer's benchmark runs first.
+        language: of the viewer who asked for it.
+    """
+
+    share: float = 0.0
+    what: str = ""
+    document: dict[str, Any] | None = None
+    message: str = ""
+    waits: bool = True
+    language: str = field(default_factory=viewer_language)
+    is_finished: bool = False
+    last_seen: float = field(default_factory=time.monotonic)
+    _cancelled: threading.Event = field(default_factory=threading.Event)
+
+    def touch(self) -> None:
+        """Note that somebody still watches."""
+        self.last_seen = time.monotonic()
+
+    def cancel(self) -> None:
+        """Ask it to stop after the present run."""
+        self._cancelled.set()
+
+    def should_stop(self) -> bool:
+        """Whether it was cancelled, or nobody watches any more."""
+        return self._cancelled.is_set() or time.monotonic() - self.last_seen > SILENCE_S
+
+    def note(self, share: float, what: str) -> None:
+        """Take in how far it is."""
+        self.share, self.what = share, what
+
+    def work(self, measure: Callable[["BenchJob"], dict[str, Any]]) -> None:
+        """Measure when nobody else does; every way out leaves a finished job."""
+        from mor_core.benchmarks.harness import BenchmarkStopped
+
+        try:
+            with _running:
+                self.waits = False
+                if not self.should_stop():
+                    self.document = measure(self)
+        except BenchmarkStopped:
+            pass
+        except Exception as error:
+            if not isinstance(error, (ValueError, OSError)):
+                logger.exception("a benchmark failed")
+            self.message = problem_text(error, self.language)
+        finally:
+            self.is_finished = True
+
+
+def start(name: str, place: Callable[[], tuple[str, str]]) -> BenchJob:
+    """Begin a short benchmark in a thread.
+
+    Args:
+        name: of the benchmark.
+        place: tells device and dtype; asked in the thread, since it may import torch.
+    """
+
+    def measure(job: BenchJob) -> dict[str, Any]:
+        from mor_core.benchmarks.registry import Settings, run_benchmark
+
+        device, dtype = place()
+        settings = Settings(device=device, dtype=dtype, quick=True)
+        return run_benchmark(name, settings, on_progress=job.note, should_stop=job.should_stop)
+
+    job = BenchJob()
+    threading.Thread(target=job.work, args=(measure,), name="mor-bench", daemon=True).start()
+    return job

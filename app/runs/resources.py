@@ -1,0 +1,266 @@
+"""Checkpoints and recorded runs, each loaded once for all viewers: the only file with `st.cache_*`.
+
+A recorded run needs no weights: torch is imported when the first model is loaded, which happens in a job's thread.
+"""
+
+import logging
+import os
+import time
+from collections.abc import Hashable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import streamlit as st
+
+from app.runs import session
+from app.tables.family_results import FAMILY_FILE, read_family
+from app.runs.jobs import job_manager
+from app.runs.model_cache import ModelName, shelf
+from app.tables.result_files import training_table
+from app.text.words import say
+from mor_core.checkpoints import checkpoint
+from mor_core.checkpoints.checkpoint import CheckpointError, CheckpointInfo, LoadedCheckpoint
+from mor_core.generation.lesson_runs import FOLDER as LESSON_FOLDER
+from mor_core.checkpoints.placement import Placement, placement
+from mor_core.checkpoints.checkpoint_roots import checkpoint_root, checkpoint_roots
+from mor_core.traces.trace import TRACE_SUFFIX, Trace
+from mor_core.traces.trace_file import load_trace
+
+if TYPE_CHECKING:
+    from mor_core.model.config import MoRConfig
+
+logger = logging.getLogger(__name__)
+
+MAX_TRACES = 96  # those of the lessons are short
+UNLOAD_S = 5.0
+
+
+def list_checkpoints() -> list[CheckpointInfo]:
+    """Return the checkpoints, the default first, then the folders that this viewer has opened."""
+    listed = _found()[0]
+    known = {info.path.resolve() for info in listed}
+    return [*listed, *(info for info in _opened()[0] if info.path not in known)]
+
+
+def checkpoint_problems() -> list[str]:
+    """Say what is wrong with each folder that looks like a checkpoint and is left out of the list."""
+    return [*_found()[1], *_opened()[1]]
+
+
+def describe_folder(folder: Path) -> CheckpointInfo:
+    """Describe a folder under a root, by its place in the root.
+
+    Raises:
+        CheckpointError: it is no checkpoint; the message says what is wrong.
+    """
+    info = _describe(str(folder), _newest_change(folder))
+    roots = [root.resolve() for root in checkpoint_roots()]
+    root = next((root for root in roots if folder.is_relative_to(root)), None)
+    place = folder.relative_to(root).as_posix() if root else info.name
+    return replace(info, name=info.name if place == "." else place)
+
+
+def family() -> dict[str, Any]:
+    """Return the family's file beside the checkpoints, nothing if there is none.
+
+    Raises:
+        ResultError: the file is damaged.
+    """
+    path = checkpoint_root() / FAMILY_FILE
+    return _read_family(str(path), path.stat().st_mtime_ns) if path.is_file() else {}
+
+
+def training_log(name: str) -> pd.DataFrame:
+    """Return a checkpoint's training log as `results.training_table` does, read once for all viewers.
+
+    Raises:
+        ResultError: the file holds something else.
+        OSError: the file cannot be read.
+    """
+    folders = {info.name: info.path for info in list_checkpoints()}
+    path = folders.get(name, checkpoint_root() / name) / "train_log.jsonl"
+    return _read_log(str(path), path.stat().st_mtime_ns)
+
+
+def load_model(path: str, weights_sha256: str, device: str, dtype: str) -> LoadedCheckpoint:
+    """Return a checkpoint's model and tokenizer, loading them the first time.
+
+    Args:
+        path: the checkpoint's folder.
+        weights_sha256: of its weights, so that a replaced file is loaded anew.
+        device: such as `cpu` or `cuda`.
+        dtype: such as `float32`.
+
+    Raises:
+        CheckpointError: the folder does not hold what it should.
+        PlacementError: its weights are more than the memory that is left.
+    """
+    return shelf().get(ModelName(path, weights_sha256), Placement(device, dtype))
+
+
+def read_config(info: CheckpointInfo) -> "MoRConfig":
+    """Return a checkpoint's configuration; imports transformers, which the first time takes seconds.
+
+    Raises:
+        CheckpointError: a field is wrong or contradicts another.
+    """
+    with st.spinner(say("frame.preparing")):
+        return _read_config(str(info.path), (info.path / "config.json").stat().st_mtime_ns)
+
+
+def model_key(info: CheckpointInfo) -> Hashable:
+    """Name the worker that serves a checkpoint's model: runs of the same weights take turns."""
+    return ModelName(str(info.path), info.sha256)
+
+
+def loaded_checkpoint(info: CheckpointInfo) -> LoadedCheckpoint:
+    """Return a listed checkpoint's model on this server's device; for a job's thread, which may wait.
+
+    Raises:
+        CheckpointError: the folder does not hold what it should any more.
+    """
+    name = ModelName(str(info.path), info.sha256)
+    return shelf().get(name, shelf().chosen(name) or default_placement())
+
+
+def load_on(info: CheckpointInfo, device: str, dtype: str) -> LoadedCheckpoint:
+    """Load a checkpoint's model where a viewer wants it, in place of elsewhere; for a job's thread.
+
+    Raises:
+        CheckpointError: the folder does not hold what it should any more.
+        PlacementError: it cannot run there.
+    """
+    place = placement(device, dtype)
+    name = ModelName(str(info.path), info.sha256)
+    loaded = shelf().get(name, place)
+    shelf().choose(name, place)
+    return loaded
+
+
+def unload(info: CheckpointInfo) -> None:
+    """Cancel a checkpoint's runs and give its memory back; its next run loads it again."""
+    name = ModelName(str(info.path), info.sha256)
+    jobs = job_manager().jobs_of(name)
+    for job in jobs:
+        job.cancel()
+    end = time.monotonic() + UNLOAD_S
+    while time.monotonic() < end and not all(job.is_finished for job in jobs):
+        time.sleep(0.02)  # a run holds the model until its present token is done
+    shelf().drop(name)
+
+
+def held_at(info: CheckpointInfo) -> Placement | None:
+    """Return where a listed checkpoint's model is in memory, `None` if it is not there; loads nothing."""
+    name = ModelName(str(info.path), info.sha256)
+    return next((held.place for held in shelf().held() if held.name == name), None)
+
+
+def warm_up() -> None:
+    """Load the default checkpoint's model; what is wrong with it is said when somebody runs it."""
+    for info in list_checkpoints()[:1]:
+        try:
+            loaded_checkpoint(info)
+        except (ValueError, OSError) as error:
+            logger.warning("the default checkpoint could not be loaded ahead: %s", error)
+
+
+def default_placement() -> Placement:
+    """Return where models run unless a viewer chose otherwise: MOR_DEVICE and MOR_DTYPE, else what suits the machine.
+
+    Needs torch to look for a GPU, so it is asked in a job's thread.
+
+    Raises:
+        PlacementError: the variables name what this machine does not have.
+    """
+    return placement(os.environ.get("MOR_DEVICE", "auto"), os.environ.get("MOR_DTYPE", "auto"))
+
+
+def recorded_traces(folder: Path) -> list[Path]:
+    """List the recorded runs of a checkpoint by name."""
+    return sorted((folder / "traces").glob(f"*{TRACE_SUFFIX}"))
+
+
+def lesson_traces(folder: Path) -> dict[str, Path]:
+    """List the runs that the lessons show, by name."""
+    found = sorted((folder / LESSON_FOLDER).glob(f"*{TRACE_SUFFIX}"))
+    return {path.name.removesuffix(TRACE_SUFFIX): path for path in found}
+
+
+def open_trace(path: Path) -> Trace:
+    """Read a recorded run, once for all viewers; nobody may change it.
+
+    Raises:
+        TraceError: the file is not a trace.
+    """
+    return _open_trace(str(path), path.stat().st_mtime_ns)
+
+
+@st.cache_resource(max_entries=MAX_TRACES, show_spinner=False)
+def _read_config(
+    path: str,
+    changed_ns: int,  # noqa: ARG001  part of the cache's key
+) -> "MoRConfig":
+    return checkpoint.read_config(Path(path))
+
+
+@st.cache_data(max_entries=4, show_spinner=False)
+def _read_folders(
+    roots: tuple[str, ...],  # noqa: ARG001  part of the cache's key, as is the time
+    newest_change: int,  # noqa: ARG001
+) -> tuple[list[CheckpointInfo], list[str]]:
+    return checkpoint.scan_checkpoints()
+
+
+@st.cache_data(max_entries=MAX_TRACES, show_spinner=False)
+def _describe(
+    folder: str,
+    newest_change: int,  # noqa: ARG001  part of the cache's key
+) -> CheckpointInfo:
+    return checkpoint.describe_checkpoint(Path(folder))
+
+
+def _found() -> tuple[list[CheckpointInfo], list[str]]:
+    roots = checkpoint_roots()
+    return _read_folders(tuple(map(str, roots)), max(map(_newest_change, roots)))
+
+
+def _opened() -> tuple[list[CheckpointInfo], list[str]]:
+    found, problems = [], []
+    for folder in session.opened_folders():
+        try:
+            found.append(describe_folder(folder))
+        except CheckpointError as error:
+            problems.append(str(error))
+    return found, problems
+
+
+@st.cache_data(max_entries=MAX_TRACES, show_spinner=False)
+def _read_log(
+    path: str,
+    changed_ns: int,  # noqa: ARG001  part of the cache's key
+) -> pd.DataFrame:
+    return training_table(Path(path))
+
+
+@st.cache_resource(max_entries=1, show_spinner=False)
+def _read_family(
+    path: str,
+    changed_ns: int,  # noqa: ARG001  part of the cache's key
+) -> dict[str, Any]:
+    return read_family(Path(path).parent)
+
+
+@st.cache_resource(max_entries=MAX_TRACES, show_spinner=False)
+def _open_trace(
+    path: str,
+    changed_ns: int,  # noqa: ARG001  part of the cache's key
+) -> Trace:
+    return load_trace(Path(path))
+
+
+def _newest_change(root: Path) -> int:
+    """Time of the last change to the list of checkpoints or to one of their configs or weights, in nanoseconds."""
+    files = [root, *root.glob("*"), *root.glob("*/config.json"), *root.glob("*/*.safetensors")]
+    return max((path.stat().st_mtime_ns for path in files if path.exists()), default=0)

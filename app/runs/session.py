@@ -1,0 +1,279 @@
+"""What a viewer's session remembers: the only file that touches `st.session_state`."""
+
+import secrets
+from collections.abc import Container, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
+
+from app.runs.bench_job import BenchJob
+from app.runs.polling import Race as Race
+from app.runs.fair_queue import Owner
+from app.runs.jobs import Job
+from app.style.palettes import DEFAULT, NORMAL_TEXT, PALETTES
+from mor_core.traces.trace import Trace
+
+if TYPE_CHECKING:
+    from app.views.controls import GenerationRequest
+
+PROMPT = "live_prompt"
+PRESET = "live_preset"
+LANGUAGE = "lang"
+ENGLISH = "en"
+PALETTE = "palette"
+TEXT_SIZE = "text"
+COMPARE_SOURCE = "compare_source"
+PRESENT = "present"
+MAX_KEPT_RUNS = 5
+
+
+def owner(purpose: str) -> Owner | None:
+    """Name this viewer and what a run is for: a newer run for the same replaces one that still waits."""
+    if not _is_session():
+        return None
+    viewer = st.session_state.setdefault("viewer", secrets.token_hex(8))
+    return Owner(viewer, purpose)
+
+
+def live_job() -> Job | None:
+    """Return this viewer's run, running or finished."""
+    return cast(Job | None, st.session_state.get("live_job"))
+
+
+def kept_runs() -> list[Trace]:
+    """Return this viewer's finished runs before the present one, the newest first."""
+    return cast(list[Trace], st.session_state.setdefault("kept_runs", []))
+
+
+def live_request() -> "GenerationRequest | None":
+    """Return what the present run was asked for."""
+    return cast("GenerationRequest | None", st.session_state.get("live_request"))
+
+
+def set_live_job(job: Job, request: "GenerationRequest | None" = None) -> None:
+    """Remember a new run and what was asked for; of the one before the trace is kept."""
+    before = live_job()
+    if before is not None and before.is_finished and before.trace is not None:
+        st.session_state["kept_runs"] = [before.trace, *kept_runs()][:MAX_KEPT_RUNS]
+    st.session_state["live_request"] = request
+    st.session_state["live_job"] = job
+    st.session_state["live_message"] = ""
+
+
+def asks(component: str) -> Mapping[str, Any]:
+    """Return what a component asked for last, before it is drawn: how many events of which run it has."""
+    held = st.session_state.get(component)
+    asked = held.get("asks") if isinstance(held, Mapping) else None
+    return asked if isinstance(asked, Mapping) else {}
+
+
+def live_message() -> str:
+    """Return why the last press of Run started nothing."""
+    return str(st.session_state.get("live_message", ""))
+
+
+def set_live_message(message: str) -> None:
+    """Say why Run started nothing."""
+    st.session_state["live_message"] = message
+
+
+def is_stream_unreachable() -> bool:
+    """Whether this browser could not read the event route."""
+    return bool(st.session_state.get("stream_unreachable", False))
+
+
+def set_stream_unreachable() -> None:
+    """Read no more events by the route in this session."""
+    st.session_state["stream_unreachable"] = True
+
+
+def prompt() -> str | None:
+    """Return the text in the prompt field, `None` before it was first drawn."""
+    return cast(str | None, st.session_state.get(PROMPT))
+
+
+def set_prompt(text: str) -> None:
+    """Fill the prompt field; only before it is drawn."""
+    st.session_state[PROMPT] = text
+
+
+def preset_title() -> str | None:
+    """Return the title of the chosen preset."""
+    return cast(str | None, st.session_state.get(PRESET))
+
+
+def is_presenting() -> bool:
+    """Whether this viewer is on a stage; a session begins as its link says."""
+    if not _is_session():
+        return False
+    return bool(st.session_state.setdefault(PRESENT, st.query_params.get(PRESENT) == "1"))
+
+
+def set_presenting(presents: bool) -> None:
+    """Enter or leave presenter mode, in the session and in the link."""
+    st.session_state[PRESENT] = presents
+    if presents:
+        st.query_params[PRESENT] = "1"
+    else:
+        st.query_params.pop(PRESENT, None)
+
+
+def analysis_job() -> Job | None:
+    """Return this viewer's last reading of a text, running or finished."""
+    return cast(Job | None, st.session_state.get("analysis_job"))
+
+
+def set_analysis_job(job: Job | None) -> None:
+    """Remember a new reading of a text."""
+    st.session_state["analysis_job"] = job
+
+
+def compare_jobs() -> tuple[Job, Job] | None:
+    """Return this viewer's last two readings of one text, running or finished."""
+    return cast(tuple[Job, Job] | None, st.session_state.get("compare_jobs"))
+
+
+def set_compare_jobs(jobs: tuple[Job, Job]) -> None:
+    """Remember two new readings."""
+    st.session_state["compare_jobs"] = jobs
+
+
+def race() -> Race | None:
+    """Return this viewer's race, running or finished."""
+    return cast(Race | None, st.session_state.get("race"))
+
+
+def set_race(jobs: tuple[Job, Job], names: tuple[str, str]) -> None:
+    """Remember a new race."""
+    st.session_state["race"] = Race(jobs, names)
+
+
+def raced_runs() -> tuple[Trace, Trace] | None:
+    """Return the runs of this viewer's last finished race."""
+    return cast(tuple[Trace, Trace] | None, st.session_state.get("raced_runs"))
+
+
+def set_raced_runs(runs: tuple[Trace, Trace]) -> None:
+    """Remember the runs of a race, and let the Compare page open with them."""
+    st.session_state["raced_runs"] = runs
+    st.session_state[COMPARE_SOURCE] = "race"
+
+
+def opened_folders() -> list[Path]:
+    """Return the folders under a root that this viewer has opened beside the listed ones; none outside a session."""
+    return list(st.session_state.get("opened_folders", [])) if _is_session() else []
+
+
+def add_opened_folder(folder: Path) -> None:
+    """Remember a folder as opened."""
+    st.session_state["opened_folders"] = list(dict.fromkeys([*opened_folders(), folder]))
+
+
+def loading_job() -> Job | None:
+    """Return the loading of a model that this viewer asked for, running or finished."""
+    return cast(Job | None, st.session_state.get("loading_job"))
+
+
+def set_loading_job(job: Job | None) -> None:
+    """Remember a loading."""
+    st.session_state["loading_job"] = job
+
+
+def language() -> str:
+    """Return the viewer's language, `en` or `zh`; English outside a session."""
+    return str(st.session_state.get(LANGUAGE) or ENGLISH) if _is_session() else ENGLISH
+
+
+def take_language(known: Container[str]) -> None:
+    """Begin a session in the language that its link names; an unknown one is left aside."""
+    if LANGUAGE not in st.session_state:
+        named = st.query_params.get(LANGUAGE, ENGLISH)
+        st.session_state[LANGUAGE] = named if named in known else ENGLISH
+
+
+def text_size() -> str:
+    """Return the viewer's size of text."""
+    return str(st.session_state[TEXT_SIZE])
+
+
+def palette() -> str:
+    """Return the viewer's scale of depth; the default outside a session."""
+    return str(st.session_state.get(PALETTE, DEFAULT)) if _is_session() else DEFAULT
+
+
+def take_look(sizes: Container[str]) -> None:
+    """Begin a session with the palette and the size of text that its link names; unknown ones are left aside."""
+    for key, known, usual in ((PALETTE, PALETTES, DEFAULT), (TEXT_SIZE, sizes, NORMAL_TEXT)):
+        named = st.query_params.get(key, usual)
+        st.session_state.setdefault(key, named if named in known else usual)
+
+
+def keep_look() -> None:
+    """Write language, palette and size of text into the link, unless they are the usual ones.
+
+    On every run of a page: the menu leads to addresses without them.
+    """
+    for key, usual in ((LANGUAGE, ENGLISH), (PALETTE, DEFAULT), (TEXT_SIZE, NORMAL_TEXT)):
+        chosen = st.session_state[key]
+        if chosen == usual:
+            st.query_params.pop(key, None)
+        elif st.query_params.get(key) != chosen:
+            st.query_params[key] = chosen
+
+
+def set_language(name: str) -> None:
+    """Change the viewer's language."""
+    st.session_state[LANGUAGE] = name
+
+
+def lesson_link() -> tuple[str, str]:
+    """Return the lesson and the step that the link names, else those where this viewer was."""
+    if "lesson" in st.query_params:
+        return st.query_params["lesson"], st.query_params.get("step", "1")
+    return cast(tuple[str, str], st.session_state.get("lesson_place", ("1", "1")))
+
+
+def set_lesson_link(lesson: int, step: str) -> None:
+    """Go to a step of a lesson, in the session and in the link."""
+    st.session_state["lesson_place"] = (str(lesson), step)
+    st.query_params["lesson"], st.query_params["step"] = str(lesson), step
+
+
+def lesson_guess(lesson: str) -> Any:
+    """Return what this viewer guessed in a lesson: positions, or a number; `None` before."""
+    return st.session_state.get("lesson_guesses", {}).get(lesson)
+
+
+def set_lesson_guess(lesson: str, guess: Any) -> None:
+    """Remember a guess; `None` takes it back."""
+    st.session_state["lesson_guesses"] = st.session_state.get("lesson_guesses", {}) | {
+        lesson: guess
+    }
+
+
+def lesson_answer(lesson: str) -> int | None:
+    """Return the answer that this viewer chose in a lesson, counted from 1."""
+    return cast(int | None, st.session_state.get("lesson_answers", {}).get(lesson))
+
+
+def set_lesson_answer(lesson: str, answer: int | None) -> None:
+    """Remember an answer."""
+    st.session_state["lesson_answers"] = st.session_state.get("lesson_answers", {}) | {
+        lesson: answer
+    }
+
+
+def bench_job() -> BenchJob | None:
+    """Return this viewer's short benchmark, running or finished."""
+    return cast(BenchJob | None, st.session_state.get("bench_job"))
+
+
+def set_bench_job(job: BenchJob) -> None:
+    """Remember a new short benchmark."""
+    st.session_state["bench_job"] = job
+
+
+def _is_session() -> bool:
+    return get_script_run_ctx(suppress_warning=True) is not None

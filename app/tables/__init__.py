@@ -1,0 +1,1 @@
+"""Pure: traces and result files to tables."""

@@ -1,0 +1,237 @@
+"""What is commonly said of MoR, what its paper says, and what was measured here: the words are in `words/`.
+
+Pure. A claim that nothing here measures yet says so.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from app.style.theme import format_bytes, format_flops
+from app.tables.family_results import (
+    at_equal_compute,
+    control_of,
+    difference,
+    is_plain,
+    seed_gap,
+    verdicts,
+)
+from app.text.words import say
+
+CLAIMS = ("better", "recursion", "parameters", "cache", "router", "speed")
+
+_STACK = ("num_recursions", "num_hidden_layers", "kv_strategy", "sharing")
+
+Member = Mapping[str, Any]
+
+
+def claims_table(
+    family: Mapping[str, Any], benchmarks: Sequence[Mapping[str, Any]] = ()
+) -> pd.DataFrame:
+    """Return one row a claim.
+
+    Args:
+        family: the family's file.
+        benchmarks: documents of `mor bench`.
+    """
+    plain, routed = _pair(family["members"])
+    measured = {
+        "better": _compared(family, plain, routed),
+        "recursion": _compared(family, *_recursive_pair(family["members"])),
+        "parameters": _parameters(plain, routed),
+        "cache": _cache(routed),
+        "router": f"{_router(routed)} {_controls(family, routed)}".strip(),
+        "speed": _speed(benchmarks),
+    }
+    return pd.DataFrame(
+        [
+            {
+                say("efficiency.claims_column_said"): say(f"efficiency.claim_{claim}_said"),
+                say("efficiency.claims_column_paper"): say(f"efficiency.claim_{claim}_paper"),
+                say("efficiency.claims_column_ours"): measured.get(claim)
+                or say("efficiency.claim_unmeasured"),
+            }
+            for claim in CLAIMS
+        ]
+    )
+
+
+def against_control(family: Mapping[str, Any], name: str) -> str:
+    """Say what the control that drew its depths from the beginning loses against a member; nothing without one."""
+    control = control_of(family, name)
+    if control is None:
+        return ""
+    return say("efficiency.control_finding", control=control, name=name) + _paired(
+        family, name, control
+    )
+
+
+def _trained_routers(members: list[Member]) -> list[Member]:
+    """Return the members whose routers learnt, the best first."""
+    found = [
+        member
+        for member in members
+        if member["model"]["router_type"] != "none" and member["model"]["router_control"] == "none"
+    ]
+    return sorted(found, key=lambda member: float(_own(member)["bits_per_byte"]))
+
+
+def _pair(members: list[Member]) -> tuple[Member | None, Member | None]:
+    """Return the plain Transformer and the best trained router at equal FLOPs of training; else the first router."""
+    routers = _trained_routers(members)
+    plains = filter(is_plain, members)
+    for plain in plains:
+        for routed in routers:
+            if routed["seed"] == plain["seed"] and at_equal_compute(routed, plain):
+                return plain, routed
+    return None, next((member for member in members if member in routers), None)
+
+
+def _recursive_pair(members: list[Member]) -> tuple[Member | None, Member | None]:
+    """Return a model of several recursions without a router, and the best trained router on its like at its FLOPs."""
+    for routed in _trained_routers(members):
+        for member in members:
+            # Of two seeds the better one would be a choice.
+            is_like = all(member["model"][name] == routed["model"][name] for name in _STACK)
+            is_like = is_like and member["seed"] == routed["seed"]
+            is_unrouted = member["model"]["router_type"] == "none"
+            if is_unrouted and is_like and at_equal_compute(member, routed):
+                return member, routed
+    return None, None
+
+
+def _own(member: Member) -> Mapping[str, Any]:
+    """Return a member's figures under its own rule."""
+    found: Mapping[str, Any] = member["results"][0]
+    return found
+
+
+def _compared(family: Mapping[str, Any], plain: Member | None, routed: Member | None) -> str:
+    """Say how good both are, and how they differ on the same documents."""
+    if plain is None or routed is None:
+        return ""
+    return _better(plain, routed) + _paired(family, plain["name"], routed["name"])
+
+
+def _better(plain: Member, routed: Member) -> str:
+    ours, theirs = _own(routed), _own(plain)
+    low, high = ours["bits_per_byte_interval"]
+    plain_low, plain_high = theirs["bits_per_byte_interval"]
+    return say(
+        "efficiency.claim_better_ours",
+        ours=routed["name"],
+        plain=plain["name"],
+        bits=f"{ours['bits_per_byte']:.4f}",
+        low=f"{low:.4f}",
+        high=f"{high:.4f}",
+        plain_bits=f"{theirs['bits_per_byte']:.4f}",
+        plain_low=f"{plain_low:.4f}",
+        plain_high=f"{plain_high:.4f}",
+        flops=format_flops(routed["training"]["active_flops"]),
+        plain_flops=format_flops(plain["training"]["active_flops"]),
+    )
+
+
+def _paired(family: Mapping[str, Any], reference: str, name: str) -> str:
+    """Add what a member loses against another on the same documents, and whether that orders the two."""
+    row = difference(family, reference, name)
+    if row.empty:
+        return ""
+    text = say(
+        "efficiency.claim_better_paired",
+        more=f"{row['more_nats'].iloc[0]:+.4f}",
+        low=f"{row['low'].iloc[0]:+.4f}",
+        high=f"{row['high'].iloc[0]:+.4f}",
+    )
+    gap = seed_gap(family)
+    if gap is None:
+        text += f" {say('efficiency.claim_open_one_seed')}"
+    elif verdicts(row, gap) == ["open"]:
+        text += f" {say('efficiency.claim_open', gap=f'{gap:.4f}')}"
+    return f" {text}"
+
+
+def _controls(family: Mapping[str, Any], routed: Member | None) -> str:
+    """Say what controls lose against the trained routers that cost as much as one."""
+    found = [
+        against_control(family, member["name"])
+        for member in _trained_routers(family["members"])
+        if routed is not None and at_equal_compute(member, routed)
+    ]
+    return " ".join(filter(None, found))
+
+
+def _parameters(plain: Member | None, routed: Member | None) -> str:
+    if plain is None or routed is None:
+        return ""
+    small, large = (member["model"]["parameters_without_embeddings"] for member in (routed, plain))
+    return say(
+        "efficiency.claim_parameters_ours",
+        ours=routed["name"],
+        plain=plain["name"],
+        share=f"{small / large:.0%}",
+        small=f"{small / 1e6:.2f}",
+        large=f"{large / 1e6:.2f}",
+    )
+
+
+def _cache(routed: Member | None) -> str:
+    if routed is None:
+        return ""
+    sizes = routed["kv_bytes_per_token"]["bfloat16"]
+    return say(
+        "efficiency.claim_cache_ours",
+        ours=routed["name"],
+        bytes=format_bytes(sizes["own"]),
+        plain_bytes=format_bytes(sizes["plain_transformer"]),
+        saved=f"{1 - sizes['own'] / sizes['plain_transformer']:.0%}",
+    )
+
+
+def _router(routed: Member | None) -> str:
+    if routed is None or "depths" not in routed:
+        return ""
+    random = [
+        result
+        for result in routed["results"][1:]
+        if result["routing"]["name"] == "random" and result["routing"]["gate"] == "learned"
+    ]
+    surprise = routed["depths"]["by_next_surprisal"]["rank_correlation"]
+    identity = routed["depths"]["explained_by_token"]["epsilon_squared"]
+    if not random or surprise is None or identity is None:
+        return ""
+    more = random[0]["more_nats_than_own_rule"]
+    low, high = more["interval"]
+    return say(
+        "efficiency.claim_router_ours",
+        ours=routed["name"],
+        gap=f"{more['nll_nats_per_token']:.4f}",
+        low=f"{low:.4f}",
+        high=f"{high:.4f}",
+        surprise=f"{surprise:.3f}",
+        identity=f"{identity:.0%}",
+    )
+
+
+def _speed(benchmarks: Sequence[Mapping[str, Any]]) -> str:
+    """Say what serving measured; points at which the peer is the worse made program do not count."""
+    points = [
+        result
+        for document in benchmarks
+        if document["benchmark"] == "serve"
+        for result in document["results"]
+        if result["extra"].get("counts")
+    ]
+    if not points:
+        return ""
+    slowest, fastest = (pick(points, key=lambda point: point["ratio"]) for pick in (min, max))
+    return say(
+        "efficiency.claim_speed_ours",
+        count=len(points),
+        low=f"{slowest['ratio']:.2f}",
+        low_what=slowest["what"],
+        high=f"{fastest['ratio']:.2f}",
+        high_what=fastest["what"],
+        bound=f"{fastest['bound']:.2f}",
+    )

@@ -1,0 +1,25 @@
+"""What went wrong, in a viewer's language: an error whose code has words says them, another says its kind.
+
+The library's own words are English; after a kind they follow as detail.
+"""
+
+from app.text.words import entries, say_in, viewer_language
+from mor_core.checkpoints.placement import lacking_memory
+from mor_core.common.errors import UserError
+
+
+def problem_text(error: BaseException, language: str | None = None) -> str:
+    """Say what went wrong and what to do, without anything that only the server's log should have.
+
+    Args:
+        error: any.
+        language: of whom it is for; by default the present viewer's. A worker's thread has none.
+    """
+    language = language or viewer_language()
+    if where := lacking_memory(error):
+        return say_in(language, f"problems.no_memory_{where}")
+    if isinstance(error, UserError) and f"problems.{error.code}" in entries():
+        return say_in(language, f"problems.{error.code}", **error.fields)
+    names = [kind.__name__ for kind in type(error).__mro__]
+    kind = next(name for name in [*names, "Exception"] if f"problems.{name}" in entries())
+    return say_in(language, f"problems.{kind}", detail=error, name=names[0])

@@ -1,0 +1,170 @@
+"""`mor bench profile`: where a token's time goes, in products, attention, copies, its record, and all the rest.
+
+Each run is timed as it is, then made again under PyTorch's profiler for the time of its large operations. The rest is
+what is left of the first time: small operations, which the profiler makes longer than they are, and Python.
+"""
+
+import statistics
+import time
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+from torch.profiler import ProfilerActivity, profile, record_function
+
+from mor_core.benchmarks.decode import stream_costs
+from mor_core.benchmarks.harness import Bench, Side
+from mor_core.benchmarks.result import Result, fact
+from mor_core.benchmarks.roofline import Cost
+from mor_core.benchmarks.serve import Served, served_model
+from mor_core.benchmarks.workloads import RANDOM_WEIGHTS
+from mor_core.checkpoints.checkpoint import load_checkpoint, resolve_checkpoint
+from mor_core.generation.generation import collect_trace
+from mor_core.generation.generation_run import Run, Sampling
+from mor_core.generation.timing_prompt import PROMPT
+from mor_core.model.model import MoROutput
+from mor_core.model.routing_rules import RoutingRule
+from mor_core.serving.engine import Engine
+from mor_core.serving.request_state import Processed
+from mor_core.traces.trace import Trace
+
+OPERATIONS = ("products", "attention", "copies")
+PARTS = (*OPERATIONS, "recording", "rest")
+"""Of a token's time, in the order in which they are shown."""
+_PRODUCTS = {"addmm", "mm", "bmm", "mv", "linear", "_linear_pointwise"}
+_COPIES = {"copy_", "cat", "index", "index_select"}
+_RECORDING = "mor: choosing and recording a token"
+
+
+def run(bench: Bench) -> Iterator[Result]:
+    """Take one stream of the demo model apart, then many requests at once, ours and the vanilla model's."""
+    bench.planned = bench.pick(3, 1)
+    stream = _Stream(bench)
+    yield from _parts(bench, "stream", stream.side(), lambda: stream.seconds)
+    if bench.quick:
+        return
+    for key, is_plain in (("served", False), ("served_plain", True)):
+        model = served_model("135M", 3, is_plain, bench.device, bench.dtype)
+        served = Served(model, requests=32, new=16, slots=16)
+        name = "vanilla" if is_plain else "MoR-3"
+        side = served.side(f"16 requests at once, {name} at the 135M shape")
+        yield from _parts(bench, key, side, note=RANDOM_WEIGHTS)
+
+
+def _parts(
+    bench: Bench,
+    key: str,
+    side: Side,
+    recording: Callable[[], float] = lambda: 0.0,
+    note: str = "",
+) -> Iterator[Result]:
+    """Yield one result a part, in milliseconds a token; `recording` says the seconds of one run's records."""
+    whole = bench.compare(side.name, side, unit="ms")
+    recorded = 1000 * recording()
+    runs = [_operations(bench, side) for _ in range(whole.repeats)]
+    spent = {part: statistics.median(run[part] for run in runs) for part in OPERATIONS}
+    spent["recording"] = recorded
+    spent["rest"] = max(0.0, whole.ours - sum(spent.values()))
+    share = whole.roofline_share.get("ours")
+    for part in PARTS:
+        yield fact(
+            f"{side.name}: {part}",
+            spent[part] / side.work,
+            "ms",
+            note=note,
+            extra={
+                "run": key,
+                "part": part,
+                "token_ms": whole.ours / side.work,
+                "least_token_ms": None if share is None else share * whole.ours / side.work,
+            },
+        )
+
+
+def _operations(bench: Bench, side: Side) -> dict[str, float]:
+    """Return milliseconds of one run by kind of operation, those while a token is recorded left out."""
+    if side.prepare is not None:
+        side.prepare()
+    is_cuda = bench.device.startswith("cuda")
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if is_cuda else [])]
+    with profile(activities=activities) as found:
+        side.run()
+    spent = dict.fromkeys(OPERATIONS, 0.0)
+    for event in found.events() or []:
+        kind, above = kind_of(event.name), event
+        if kind is None:
+            continue
+        while above is not None and above.name != _RECORDING:
+            above = above.cpu_parent
+        if above is None:
+            taken = event.self_device_time_total if is_cuda else event.self_cpu_time_total
+            spent[kind] += taken / 1000
+    return spent
+
+
+def kind_of(operation: str) -> str | None:
+    """Name what a large operation such as `aten::mm` does; `None` for small ones."""
+    name = operation.rpartition("::")[2]
+    if "attention" in name:
+        return "attention"
+    return "products" if name in _PRODUCTS else "copies" if name in _COPIES else None
+
+
+class _Stream:
+    """One text that the demo model writes, its trace on.
+
+    Attributes:
+        seconds: that choosing and recording its tokens took in the last run.
+    """
+
+    def __init__(self, bench: Bench) -> None:
+        dtype = getattr(torch, bench.dtype)
+        folder = resolve_checkpoint("default")
+        self._loaded = load_checkpoint(folder, device=bench.device, dtype=dtype)
+        self._loaded.model.config.eos_token_id = None  # every run is to have the same length
+        self._new: int = bench.pick(100, 10)
+        self._trace: Trace | None = None
+        self.seconds = 0.0
+
+    def side(self) -> Side:
+        return Side(
+            "one stream of the demo model, trace on", self._run, work=self._new, costs=self._costs
+        )
+
+    def _run(self) -> None:
+        sampling = Sampling(self._new, temperature=0.0)
+        run = Run(self._loaded, PROMPT, sampling, RoutingRule.causal(), lambda: False)
+        timed = _Timed(run)
+        engine = Engine(self._loaded.model, num_slots=1)
+        flight = engine.submit(timed)
+        while not engine.is_idle:
+            engine.step()
+        engine.check_flight(flight)  # one that failed would look fast
+        self._trace, self.seconds = collect_trace(run.updates), timed.seconds
+
+    def _costs(self) -> list[Cost]:
+        assert self._trace is not None
+        return stream_costs(self._loaded, self._trace)
+
+
+class _Timed:
+    """A request that notes how long it takes to choose and to record its tokens."""
+
+    def __init__(self, run: Run) -> None:
+        self.ids, self.rule, self.max_new_tokens = run.ids, run.rule, run.max_new_tokens
+        self.needs_prompt_logits = run.needs_prompt_logits
+        self.seconds = 0.0
+        self._run = run
+
+    def begin(self, output: MoROutput, latency_s: float) -> int | None:
+        return self._noted(lambda: self._run.begin(output, latency_s))
+
+    def advance(self, processed: Processed, logits: Tensor) -> int | None:
+        return self._noted(lambda: self._run.advance(processed, logits))
+
+    def _noted(self, record: Callable[[], int | None]) -> int | None:
+        started = time.perf_counter()
+        with record_function(_RECORDING):
+            chosen = record()
+        self.seconds += time.perf_counter() - started
+        return chosen

@@ -1,0 +1,201 @@
+"""Which benchmarks there are, how one is run, and the file that it leaves.
+
+A benchmark is one module `bench_NAME.py` with a function `run(bench)` that yields results. What it has found is saved
+after every result, so that nothing measured is lost when a later one fails.
+"""
+
+import importlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from mor_core.benchmarks.harness import Bench, Progress, threads
+from mor_core.benchmarks.result import Result
+from mor_core.common.machine import BUSY_CORES, OtherWork, describe_machine
+
+_LOOK_S = 1.0  # how long others are watched before anything is measured
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One benchmark of the list.
+
+    Attributes:
+        question: that it answers.
+        minutes: that it may take in `mor bench all`, which ends in at most their sum.
+        needs_quiet: whether its numbers are times of this process.
+        in_all: whether `mor bench all` runs it.
+    """
+
+    question: str
+    minutes: float
+    needs_quiet: bool = True
+    in_all: bool = True
+
+
+BENCHMARKS: dict[str, Entry] = {
+    "decode": Entry("How fast is one stream, beside transformers?", 4),
+    "serve": Entry("How fast are many requests in one batch, beside the vanilla model?", 14),
+    "prefill": Entry("How long does a text take to be read, beside the vanilla model?", 2),
+    "train": Entry("How fast is a training step, beside the vanilla model's?", 5),
+    "memory": Entry("Does the cache hold the bytes that the formula says?", 2, needs_quiet=False),
+    "growth": Entry("What do a longer context and more slots cost?", 5),
+    "profile": Entry("Where does a token's time go?", 2),
+    "load": Entry("How long until the first token, and until the command answers?", 1),
+    "ui": Entry("Does the app in a browser keep its budgets?", 5, needs_quiet=False),
+    "members": Entry("How fast does each checkpoint write and train?", 15, in_all=False),
+    "soak": Entry("Does memory grow over 20 minutes of runs?", 20, needs_quiet=False, in_all=False),
+}
+"""In the order of `mor bench all`."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to run a benchmark; the defaults are those of `mor bench`.
+
+    Attributes:
+        device: such as `cpu` or `cuda`.
+        dtype: as torch names it.
+        quick: measure less.
+        num_threads: of the processor; `None` for torch's own choice.
+        repeats: of each side; `None` for the benchmark's own.
+        minutes: after which it is to end with what it has; `None` for no limit.
+        force: measure, and overwrite results, on a busy machine too.
+    """
+
+    device: str = "cpu"
+    dtype: str = "float32"
+    quick: bool = False
+    num_threads: int | None = None
+    repeats: int | None = None
+    minutes: float | None = None
+    force: bool = False
+
+
+def run_benchmark(
+    name: str,
+    settings: Settings,
+    *,
+    path: Path | None = None,
+    on_progress: Progress = lambda _share, _what: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> dict[str, Any]:
+    """Run one benchmark and return what it found: `results`, `hardware`, `settings`, `roofline`, `warnings`.
+
+    Args:
+        name: one of `BENCHMARKS`.
+        settings: how to run it.
+        path: where to save; `None` saves nothing.
+        on_progress: is told how far things are.
+        should_stop: asked between runs; when true, `BenchmarkStopped` is raised.
+
+    Raises:
+        ValueError: the name is unknown, or the machine is busy and `path` holds results already.
+    """
+    if name not in BENCHMARKS:
+        raise ValueError(f"benchmark must be one of {', '.join(BENCHMARKS)}, got {name!r}")
+    entry = BENCHMARKS[name]
+    warnings = busy_warnings() if entry.needs_quiet else []
+    if warnings and path is not None and path.exists() and not settings.force:
+        raise ValueError(
+            f"{path.name} holds results and must not be overwritten while {warnings[0]}; "
+            "wait until the machine is idle, or give --force"
+        )
+    with threads(settings.num_threads):
+        others, started = OtherWork(), time.monotonic()
+        document = _empty_document(name, settings, warnings)
+        bench = _make_bench(
+            settings, on_progress, should_stop, document, measures=entry.needs_quiet
+        )
+        for result in _run(name, bench):
+            document["results"].append(result.as_dict())
+            if path is not None:
+                save(document, _partial(path))
+        document["settings"]["warm_ups"] = bench.warm_ups  # which the benchmark may have changed
+        document["seconds"] = time.monotonic() - started
+        document["complete"] = bench.seconds_left() > 0
+        cores = others.cores()
+        document["hardware"]["cores_taken_by_others"] = cores
+        if entry.needs_quiet and cores is not None and cores > BUSY_CORES:
+            document["warnings"].append(f"others took {cores:.2f} cores while this was measured")
+    if path is not None:
+        save(document, path)
+        _partial(path).unlink(missing_ok=True)
+    return document
+
+
+def busy_warnings(look_s: float = _LOOK_S) -> list[str]:
+    """Watch others for a moment and say if they keep this machine busy."""
+    others = OtherWork()
+    time.sleep(look_s)
+    cores = others.cores()
+    if cores is None:  # no such count on this system: the load of the last minute has to do
+        cores = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    return [f"others take {cores:.2f} cores of this machine"] if cores > BUSY_CORES else []
+
+
+def save(document: dict[str, Any], path: Path) -> None:
+    """Write a document so that a reader finds the old one or the new one, never half of one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.draft")
+    draft.write_text(f"{json.dumps(document, indent=1, ensure_ascii=False)}\n", encoding="utf-8")
+    draft.replace(path)
+
+
+def _partial(path: Path) -> Path:
+    """Return where an unfinished benchmark keeps what it has; no reader of results looks there."""
+    return path.with_suffix(".partial")
+
+
+def _run(name: str, bench: Bench) -> Iterator[Result]:
+    module = importlib.import_module(f"mor_core.benchmarks.{name}")
+    yield from module.run(bench)
+
+
+def _empty_document(name: str, settings: Settings, warnings: list[str]) -> dict[str, Any]:
+    from mor_core.training.provenance import code_revision
+
+    return {
+        "benchmark": name,
+        "question": BENCHMARKS[name].question,
+        "results": [],
+        "hardware": describe_machine(settings.device, settings.dtype),
+        "settings": {**vars(settings), "order": "in turn", "garbage_collection": "off while timed"},
+        "roofline": None,
+        "warnings": list(warnings),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "code_revision": code_revision(),
+    }
+
+
+def _make_bench(
+    settings: Settings,
+    on_progress: Progress,
+    should_stop: Callable[[], bool],
+    document: dict[str, Any],
+    *,
+    measures: bool,
+) -> Bench:
+    bench = Bench(
+        device=settings.device,
+        dtype=settings.dtype,
+        quick=settings.quick,
+        repeats=settings.repeats or (2 if settings.quick else 5),
+        on_progress=on_progress,
+        should_stop=should_stop,
+    )
+    if settings.minutes is not None:
+        bench.deadline = bench.clock() + 60 * settings.minutes
+    if measures:
+        from mor_core.benchmarks.roofline import measure_roofline
+
+        on_progress(0.0, "the machine's own limits")
+        bench.roofline = measure_roofline(settings.device, settings.dtype, quick=settings.quick)
+        document["roofline"] = bench.roofline.as_dict()
+    document["settings"] |= {"warm_ups": bench.warm_ups, "repeats": bench.repeats}
+    return bench

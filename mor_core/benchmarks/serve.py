@@ -1,0 +1,233 @@
+"""`mor bench serve`: requests in a continuous batch, MoR beside vanilla, on equal slots and on equal memory.
+
+Both sides run on the same engine. Requests come with full caches, so that decoding is measured and no prefill; the
+copy of a cache into its slot is part of the time, as is every update of it.
+"""
+
+import functools
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from mor_core.benchmarks.harness import Bench, Side
+from mor_core.benchmarks.requests import PlainRequest
+from mor_core.benchmarks.result import Result
+from mor_core.benchmarks.roofline import Cost
+from mor_core.benchmarks.workloads import (
+    RANDOM_WEIGHTS,
+    drawn_rule,
+    layer_parameters,
+    peer_config,
+    random_model,
+    shape,
+)
+from mor_core.evaluation.paper_results import THROUGHPUT
+from mor_core.model.accounting import kv_bytes_per_entry, layer_flops
+from mor_core.model.config import MoRConfig
+from mor_core.model.layer_schedule import layer_schedule
+from mor_core.model.model import MoRForCausalLM
+from mor_core.model.paper import PaperName
+from mor_core.model.routing_rules import RoutingRule
+from mor_core.serving.engine import Engine
+from mor_core.serving.model_runner import Plan
+from mor_core.serving.request_kv_cache import CHUNK, KeyValueStore
+from mor_core.serving.request_state import Flight
+
+_REQUESTS, _NEW, _HELD = 64, 32, 256
+_SLOTS = {"135M": (64, 32, 16, 8, 4), "360M": (32, 16, 8, 4)}
+_EQUAL_MEMORY_SLOTS = 16  # of the vanilla model
+_AIM = 0.85  # of the bound
+
+
+@dataclass(frozen=True)
+class _Case:
+    name: PaperName
+    recursions: int
+    slots: int
+    equal_memory: bool
+
+    @property
+    def is_short(self) -> bool:
+        """Whether it is soon over, and may be measured twice though the whole grid is to fit an hour."""
+        return self.name == "135M" and self.slots >= 16
+
+
+def run(bench: Bench) -> Iterator[Result]:
+    """Walk the grid, what says most first, as far as the time allows."""
+    cases = list(_cases(bench.quick))
+    bench.planned = len(cases)
+    bench.warm_ups = bench.pick(0, 1)  # a full run is hundreds of equal steps
+    for case in cases:
+        if bench.seconds_left() > 0:
+            yield _measure(bench, case)
+
+
+def _cases(quick: bool) -> Iterator[_Case]:
+    if quick:
+        yield _Case("135M", 3, 4, equal_memory=False)
+        return
+    names: tuple[PaperName, ...] = ("135M", "360M")
+    for recursions, name in itertools.product((3, 2, 4), names):
+        for slots in _SLOTS[name]:
+            yield _Case(name, recursions, slots, equal_memory=False)
+        yield _Case(name, recursions, _EQUAL_MEMORY_SLOTS, equal_memory=True)
+
+
+def _measure(bench: Bench, case: _Case) -> Result:
+    config = shape(case.name, case.recursions, context=_HELD + _NEW + 1)
+    plain = peer_config(config)
+    requests, new = bench.pick((_REQUESTS, _NEW), (8, 4))
+    itemsize = getattr(torch, bench.dtype).itemsize
+    slots = {"ours": case.slots, "theirs": case.slots}
+    how = f"{case.slots} slots"
+    if case.equal_memory:
+        budget = case.slots * request_bytes(plain, itemsize)
+        slots["ours"] = min(requests, budget // request_bytes(config, itemsize))
+        how = f"equal KV memory ({budget / 2**20:.0f} MiB: {slots['ours']} slots against {case.slots})"
+    ours, theirs = (
+        Served(
+            served_model(case.name, case.recursions, side == "theirs", bench.device, bench.dtype),
+            requests,
+            new,
+            slots[side],
+        )
+        for side in ("ours", "theirs")
+    )
+    result = bench.compare(
+        f"serve {requests} requests of {new} new tokens, MoR-{case.recursions} at the {case.name} shape, {how}",
+        ours.side(f"MoR-{case.recursions}"),
+        theirs.side("vanilla, same unrolled depth, continuously batched"),
+        unit="tokens/s",
+        repeats=min(bench.repeats, bench.pick(2 if case.is_short else 1, 1)),
+        note=f"{RANDOM_WEIGHTS}; caches of {_HELD} tokens filled beforehand; greedy",
+    )
+    return _judged(result, case, slots)
+
+
+def _judged(result: Result, case: _Case, slots: dict[str, int]) -> Result:
+    """Add what was served, how much of the bound's ratio was reached, whether it counts, and the paper's own ratio."""
+    fixed_batch, equal_memory = THROUGHPUT[case.recursions]
+    published = equal_memory if case.equal_memory else fixed_batch
+    facts: dict[str, object] = {
+        "shape": case.name,
+        "num_recursions": case.recursions,
+        "equal_memory": case.equal_memory,
+        "our_slots": slots["ours"],
+        "their_slots": slots["theirs"],
+        "paper_ratio": published,
+        "aim_of_bound": _AIM,
+    }
+    if result.bound and result.ratio:
+        facts["of_bound"] = result.ratio / result.bound
+        facts["bound_reaches_paper"] = result.bound >= published
+    shares = result.roofline_share
+    if {"ours", "theirs"} <= shares.keys():
+        facts["counts"] = shares["theirs"] >= 0.9 * shares["ours"]
+    aim = None if result.bound is None else _AIM * result.bound
+    return replace(result, aim=aim, extra=result.extra | facts)
+
+
+def request_bytes(config: MoRConfig, itemsize: int) -> int:
+    """Return the memory that the engine plans for one request of this benchmark."""
+    return Plan(config, layer_schedule(config)).expected_bytes(itemsize, _HELD + _NEW)
+
+
+@functools.lru_cache(maxsize=2)
+def served_model(
+    name: PaperName, recursions: int, plain: bool, device: str, dtype: str
+) -> MoRForCausalLM:
+    """Return a side's model; neighbours in the grid share it."""
+    config = shape(name, recursions, context=_HELD + _NEW + 1)
+    return random_model(peer_config(config) if plain else config, device, dtype)
+
+
+class _FilledEngine(Engine):
+    """Gives a request its cache instead of reading a prompt."""
+
+    fillings: dict[int, Tensor]
+
+    def _prefill(self, flight: Flight) -> None:
+        room = self.plan.expected_entries(_HELD + _NEW)
+        flight.stores = []
+        for slot, capacity in enumerate(room):
+            store = KeyValueStore(self.config, self.like, capacity)
+            store.length = min(math.ceil(capacity * _HELD / (_HELD + _NEW)), len(store.memory) - 1)
+            store.memory[: store.length] = self.fillings[slot % 2][: store.length]
+            flight.stores.append(store)
+        self.take_token(flight, 1)
+
+
+class Served:
+    """One side: an engine and its requests."""
+
+    def __init__(self, model: MoRForCausalLM, requests: int, new: int, slots: int) -> None:
+        config = self._config = model.config
+        self._model = model
+        self._requests, self._new = requests, new
+        heads, width = config.num_key_value_heads, config.attention_head_dim
+        like = model.model.embed_tokens.weight
+        torch.manual_seed(1)
+        most = -(-(_HELD + _NEW) // CHUNK) * CHUNK
+        self._engine = _FilledEngine(model, num_slots=slots)
+        self._engine.fillings = {
+            number: torch.randn(most, 2 * heads, width).to(like) for number in range(2)
+        }
+        self._flights: list[Flight] = []
+        self._submit(2, 2)  # lays the weights out for products of several rows
+        self._run()
+
+    def side(self, name: str) -> Side:
+        return Side(
+            name,
+            self._run,
+            prepare=self._prepare,
+            work=self._requests * self._new,
+            costs=self._costs,
+        )
+
+    def _prepare(self) -> None:
+        self._submit(self._requests, self._new)
+        self._engine.counters.reset()
+
+    def _submit(self, requests: int, new: int) -> None:
+        self._flights = []
+        for seed in range(requests):
+            rule = drawn_rule(self._config, seed) or RoutingRule.causal()
+            request = PlainRequest([1] * _HELD, rule, new)
+            self._flights.append(self._engine.submit(request))
+
+    def _run(self) -> None:
+        while not self._engine.is_idle:
+            self._engine.step()
+        for flight in self._flights:  # one that failed would look fast
+            self._engine.check_flight(flight)
+
+    def _costs(self) -> list[Cost]:
+        """Return the least cost of the last run, stretch by stretch, from what the engine counted."""
+        config, counters = self._config, self._engine.counters
+        itemsize = self._model.dtype.itemsize
+        token, weights = layer_flops(config, 1, 0), layer_parameters(config) * itemsize
+        layers = {
+            "prelude": config.num_prelude_layers,
+            "block": config.num_layers_per_recursion,
+            "coda": config.num_coda_layers,
+        }
+        if not config.has_router:
+            layers["prelude"] += config.num_recursions * layers.pop("block")
+        per_entry = layer_flops(config, 1, 1) - token
+        head = config.vocab_size * config.hidden_size
+        costs = [
+            Cost(
+                counters.entries_read * per_entry,
+                counters.entries_read * kv_bytes_per_entry(config, itemsize),
+            ),
+            Cost(2 * head * counters.coda[1], head * itemsize * counters.coda[0]),
+        ]
+        for name, count in layers.items():
+            runs, tokens = getattr(counters, name)
+            costs.append(Cost(count * token * tokens, count * weights * runs))
+        return costs

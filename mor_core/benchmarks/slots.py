@@ -1,0 +1,85 @@
+"""The part of `mor bench growth` over slots: tokens a second and bytes as more requests share one engine."""
+
+from collections.abc import Iterator
+
+import torch
+
+from mor_core.benchmarks.harness import Bench, Side
+from mor_core.benchmarks.requests import PlainRequest
+from mor_core.benchmarks.result import Result
+from mor_core.benchmarks.workloads import (
+    RANDOM_WEIGHTS,
+    drawn_rule,
+    peer_config,
+    random_model,
+    random_tokens,
+)
+from mor_core.model.config import MoRConfig
+from mor_core.model.model import MoRForCausalLM
+from mor_core.model.routing_rules import default_rule
+from mor_core.serving.engine import Engine
+
+SLOTS = (1, 2, 4, 8, 16, 32, 64, 128)
+_PROMPT, _NEW_TOKENS, _REPEATS = 32, 24, 3
+
+
+def run(bench: Bench, config: MoRConfig) -> Iterator[Result]:
+    """Decode with more and more requests under way, all of them prefilled before the clock starts."""
+    models = [random_model(c, bench.device, bench.dtype) for c in (config, peer_config(config))]
+    for slots in bench.pick(SLOTS, SLOTS[:2]):
+        if bench.seconds_left() <= 0:
+            return
+        ours, theirs = (_Slots(model, slots) for model in models)
+        yield bench.compare(
+            f"decode with {slots} slots in use, MoR-3 at the demo model's shape",
+            ours.side("MoR on the engine"),
+            theirs.side("vanilla on the engine, same width and unrolled depth"),
+            unit="tokens/s",
+            repeats=min(bench.repeats, _REPEATS),
+            note=f"{RANDOM_WEIGHTS}; {_PROMPT} tokens of prompt, prefilled before",
+            extra=lambda ours=ours, theirs=theirs, slots=slots: {  # type: ignore[misc]
+                "slots": slots,
+                "our_kv_bytes": ours.num_bytes,
+                "their_kv_bytes": theirs.num_bytes,
+            },
+        )
+
+
+class _Slots:
+    """An engine with every slot in use."""
+
+    def __init__(self, model: MoRForCausalLM, slots: int) -> None:
+        self.model, self.slots = model, slots
+        self.prompts: list[list[int]] = random_tokens(model.config, slots, _PROMPT).tolist()
+        self.engine = Engine(model, num_slots=slots)
+        self.requests: list[PlainRequest] = []
+        self.num_bytes = 0
+
+    def side(self, name: str) -> Side:
+        """Return what is to be timed; its work is the tokens that were still to be made."""
+        side = Side(name, self._drive, prepare=lambda: setattr(side, "work", self._fill()))
+        return side
+
+    @torch.inference_mode()
+    def _fill(self) -> int:
+        """Let every request in, and return how many tokens they still want."""
+        config = self.model.config
+        self.engine = Engine(self.model, num_slots=self.slots)
+        self.requests = [
+            PlainRequest(
+                ids, drawn_rule(config, seed) or default_rule(config, training=False), _NEW_TOKENS
+            )
+            for seed, ids in enumerate(self.prompts)
+        ]
+        for request in self.requests:
+            self.engine.submit(request)
+        while self.engine.num_waiting:
+            self.engine.step()
+        stores = [store for flight in self.engine.flights for store in flight.stores]
+        self.num_bytes = sum(store.used_bytes for store in stores)
+        return sum(request.max_new_tokens - request.num_taken for request in self.requests)
+
+    @torch.inference_mode()
+    def _drive(self) -> None:
+        while not self.engine.is_idle:
+            self.engine.step()

@@ -1,0 +1,203 @@
+"""`mor bench ui`: the app in a real browser against its budgets of time, traffic and good behaviour."""
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mor_core.benchmarks.harness import Bench
+from mor_core.benchmarks.result import Result, fact, spread
+from mor_core.benchmarks.ui_driver import Viewer, chromium, serve, view
+
+RATE = 30.0
+_PAINT_S, _PIXEL_MS, _STOP_MS = 2.5, 150.0, 500.0
+_RUN_BYTES, _TOKEN_BYTES, _SPEED_KEPT = 50 * 1024, 1024.0, 0.9
+_UNWATCHED_S = 10.0  # the server gives a run up when nobody has asked for it for longer
+
+
+@dataclass
+class _Found:
+    """What was noted over all pages."""
+
+    paints_s: list[float] = field(default_factory=list)
+    pixels_ms: list[float] = field(default_factory=list)
+    stops_ms: list[float] = field(default_factory=list)
+    mounts: list[float] = field(default_factory=list)
+    run_bytes: list[float] = field(default_factory=list)
+    token_bytes: list[float] = field(default_factory=list)
+    watched: list[float] = field(default_factory=list)
+    unwatched: list[float] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
+    foreign: list[str] = field(default_factory=list)
+
+    def take(self, viewer: Viewer) -> None:
+        """Take in what a page complained about and whom it asked."""
+        self.complaints += viewer.complaints
+        self.foreign += viewer.foreign_requests
+
+
+def run(bench: Bench) -> Iterator[Result]:
+    """Watch runs with the event route and with the fallback."""
+    found = _Found()
+    bench.planned = 4
+    repeats = bench.pick(max(3, bench.repeats), 1)
+    with tempfile.TemporaryDirectory() as folder, chromium() as browser:
+        paced = _Paced(Path(folder))
+        with serve("app/bench_server.py", MOR_BENCH=folder) as (address, _):
+
+            def each(what: str, work: Callable[[Viewer], None], count: int) -> None:
+                for number in range(count):
+                    bench.report(number / count, what)
+                    with view(browser, address) as viewer:
+                        work(viewer)
+                        found.take(viewer)
+                bench.finish(what)
+
+            with view(browser, address) as viewer:  # the first start of all pays for imports
+                paced.hold(0)
+                viewer.run()
+                viewer.wait_for("done")
+            each("first paint", lambda viewer: found.paints_s.append(viewer.paint_s), repeats + 2)
+            each(
+                "a run at 30 tokens a second", lambda viewer: _watch(viewer, paced, found), repeats
+            )
+            each("decode, watched and not", lambda viewer: _race(viewer, paced, found), repeats)
+        with serve("app/main.py") as (address, _), view(browser, address) as viewer:
+            bench.report(0.0, "a run without the event route")
+            _fallback(viewer, found)
+            bench.finish("a run without the event route")
+    yield from _results(found)
+
+
+class _Paced:
+    """The files by which `app/bench_server.py` is told its rate and tells when tokens were known."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.hold(0)
+
+    def hold(self, rate: float) -> None:
+        """Hold the next run to a rate; 0 lets it go. Forgets what was known."""
+        (self.folder / "rate").write_text(str(rate))
+        (self.folder / "known").write_text("")
+
+    def known(self) -> dict[int, float]:
+        """Return when each position's token was known, wall clock in milliseconds."""
+        pairs = (line.split() for line in (self.folder / "known").read_text().splitlines())
+        return {int(pair[0]): float(pair[1]) for pair in pairs if len(pair) == 2}
+
+
+def _watch(viewer: Viewer, paced: _Paced, found: _Found) -> None:
+    """Watch one whole run at 30 tokens a second, then stop another."""
+    paced.hold(RATE)
+    before = viewer.socket_bytes
+    viewer.run()
+    viewer.wait_for("done")
+    viewer.page.wait_for_selector(".st-key-live_run button:enabled", timeout=30_000)
+    found.run_bytes.append(viewer.socket_bytes - before)
+    found.mounts.append(viewer.mounts())
+    known, painted = paced.known(), viewer.painted()
+    found.pixels_ms += [painted[at] - known[at] for at in known if at in painted]
+    paced.hold(RATE)
+    viewer.run()
+    viewer.wait_for_tokens(16)
+    found.stops_ms.append(1000 * viewer.stop())
+
+
+def _race(viewer: Viewer, paced: _Paced, found: _Found) -> None:
+    """Measure the rate of a run that is watched, and of one whose page has gone."""
+    paced.hold(0)
+    viewer.run()
+    viewer.wait_for("done")
+    found.watched.append(tokens_per_s(paced.known()))
+    paced.hold(0)
+    viewer.run()
+    viewer.page.goto("about:blank")
+    gone = 1000 * time.time()
+    end, last = time.monotonic() + _UNWATCHED_S, -1
+    while time.monotonic() < end and last != (last := len(paced.known())):
+        time.sleep(1.0)
+    alone = {at: known for at, known in paced.known().items() if known > gone}
+    if len(alone) > 16:
+        found.unwatched.append(tokens_per_s(alone))
+
+
+def _fallback(viewer: Viewer, found: _Found) -> None:
+    before = viewer.socket_bytes
+    viewer.run()
+    viewer.wait_for("done")
+    viewer.page.wait_for_selector(".st-key-live_run button:enabled", timeout=30_000)
+    found.token_bytes.append((viewer.socket_bytes - before) / max(1, len(viewer.painted())))
+    found.mounts.append(viewer.mounts())
+    found.take(viewer)
+
+
+def tokens_per_s(known: dict[int, float]) -> float:
+    """Return the rate between the first and the last token of a run."""
+    times = sorted(known.values())
+    return 1000 * (len(times) - 1) / (times[-1] - times[0])
+
+
+def percentile_95(values: list[float]) -> float:
+    """Return the value that 95 of 100 do not exceed."""
+    return (
+        statistics.quantiles(values, n=20, method="inclusive")[-1] if len(values) > 1 else values[0]
+    )
+
+
+def _results(found: _Found) -> Iterator[Result]:
+    one, pixels = statistics.median, found.pixels_ms
+    rows = (
+        (
+            "first paint of a recorded trace, warm server",
+            one(found.paints_s),
+            "s",
+            _PAINT_S,
+            found.paints_s,
+        ),
+        ("token to pixel at 30 tokens/s, p95", percentile_95(pixels), "ms", _PIXEL_MS, pixels),
+        ("Stop pressed to shown, worst", max(found.stops_ms), "ms", _STOP_MS, found.stops_ms),
+        ("strips mounted in a run, worst", max(found.mounts), "mounts", 1, found.mounts),
+        (
+            "Streamlit bytes a run, worst",
+            max(found.run_bytes),
+            "bytes",
+            _RUN_BYTES,
+            found.run_bytes,
+        ),
+        (
+            "Streamlit bytes a token, fallback",
+            max(found.token_bytes),
+            "bytes",
+            _TOKEN_BYTES,
+            found.token_bytes,
+        ),
+    )
+    for row in rows:
+        yield _budget(*row)
+    for name, noted in (
+        ("requests to other hosts", found.foreign),
+        ("errors in the console", found.complaints),
+    ):
+        yield fact(name, len(noted), "", aim=0, extra={"noted": sorted(set(noted))})
+    if not found.unwatched:
+        return
+    yield fact(
+        "decode in the app, watched by a browser on the same machine",
+        one(found.watched),
+        "tokens/s",
+        peer="the same run in the same server, its page gone",
+        theirs=one(found.unwatched),
+        better="higher",
+        aim=_SPEED_KEPT,
+        extra={"watched": found.watched, "unwatched": found.unwatched},
+    )
+
+
+def _budget(what: str, value: float, unit: str, aim: float, samples: list[float]) -> Result:
+    facts: dict[str, Any] = {"num_samples": len(samples)}
+    found = fact(what, value, unit, aim=aim, extra=facts)
+    return Result(**{**vars(found), "spread": {"ours": spread(samples)}, "repeats": len(samples)})

@@ -1,0 +1,1 @@
+"""Folders of weights: find, check, load, place, write, tokenizers."""

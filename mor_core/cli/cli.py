@@ -1,0 +1,248 @@
+"""The `mor` command. Reads arguments, calls the library, prints; computes nothing itself.
+
+torch is imported inside the commands that need it: help and errors of usage come at once.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mor_core.checkpoints.placement import placement
+from mor_core.cli import cli_bench, cli_convert, cli_harness, cli_train
+from mor_core.cli.cli_options import (
+    Checkpoint,
+    Compile,
+    Device,
+    Dtype,
+    Gate,
+    Json,
+    MaxDepth,
+    Recursions,
+    Routing,
+    Seed,
+    Threshold,
+    open_checkpoint,
+    print_json,
+    read_rule,
+)
+from mor_core.common.log_levels import hush_imports
+
+app = typer.Typer(
+    help="See a language model decide how much computation each token deserves.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def main() -> None:
+    """Run the command; what a user can cause ends in one line, not in a traceback."""
+    hush_imports()
+    try:
+        app()
+    except (ValueError, OSError) as error:
+        message = getattr(error.__cause__, "args", None) and str(error.__cause__)
+        sys.stderr.write(f"mor: {error if isinstance(error, ValueError) else message or error}\n")
+        sys.exit(1)
+
+
+@app.command()
+def checkpoints(as_json: Json = False) -> None:
+    """List the checkpoints, the default first."""
+    from mor_core.checkpoints.checkpoint import (
+        DEFAULT_NAME,
+        CheckpointError,
+        list_checkpoints,
+        resolve_checkpoint,
+    )
+
+    found = list_checkpoints()
+    try:
+        default = resolve_checkpoint(DEFAULT_NAME).name
+    except CheckpointError:
+        default = ""
+    if as_json:
+        print_json(
+            [
+                {
+                    "name": info.name,
+                    "sha256": info.sha256,
+                    "num_bytes": info.num_bytes,
+                    "config": info.config,
+                    "provenance": info.provenance,
+                    "default": info.name == default,
+                }
+                for info in found
+            ]
+        )
+        return
+    if not found:
+        typer.echo("no checkpoints; train one with: mor train recipes/stories-mor3-expert.toml")
+    for info in found:
+        tokens = info.provenance.get("num_tokens")
+        trained = f", {tokens:,} tokens" if tokens else ""
+        mark = " (default)" if info.name == default else ""
+        typer.echo(
+            f"{info.name}{mark}: {info.num_bytes / 2**20:.1f} MiB, sha256 {info.sha256[:8]}{trained}"
+        )
+
+
+@app.command()
+def generate(  # noqa: PLR0913 - one argument an option
+    prompt: Annotated[str, typer.Option(help="The text to continue.")],
+    checkpoint: Checkpoint = "default",
+    max_new_tokens: Annotated[int, typer.Option(min=1)] = 100,
+    seed: Seed = 0,
+    temperature: Annotated[float, typer.Option(min=0.0, help="0 is greedy.")] = 0.7,
+    top_k: Annotated[int | None, typer.Option(min=1)] = None,
+    threshold: Threshold = "0.5",
+    routing: Routing = "causal",
+    gate: Gate = "learned",
+    max_depth: MaxDepth = None,
+    recursions: Recursions = None,
+    trace: Annotated[Path | None, typer.Option(help="Write the run here.")] = None,
+    device: Device = "cpu",
+    dtype: Dtype = "float32",
+    compiled: Compile = False,
+    as_json: Json = False,
+) -> None:
+    """Continue a prompt and show each token's recursion depth."""
+    from mor_core.cli.terminal import TokenPrinter
+    from mor_core.generation.generation import collect_trace, generate_with_trace
+    from mor_core.generation.generation_run import TraceUpdate
+    from mor_core.serving.aot_compile import DecodeKernels
+    from mor_core.traces.trace_file import save_trace, trace_to_dict
+
+    rule = read_rule(routing, gate, threshold, seed, max_depth)
+    loaded = open_checkpoint(checkpoint, device, dtype, recursions)
+    updates = generate_with_trace(
+        loaded,
+        prompt,
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        top_k=top_k,
+        seed=seed,
+        routing=rule,
+        kernels=DecodeKernels(loaded.model) if compiled else None,
+    )
+    printer = None if as_json else TokenPrinter(loaded.model.config.num_recursions)
+
+    def shown(update: TraceUpdate) -> TraceUpdate:
+        if printer:
+            printer.show(update.completed)
+            if update.finish_reason and update.newest:
+                printer.show([update.newest])
+        return update
+
+    recorded = collect_trace(shown(update) for update in updates)
+    if printer:
+        printer.summarise(recorded)
+    if trace:
+        save_trace(recorded, trace)
+    if as_json:
+        decoded = (
+            token for token in recorded.tokens if token.phase == "decode" and not token.special
+        )
+        text = b"".join(bytes.fromhex(token.token_bytes) for token in decoded)
+        print_json({"text": text.decode(errors="replace"), **trace_to_dict(recorded)})
+
+
+@app.command("eval")
+def evaluate(
+    text: Annotated[Path, typer.Option(help="UTF-8, with <|endoftext|> between documents.")],
+    checkpoint: Checkpoint = "default",
+    routing: Routing = "causal",
+    gate: Gate = "learned",
+    max_depth: MaxDepth = None,
+    recursions: Recursions = None,
+    threshold: Threshold = "0.5",
+    seed: Seed = 0,
+    device: Device = "cpu",
+    dtype: Dtype = "float32",
+    as_json: Json = False,
+) -> None:
+    """Measure how well a checkpoint predicts a text, and at what cost."""
+    from mor_core.evaluation.evaluation import evaluate as score
+    from mor_core.training.corpus import read_documents
+
+    rule = read_rule(routing, gate, threshold, seed, max_depth)
+    documents = read_documents(text)
+    loaded = open_checkpoint(checkpoint, device, dtype, recursions)
+    found = score(loaded, documents, rule)
+    figures: dict[str, Any] = {"checkpoint": loaded.info.name, "text": text.name}
+    figures |= found.as_dict()
+    if len(documents) > 1:
+        figures |= found.intervals()
+    if as_json:
+        print_json(figures)
+    else:
+        for name, value in figures.items():
+            typer.echo(f"{name}: {value}")
+
+
+@app.command()
+def quantise(
+    text: Annotated[Path, typer.Option(help="UTF-8, with <|endoftext|> between documents.")],
+    checkpoint: Checkpoint = "default",
+    as_json: Json = False,
+) -> None:
+    """Measure what 8-bit weights change: size, speed, loss, and the depths of tokens."""
+    from mor_core.evaluation.quantise import compare
+    from mor_core.evaluation.quantise import quantise as quantised
+    from mor_core.training.corpus import read_documents
+
+    loaded = open_checkpoint(checkpoint, "cpu", "float32")
+    figures = compare(loaded, quantised(loaded), read_documents(text))
+    if as_json:
+        print_json({"checkpoint": loaded.info.name, **figures})
+        return
+    for name in ("weight_bytes", "nll_nats_per_token", "decode_tokens_per_s"):
+        values = figures[name]
+        typer.echo(f"{name}: float {values['float']:,.6g}, int8 {values['int8']:,.6g}")
+    share = figures["unchanged_depth_share"]
+    typer.echo(f"depth unchanged: {share:.2%} of {figures['num_tokens']:,} tokens")
+
+
+@app.command("app")
+def run_app(
+    host: Annotated[str, typer.Option(help="127.0.0.1 is this machine alone.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8501,
+    device: Annotated[
+        str, typer.Option(help="auto (a GPU if there is one), cpu, cuda:N.")
+    ] = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 (bf16), float16.")] = "auto",
+    compiled: Compile = False,
+) -> None:
+    """Start the app in the browser."""
+    root = Path(__file__).resolve().parents[2]
+    script = root / "app" / "asgi.py"
+    if not script.is_file():
+        raise ValueError(
+            f"the app is not beside the library ({script.parent.name}/ is missing); run mor from a clone"
+        )
+    placement("cpu" if device == "auto" else device, dtype)  # refused now and not at the first run
+    command = [sys.executable, "-m", "streamlit", "run", str(script)]
+    command += ["--server.address", host, "--server.port", str(port)]
+    os.chdir(root)
+    os.environ.update(MOR_DEVICE=device, MOR_DTYPE=dtype, MOR_COMPILE=str(int(compiled)))
+    typer.echo(f"MoR Explorer on http://{host}:{port}  (Ctrl-C ends it)")
+    os.execv(sys.executable, command)
+
+
+app.command()(cli_bench.bench)
+app.command()(cli_train.train)
+app.command()(cli_train.report)
+app.command()(cli_train.record)
+app.command()(cli_train.lessons)
+app.command()(cli_train.family)
+app.command()(cli_harness.tasks)
+app.command("lm-eval")(cli_harness.lm_eval)
+app.command()(cli_convert.convert)
+app.command()(cli_convert.conformance)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Loss, tasks, statistics, intervals."""

@@ -1,0 +1,117 @@
+"""Eight-bit weights by torchao, and what they change: size, speed, loss, and the routers' decisions.
+
+Source: torchao, https://github.com/pytorch/ao; an optional extra, installed by `pip install "mor-explorer[quantise]"`.
+"""
+
+import copy
+import dataclasses
+import itertools
+import statistics
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mor_core.checkpoints.checkpoint import LoadedCheckpoint
+from mor_core.evaluation.evaluation import evaluate
+from mor_core.generation.timing_prompt import NEW_TOKENS, num_written, write_passage
+from mor_core.model.routing_rules import RoutingRule
+
+_WARM_UPS, _REPEATS = 1, 5
+
+
+def quantise(loaded: LoadedCheckpoint) -> LoadedCheckpoint:
+    """Return the checkpoint with 8-bit matrices in all linear layers, routers included; the one given stays as it is.
+
+    Products are computed in float. A head that is tied to the embedding keeps its float weights, which the embedding
+    needs.
+
+    Raises:
+        ValueError: torchao is not installed, or the model is not on the CPU.
+    """
+    if loaded.model.device.type != "cpu":
+        raise ValueError(
+            f"8-bit weights are offered on the CPU, got device {loaded.model.device}; use device cpu"
+        )
+    try:
+        from torchao import quantization
+    except ImportError as error:
+        raise ValueError(
+            'torchao is not installed; install it with: pip install "mor-explorer[quantise]"'
+        ) from error
+    model = copy.deepcopy(loaded.model)
+    model.tie_weights()
+    tied = model.lm_head if model.config.tie_word_embeddings else None
+
+    def is_quantised(module: nn.Module, _name: str) -> bool:
+        return isinstance(module, nn.Linear) and module is not tied
+
+    quantization.quantize_(model, quantization.Int8WeightOnlyConfig(), is_quantised)
+    return dataclasses.replace(loaded, model=model)
+
+
+def weight_bytes(model: nn.Module) -> int:
+    """Count the bytes of a model's weights in memory, those of tied weights once."""
+    tensors = {id(tensor): tensor for tensor in model.parameters()}
+    return sum(_bytes(tensor) for tensor in tensors.values())
+
+
+def compare(
+    loaded: LoadedCheckpoint, quantised: LoadedCheckpoint, documents: Sequence[str]
+) -> dict[str, Any]:
+    """Measure both on the same text and the same prompt, in turn.
+
+    Returns:
+        `weight_bytes`, `nll_nats_per_token`, `decode_tokens_per_s` (median of the repeats; also `spread`, lowest and
+        highest), each with `float` and `int8`; `unchanged_depth_share` of the scored tokens, and how it was measured.
+    """
+    rule = RoutingRule.causal()
+    pair = {"float": loaded, "int8": quantised}
+    evaluations = {name: evaluate(model, documents, rule) for name, model in pair.items()}
+    depths = [
+        list(itertools.chain.from_iterable(result.token_depths)) for result in evaluations.values()
+    ]
+    same = sum(mine == theirs for mine, theirs in zip(*depths, strict=True))
+    speeds: dict[str, list[float]] = {name: [] for name in pair}
+    for repeat in range(_WARM_UPS + _REPEATS):
+        for name, model in pair.items():
+            speed = _decode_speed(model)
+            if repeat >= _WARM_UPS:
+                speeds[name].append(speed)
+    return {
+        "weight_bytes": {name: weight_bytes(model.model) for name, model in pair.items()},
+        "nll_nats_per_token": {
+            name: result.nll_nats_per_token for name, result in evaluations.items()
+        },
+        "unchanged_depth_share": same / len(depths[0]),
+        "num_tokens": len(depths[0]),
+        "decode_tokens_per_s": {name: statistics.median(values) for name, values in speeds.items()},
+        "spread": {name: [min(values), max(values)] for name, values in speeds.items()},
+        "conditions": {
+            "device": "cpu",
+            "threads": torch.get_num_threads(),
+            "float_dtype": str(loaded.model.dtype).removeprefix("torch."),
+            "batch": 1,
+            "new_tokens": NEW_TOKENS,
+            "warm_ups": _WARM_UPS,
+            "repeats": _REPEATS,
+        },
+    }
+
+
+def _decode_speed(loaded: LoadedCheckpoint) -> float:
+    started = time.perf_counter()
+    trace = write_passage(loaded)
+    return num_written(trace) / (time.perf_counter() - started)
+
+
+def _bytes(tensor: Tensor) -> int:
+    """Count the bytes of a tensor, of a quantised one those of its parts."""
+    flatten = getattr(tensor, "__tensor_flatten__", None)
+    if flatten is None:
+        return tensor.nbytes
+    names, _ = flatten()
+    parts = [getattr(tensor, name) for name in names]
+    return sum(part.nbytes for part in parts if part is not None)

@@ -1,0 +1,1 @@
+"""Text in, traced tokens out."""

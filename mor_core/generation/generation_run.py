@@ -1,0 +1,221 @@
+"""One run that continues a text: checks what was asked for, draws tokens, and turns what a model did into updates.
+
+How the model is driven is not its business: `generation.py` gives it one call's outcome after the other. It is a
+`Request` of the engine.
+
+Shapes: V vocabulary.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from mor_core.checkpoints.checkpoint import LoadedCheckpoint
+from mor_core.checkpoints.token_text import vocabulary_of
+from mor_core.checkpoints.tokenizer import DOCUMENT_START_ID, encode_text
+from mor_core.common.errors import UserError
+from mor_core.generation.trace_recorder import Recorder
+from mor_core.model.model import MoROutput
+from mor_core.model.routing_rules import MAX_SEED, RoutingRule
+from mor_core.serving.request_state import Processed
+from mor_core.traces.trace import StepRecord, TokenRecord, TraceHeader
+
+
+class PromptError(UserError):
+    """A text that cannot be run, with the rule and the remedy."""
+
+
+@dataclass
+class TraceUpdate:
+    """What became known with one model call.
+
+    Attributes:
+        header: of the run, the same object in every update; its totals grow.
+        completed: tokens whose depth is known now: the whole prompt after the prefill, then one at a time.
+        newest: the token just chosen; its depth comes with the next update, if there is one.
+        step: the model call.
+        finish_reason: set in the last update.
+    """
+
+    header: TraceHeader
+    completed: list[TokenRecord] = field(default_factory=list)
+    newest: TokenRecord | None = None
+    step: StepRecord | None = None
+    finish_reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are drawn.
+
+    Attributes:
+        max_new_tokens: the most that is generated.
+        temperature: 0 always takes the most probable token.
+        top_k: draw from the k most probable tokens; `None` from all.
+        seed: drawn on the CPU so that devices agree.
+
+    Raises:
+        ValueError: a number is out of range.
+    """
+
+    max_new_tokens: int = 100
+    temperature: float = 0.7
+    top_k: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.max_new_tokens < 1:
+            raise ValueError(f"max_new_tokens must be at least 1, got {self.max_new_tokens}")
+        if not 0 <= self.temperature <= 100:
+            raise ValueError(
+                f"temperature must lie between 0 (greedy) and 100, got {self.temperature}"
+            )
+        if self.top_k is not None and self.top_k < 1:
+            raise ValueError(
+                f"top_k must be at least 1, got {self.top_k}; leave it out to draw from all tokens"
+            )
+        if not 0 <= self.seed <= MAX_SEED:
+            raise ValueError(f"seed must lie between 0 and {MAX_SEED}, got {self.seed}")
+
+
+class Run:
+    """A prompt being continued. Whoever drives it reads `updates`, which grow with every outcome."""
+
+    needs_prompt_logits = True  # they say how probable the prompt's own tokens were
+
+    def __init__(
+        self,
+        loaded: LoadedCheckpoint,
+        prompt: str,
+        sampling: Sampling,
+        rule: RoutingRule,
+        should_stop: Callable[[], bool],
+    ) -> None:
+        """Check what is asked for.
+
+        Raises:
+            ValueError: the rule does not fit the model.
+            PromptError: the prompt is empty or longer than the context.
+        """
+        rule.check(loaded.model.config)
+        self.ids: Sequence[int] = _prompt_ids(loaded, prompt)
+        self.rule = rule
+        self.max_new_tokens = sampling.max_new_tokens
+        self.recorder = Recorder(loaded, "generate", rule, dict(vars(sampling)))
+        self.updates: deque[TraceUpdate] = deque()
+        self._sampler = _Sampler(sampling)
+        self._should_stop = should_stop
+        self._pending: TokenRecord | None = None
+        self._context: int = loaded.model.config.max_position_embeddings
+
+    def begin(self, output: MoROutput, latency_s: float) -> int | None:
+        """Take the prompt's outcome; return the first new token, `None` if there is none to be processed."""
+        assert output.logits is not None
+        completed = self.recorder.read_tokens(output, list(self.ids), 0)
+        step = self.recorder.record_step(output, completed, latency_s)
+        return self._choose(completed, step, output.logits[0, -1].float().cpu())
+
+    def advance(self, processed: Processed, logits: Tensor) -> int | None:
+        """Take what the newest token cost, and the logits (V,) after it; return the next one or `None`."""
+        assert self._pending is not None
+        completed = self.recorder.complete(self._pending, processed)
+        step = self.recorder.record_decode(completed, processed)
+        return self._choose([completed], step, logits)
+
+    def repeat(self, output: MoROutput, latency_s: float) -> int | None:
+        """Take a whole sequence that was computed anew, of which only the last token is new."""
+        assert output.logits is not None
+        assert self._pending is not None
+        completed = self.recorder.complete_from(self._pending, output, latency_s)
+        step = self.recorder.record_step(output, [completed], latency_s)
+        return self._choose([completed], step, output.logits[0, -1].float().cpu())
+
+    def _choose(self, completed: list[TokenRecord], step: StepRecord, logits: Tensor) -> int | None:
+        """Draw the next token from logits (V,), write the update, and say whether to go on with the token."""
+        recorder, position = self.recorder, completed[-1].position + 1
+        context = self._context
+        if position >= context:
+            self._finish(completed, None, step, "context_full")
+            return None
+        chosen = self._sampler.choose(logits)
+        self._pending = recorder.chosen_token(chosen, position, logits)
+        reason = None
+        if chosen in recorder.stop_ids:
+            reason = "stop_token"
+        elif position - len(self.ids) + 1 >= self.max_new_tokens:
+            reason = "length"
+        elif position == context - 1:
+            reason = "context_full"
+        elif self._should_stop():
+            reason = "cancelled"
+        if reason is None:
+            self.updates.append(TraceUpdate(recorder.header, completed, self._pending, step))
+            return chosen
+        self._finish(completed, self._pending, step, reason)
+        return None
+
+    def _finish(
+        self,
+        completed: list[TokenRecord],
+        newest: TokenRecord | None,
+        step: StepRecord,
+        reason: str,
+    ) -> None:
+        reason = self.recorder.finish(reason)
+        self.updates.append(TraceUpdate(self.recorder.header, completed, newest, step, reason))
+
+
+class _Sampler:
+    """Draws tokens from logits; its own generator, so that runs beside it change nothing."""
+
+    def __init__(self, sampling: Sampling) -> None:
+        self.temperature = sampling.temperature
+        self.top_k = sampling.top_k
+        self.generator = torch.Generator().manual_seed(sampling.seed)
+
+    def choose(self, logits: Tensor) -> int:
+        """Return a token id; logits (V,) on the CPU."""
+        if self.temperature == 0:
+            return int(logits.numpy().argmax())  # a quarter of the time of PyTorch's for one row
+        scaled = logits / self.temperature
+        if self.top_k is not None and self.top_k < len(scaled):
+            least = scaled.topk(self.top_k).values[-1]
+            scaled = scaled.masked_fill(scaled < least, float("-inf"))
+        return int(torch.multinomial(scaled.softmax(-1), 1, generator=self.generator))
+
+
+def _prompt_ids(loaded: LoadedCheckpoint, prompt: str) -> list[int]:
+    context = loaded.model.config.max_position_embeddings
+    # No token is longer than the longest, so this refuses nothing that could fit, before any work is done.
+    longest = vocabulary_of(loaded.tokenizer).longest * context
+    ids = [DOCUMENT_START_ID, *encode_text(loaded.tokenizer, checked_text(prompt, longest))]
+    if len(ids) >= context:
+        raise PromptError(
+            f"the prompt must leave room in the context of {context} tokens, got {len(ids)} tokens; "
+            "shorten it, or read it as a text on the Explore page",
+            "context_filled",
+            context=context,
+            tokens=len(ids),
+        )
+    return ids
+
+
+def checked_text(text: str, longest: int) -> str:
+    """Return a text that can be run.
+
+    Raises:
+        PromptError: it is empty or longer than `longest` characters.
+    """
+    if not text.strip():
+        raise PromptError("the text must not be empty; type at least one word", "text_empty")
+    if len(text) > longest:
+        raise PromptError(
+            f"the text must have at most {longest:,} characters, got {len(text):,}; shorten it",
+            "text_too_long",
+            most=longest,
+            length=len(text),
+        )
+    return text

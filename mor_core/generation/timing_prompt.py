@@ -1,0 +1,18 @@
+"""The passage whose writing is timed wherever checkpoints are compared by how fast they decode."""
+
+from mor_core.checkpoints.checkpoint import LoadedCheckpoint
+from mor_core.generation.generation import collect_trace, generate_with_trace
+from mor_core.traces.trace import Trace
+
+PROMPT, NEW_TOKENS = "Once upon a time", 64
+
+
+def write_passage(loaded: LoadedCheckpoint) -> Trace:
+    """Continue the prompt greedily by `NEW_TOKENS`, by fewer where the model ends its text; the same each time."""
+    updates = generate_with_trace(loaded, PROMPT, max_new_tokens=NEW_TOKENS, temperature=0.0)
+    return collect_trace(updates)
+
+
+def num_written(trace: Trace) -> int:
+    """Count the tokens that a run has written."""
+    return sum(token.phase == "decode" for token in trace.tokens)

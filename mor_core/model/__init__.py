@@ -1,0 +1,1 @@
+"""The idea and its parts: config, schedule, routers, recursions, layers, cache, backbone, accounting."""

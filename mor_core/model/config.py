@@ -1,0 +1,181 @@
+"""Every architectural choice of a model, typed, checked, and stored as Hugging Face `config.json`.
+
+Knows nothing of tensors. A plain Transformer is one recursion without a router; a recursive Transformer is
+several without a router; a Mixture-of-Recursions model has a router.
+
+Source: Mixture-of-Recursions, arXiv 2507.10524 (sections 2.1 and 2.2, Table 5).
+"""
+
+import dataclasses
+import difflib
+import inspect
+from typing import Any, Literal
+
+from huggingface_hub.dataclasses import strict
+from transformers import AutoConfig, PreTrainedConfig
+
+from mor_core.model.config_rules import check_config
+
+
+@strict
+class MoRConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
+    """A decoder made of a prelude, one shared block applied `num_recursions` times, and a coda.
+
+    The paper's Cycle and Sequence sharing are `sharing` with no prelude and coda; Middle-Cycle and Middle-Sequence
+    are the same with one prelude and one coda layer. `None` for `capacity_factors` means (R - r) / R at recursion r.
+    More than one expert makes each feed-forward a Switch layer (arXiv 2101.03961). `router_control` makes a control:
+    membership is drawn at random and the gate is learned, or both are drawn (the official code's `rand_router`).
+    `kv_strategy="shared_updated"` shows a recursion's active tokens with keys of that recursion (`update_cache`).
+
+    Raises:
+        StrictDataclassFieldValidationError: a field has the wrong type.
+        StrictDataclassClassValidationError: two fields contradict each other (the reason is its `__cause__`).
+        ValueError: an unknown field is given.
+    """
+
+    model_type = "mor"
+    keys_to_ignore_at_inference = ["past_key_values"]
+
+    # The stack: prelude -> (shared block) x num_recursions -> coda
+    num_prelude_layers: int = 1
+    num_layers_per_recursion: int = 2
+    num_recursions: int = 3
+    num_coda_layers: int = 1
+    sharing: Literal["cycle", "sequence"] = "cycle"
+
+    # Width (Hugging Face's names)
+    vocab_size: int = 4096
+    hidden_size: int = 256
+    intermediate_size: int = 704
+    num_attention_heads: int = 4
+    num_key_value_heads: int = 2
+    head_dim: int | None = None
+    max_position_embeddings: int = 512
+    rope_theta: int | float = 10000.0
+    rms_norm_eps: float = 1e-5
+    initializer_range: float = 0.02
+    tie_word_embeddings: bool = True
+
+    # What recursions 2, 3, ... have of their own, such as attention; official releases before September 2026 had
+    recursion_specific: list[Literal["attention", "norms"]] = dataclasses.field(
+        default_factory=list
+    )
+
+    # Router
+    router_type: Literal["none", "expert_choice", "token_choice"] = "expert_choice"
+    router_network: Literal["linear", "mlp", "wide_mlp"] = "linear"
+    router_activation: Literal["sigmoid", "tanh", "softmax", "none"] = "sigmoid"
+    router_alpha: int | float = 0.1
+    router_temperature: int | float = 1.0
+    router_gating: Literal["weighted", "additive"] = "weighted"
+    router_control: Literal["none", "random_selection", "random_scores"] = "none"
+    router_z_loss_coef: int | float = 0.0
+
+    # Expert-choice: shares of the sequence, and how the causal rule is learned
+    capacity_factors: list[int | float] | None = None
+    router_supervision: Literal["aux_loss", "aux_router"] = "aux_loss"
+    router_aux_loss_coef: int | float = 0.001
+
+    # Token-choice: how loads are kept even, and which of a token's recursions its gate scales
+    router_balancing: Literal["loss", "loss_free"] = "loss"
+    router_balancing_loss_coef: int | float = 0.1
+    router_bias_update_rate: int | float = 0.001
+    router_gated_steps: Literal["final", "every"] = "final"
+
+    # Mixture-of-Experts baseline: Switch experts in every feed-forward
+    num_experts: int = 1
+    expert_capacity_factor: int | float = 1.25
+    expert_balancing_loss_coef: int | float = 0.01
+    expert_z_loss_coef: int | float = 0.001
+
+    # Key-value cache
+    kv_strategy: Literal["recursion_wise", "shared", "shared_updated"] = "recursion_wise"
+    use_cache: bool = True
+
+    # Special tokens
+    bos_token_id: int | None = 0
+    eos_token_id: int | list[int] | None = 0
+    pad_token_id: int | None = 0
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        _refuse_unknown(type(self), kwargs)
+        super().__post_init__(**kwargs)
+
+    def replaced(self, **changes: Any) -> "MoRConfig":
+        """Return a copy of the architecture with some fields changed; checked as any other."""
+        inherited = {entry.name for entry in dataclasses.fields(PreTrainedConfig)}
+        own = [entry.name for entry in dataclasses.fields(MoRConfig) if entry.name not in inherited]
+        return MoRConfig(**{name: getattr(self, name) for name in own} | changes)
+
+    @property
+    def num_hidden_layers(self) -> int:
+        """Unrolled depth: how many times a layer is applied to a token of full depth."""
+        return (
+            self.num_prelude_layers
+            + self.num_recursions * self.num_layers_per_recursion
+            + self.num_coda_layers
+        )
+
+    @property
+    def has_router(self) -> bool:
+        """Whether tokens choose their depth."""
+        return self.router_type != "none"
+
+    @property
+    def keys_outlive_a_call(self) -> bool:
+        """Whether a cache can continue a sequence: not where recursions replace keys for one call."""
+        return self.kv_strategy != "shared_updated"
+
+    @property
+    def attention_head_dim(self) -> int:
+        """Width of one attention head."""
+        return self.head_dim or self.hidden_size // self.num_attention_heads
+
+    @property
+    def capacity_schedule(self) -> tuple[float, ...]:
+        """Share of the sequence that each recursion takes in training; all ones without a router."""
+        if not self.has_router:
+            return (1.0,) * self.num_recursions
+        if self.capacity_factors is not None:
+            return tuple(float(factor) for factor in self.capacity_factors)
+        return tuple(
+            (self.num_recursions - index) / self.num_recursions
+            for index in range(self.num_recursions)
+        )
+
+    def validate_architecture(self) -> None:
+        """Refuse fields that contradict each other; called by `@strict` after every field is typed.
+
+        Raises:
+            ValueError: names the field, the rule, the value and the remedy.
+        """
+        check_config(self)
+
+
+def router_width(config: MoRConfig) -> int:
+    """Return the inner width of an MLP router."""
+    return (4 if config.router_network == "wide_mlp" else 2) * config.hidden_size
+
+
+def _refuse_unknown(config_class: type[MoRConfig], given: dict[str, Any]) -> None:
+    """Raise for keys that neither our fields nor Hugging Face's own bookkeeping know."""
+    known = set(inspect.signature(config_class.__init__).parameters)
+    bookkeeping = {
+        "attn_implementation",
+        "experts_implementation",
+        "model_type",
+        "name_or_path",
+        "num_labels",
+        "torch_dtype",
+        "transformers_version",
+        "use_return_dict",
+    }
+    for key in given:
+        if key in known or key in bookkeeping or key.startswith("_"):
+            continue
+        near = difflib.get_close_matches(key, known, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ValueError(f"MoRConfig has no field {key!r}{hint}")
+
+
+AutoConfig.register("mor", MoRConfig)

@@ -1,0 +1,202 @@
+"""The idea itself: route, run the shared block on the active tokens, gate what it adds, and go round again.
+
+This is expert-choice, where each recursion judges who goes on; token-choice, decided once, is in `token_choice.py`.
+Two ways to compute the same thing: gathered (inactive tokens are left out) and masked (everything is computed and the
+inactive ones dropped: the slow twin that tests hold the other against).
+
+Shapes: B batch, S positions in this call, b and K rows and places of a token set, E hidden size, R recursions.
+Source: arXiv 2507.10524, section 2.2.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from mor_core.model.config import MoRConfig
+from mor_core.model.losses import auxiliary_loss, router_z_loss
+from mor_core.model.routers import (
+    ExpertChoiceRouter,
+    hash_uniform,
+    select_causal,
+    select_random,
+    select_top_k,
+)
+from mor_core.model.routing_rules import RoutingRule
+from mor_core.model.routing_trace import RecursionStep, RecursionTrace
+from mor_core.model.token_set import TokenSet
+
+BlockFunction = Callable[[int, TokenSet, Tensor], Tensor]
+"""(recursion_idx, tokens, their states (b, K, E)) -> the block's output (b, K, E)."""
+Observer = Callable[[Tensor], None]
+"""Is shown all states (B, S, E) after a recursion."""
+
+
+class Recursions:
+    """Runs the recursions of one call under one rule. Holds no weights and does not outlive the call."""
+
+    def __init__(
+        self,
+        config: MoRConfig,
+        rule: RoutingRule,
+        real: TokenSet,
+        position_ids: Tensor,
+        *,
+        gathered: bool,
+        supervised: bool,
+        observe: Observer | None = None,
+    ) -> None:
+        """Prepare a call.
+
+        Args:
+            config: of the model.
+            rule: who goes on; checked against the model by the caller.
+            real: the tokens that are not padding.
+            position_ids: (B, S).
+            gathered: leave inactive tokens out (else compute and drop them).
+            supervised: also compute the losses that train the routers.
+            observe: is shown the states after every recursion that somebody entered.
+        """
+        self.config = config
+        self.rule = rule
+        self.real = real
+        self.position_ids = position_ids
+        self.gathered = gathered
+        self.supervised = supervised
+        self.observe = observe
+        self.losses: dict[str, Tensor] = {}
+
+    def run(
+        self, hidden_states: Tensor, routers: list[ExpertChoiceRouter], block: BlockFunction
+    ) -> tuple[Tensor, RecursionTrace]:
+        """Apply the shared block up to R times; (B, S, E) -> (B, S, E) and what was decided."""
+        batch_size = len(hidden_states)
+        trace = RecursionTrace(
+            batch_size,
+            self.config.num_recursions,
+            routers[0],
+            self.real,
+            hidden_states.device,
+            auxiliary=routers[0].aux_network is not None and not self.rule.sees_future,
+        )
+        candidates = self.real
+        for index, router in enumerate(routers):
+            states = candidates.gather(hidden_states)  # (b, K, E)
+            logits = router(states)  # (b, K)
+            judged = logits if router.aux_network is None else router.aux_logits(states)  # (b, K)
+            drawn = self._draw(index, candidates, logits)
+            decisive = judged if trace.auxiliary else logits
+            active, chosen = self._select(index, decisive, drawn, candidates)
+            trace.steps.append(RecursionStep(candidates, decisive, judged, chosen))
+            if self.supervised and drawn is None:
+                self._supervise(logits, judged, chosen, candidates)
+            if active.is_empty:
+                break
+            gate = router.gate(logits, self.rule.gate)
+            if drawn is not None and self.config.router_control == "random_scores":
+                gate = router.alpha * drawn.to(gate.dtype)
+            if active is not candidates:
+                states = active.gather(hidden_states)
+                gate = active.gather(candidates.dense(gate, batch_size, fill=0.0))
+            update = block(index, active, states)
+            if self.config.router_gating == "weighted":
+                update = gate[..., None].to(update.dtype) * update
+            hidden_states = active.add(hidden_states, update)
+            if self.observe is not None:
+                self.observe(hidden_states)
+            candidates = active
+        return hidden_states, trace
+
+    def _draw(self, index: int, candidates: TokenSet, logits: Tensor) -> Tensor | None:
+        """Return a control's draws from [0, 1) for the candidates, (b, K); `None` for a router that judges.
+
+        Training draws from the generator, as the official code does; inference hashes positions.
+        """
+        if self.config.router_control == "none":
+            return None
+        if self.rule.name == "top_k":
+            return torch.rand_like(logits)
+        return hash_uniform(candidates.gather(self.position_ids), index, self.rule.seed)
+
+    def _select(
+        self,
+        index: int,
+        logits: Tensor,
+        drawn: Tensor | None,
+        candidates: TokenSet,
+    ) -> tuple[TokenSet, Tensor]:
+        """Return the active tokens of recursion `index` and which candidates (b, K) they are."""
+        rule = self.rule
+        everyone = torch.ones_like(logits, dtype=torch.bool)
+        if candidates.valid is not None:
+            everyone = everyone & candidates.valid
+        factors = rule.capacities or self.config.capacity_schedule
+        share = factors[index] / (factors[index - 1] if index else 1.0)
+        if rule.ceiling is not None and index >= rule.ceiling:
+            chosen = torch.zeros_like(everyone)
+        elif rule.name == "fixed" or (factors[index] == 1 and rule.name != "forced"):
+            chosen = everyone
+        elif rule.name == "top_k":
+            # Of logits, not of gates: the order is the same, but saturated gates would tie.
+            return self._select_top_k(
+                factors[index], logits if drawn is None else drawn, candidates
+            )
+        elif rule.name == "random":
+            positions = candidates.gather(self.position_ids)
+            chosen = select_random(positions, index, share, rule.seed) & everyone
+        else:
+            if factors[index] == 1:
+                chosen = everyone
+            elif drawn is not None:
+                chosen = drawn >= 1 - share
+            else:
+                chosen = select_causal(logits, rule.threshold_logit(index))
+            if rule.name == "forced":
+                chosen = self._forced(index, chosen, candidates)
+            chosen = chosen & everyone
+        if chosen is everyone:
+            return candidates, chosen
+        return candidates.keep(chosen, gathered=self.gathered), chosen
+
+    def _forced(self, index: int, own: Tensor, candidates: TokenSet) -> Tensor:
+        """Replace candidates' own decisions (b, K) where a depth is given for their position."""
+        depths = forced_depths(self.rule, candidates.gather(self.position_ids))
+        return torch.where(depths > 0, depths > index, own)
+
+    def _select_top_k(
+        self, factor: float, scores: Tensor, candidates: TokenSet
+    ) -> tuple[TokenSet, Tensor]:
+        capacity: Tensor | int
+        if self.real.valid is None:
+            capacity = max(1, int(factor * self.real.num_positions))
+        else:
+            lengths = self.real.valid.sum(dim=1).double()
+            capacity = (factor * lengths).long().clamp(min=1)
+        places, valid = select_top_k(scores, candidates.valid, capacity)
+        chosen = torch.zeros_like(scores, dtype=torch.bool)
+        kept = torch.ones_like(places, dtype=torch.bool) if valid is None else valid
+        chosen = chosen.scatter(1, places, kept)
+        if not self.gathered:
+            return candidates.keep(chosen, gathered=False), chosen
+        return candidates.keep_places(places, valid), chosen
+
+    def _supervise(
+        self,
+        logits: Tensor,
+        judged: Tensor,
+        chosen: Tensor,
+        candidates: TokenSet,
+    ) -> None:
+        """Add this recursion's router losses: averaged over its candidates, summed over recursions."""
+        terms = {
+            "aux": auxiliary_loss(judged, chosen, candidates.valid),
+            "z": router_z_loss(logits[..., None], candidates.valid),
+        }
+        for name, term in terms.items():
+            self.losses[name] = self.losses[name] + term if name in self.losses else term
+
+
+def forced_depths(rule: RoutingRule, position_ids: Tensor) -> Tensor:
+    """Return the depth that a forced rule gives each position, 0 where the token is free; (b, K) -> (b, K)."""
+    given = torch.tensor([*(depth or 0 for depth in rule.depths), 0], device=position_ids.device)
+    return given[position_ids.clamp(max=len(given) - 1)]

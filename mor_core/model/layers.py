@@ -1,0 +1,130 @@
+"""Llama-style building blocks: norm, rotary embedding, grouped-query attention, SwiGLU.
+
+Nothing here knows of recursions, routers or caches; a layer asks the `KeyValueSlot` it is given which keys to use.
+
+Shapes: B batch, S positions in this call, T key positions, H query heads, G key/value heads, D head width,
+E hidden size, F MLP width.
+"""
+
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mor_core.model.config import MoRConfig
+
+# Where the number of active tokens varies, cuDNN would plan its attention anew for each: on an H100 a training step of
+# token-choice took four times one of expert-choice. The other kernels take any length as it comes.
+torch.backends.cuda.enable_cudnn_sdp(False)
+
+Rotary = tuple[Tensor, Tensor]
+
+
+class KeyValueSlot(Protocol):
+    """Where one layer call puts its keys and values, and what its queries then see."""
+
+    takes_keys: bool
+
+    def write(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Take (B, G, S, D) new keys and values; return all that are visible, (B, G, T, D)."""
+
+    def read(self) -> tuple[Tensor, Tensor]:
+        """Return keys and values that an earlier recursion wrote, (B, G, T, D)."""
+
+    def visibility(self) -> tuple[Tensor | None, bool]:
+        """Return a boolean mask (B, 1, S, T), true where visible, or `None`; and whether plain causal masking does."""
+
+
+class RMSNorm(nn.Module):
+    """Root-mean-square layer normalisation. Source: arXiv 1910.07467."""
+
+    def __init__(self, hidden_size: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(hidden_size))
+        self.eps = eps
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        """Normalise the last axis; (..., E) -> (..., E), in the input's dtype."""
+        normalised = F.rms_norm(hidden_states.float(), self.weight.shape, None, self.eps)
+        return self.weight * normalised.to(hidden_states.dtype)
+
+
+def rotary_embedding(position_ids: Tensor, config: MoRConfig, dtype: torch.dtype) -> Rotary:
+    """Return cosines and sines at the given positions.
+
+    Shape: position_ids (B, S) -> two tensors (B, 1, S, D), both halves of D alike. Source: arXiv 2104.09864.
+    """
+    frequencies = rotary_frequencies(config, position_ids.device)
+    angles = position_ids[:, None, :, None].float() * frequencies
+    angles = torch.cat((angles, angles), dim=-1)
+    return angles.cos().to(dtype), angles.sin().to(dtype)
+
+
+def rotary_frequencies(config: MoRConfig, device: torch.device) -> Tensor:
+    """Return the angle by which each pair of a head turns from one position to the next, (D / 2,), float32."""
+    width = config.attention_head_dim
+    steps = torch.arange(0, width, 2, device=device, dtype=torch.float32)
+    # Hugging Face's form: the same number written otherwise is an ulp off, which saturated gates can blow up.
+    return 1.0 / config.rope_theta ** (steps / width)
+
+
+def rotate(vectors: Tensor, rotary: Rotary) -> Tensor:
+    """Turn (B, H, S, D) queries or keys by their positions' angles."""
+    cos, sin = rotary
+    first, second = vectors.chunk(2, dim=-1)
+    return vectors * cos + torch.cat((-second, first), dim=-1) * sin
+
+
+class Attention(nn.Module):
+    """Grouped-query self-attention over whatever keys the slot offers. Source: arXiv 2305.13245."""
+
+    def __init__(self, config: MoRConfig) -> None:
+        super().__init__()
+        self.head_dim = config.attention_head_dim
+        query_width = config.num_attention_heads * self.head_dim
+        key_width = config.num_key_value_heads * self.head_dim
+        self.q_proj = nn.Linear(config.hidden_size, query_width, bias=False)
+        self.k_proj = nn.Linear(config.hidden_size, key_width, bias=False)
+        self.v_proj = nn.Linear(config.hidden_size, key_width, bias=False)
+        self.o_proj = nn.Linear(query_width, config.hidden_size, bias=False)
+
+    def forward(self, hidden_states: Tensor, rotary: Rotary, slot: KeyValueSlot) -> Tensor:
+        """Attend from every position of this call; (B, S, E) -> (B, S, E)."""
+        queries = rotate(self._heads(self.q_proj(hidden_states)), rotary)  # (B, H, S, D)
+        if slot.takes_keys:
+            keys, values = slot.write(
+                rotate(self._heads(self.k_proj(hidden_states)), rotary),
+                self._heads(self.v_proj(hidden_states)),
+            )
+        else:
+            keys, values = slot.read()
+        mask, is_causal = slot.visibility()
+        if mask is not None and mask.is_cuda:
+            # Of the CUDA kernels that take a mask, the one that never holds all scores knows no groups of heads.
+            keys, values = (
+                each.repeat_interleave(queries.shape[1] // each.shape[1], dim=1)
+                for each in (keys, values)
+            )
+        mixed = F.scaled_dot_product_attention(
+            queries, keys, values, attn_mask=mask, is_causal=is_causal, enable_gqa=True
+        )
+        return self.o_proj(mixed.transpose(1, 2).flatten(2))
+
+    def _heads(self, projected: Tensor) -> Tensor:
+        """(B, S, heads x D) -> (B, heads, S, D)."""
+        return projected.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
+
+
+class MLP(nn.Module):
+    """SwiGLU feed-forward. Source: arXiv 2002.05202."""
+
+    def __init__(self, config: MoRConfig) -> None:
+        super().__init__()
+        self.gate_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        """Transform every position alone; (B, S, E) -> (B, S, E)."""
+        return self.down_proj(F.silu(self.gate_proj(hidden_states)) * self.up_proj(hidden_states))

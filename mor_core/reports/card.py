@@ -1,0 +1,187 @@
+"""The model card: every number in it is read from the files beside it."""
+
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+from mor_core.reports.card_quality import quality_sections
+
+
+def model_card(folder: Path) -> str:
+    """Return the model card, read from the folder's own files."""
+    config = _read_json(folder / "config.json")
+    provenance = _read_json(folder / "provenance.json")
+    evaluation = _read_json(folder / "evaluation.json")
+    samples = _read_json(folder / "samples.json")
+    sections = [
+        _front_matter(),
+        f"# {provenance['name']}\n\n{provenance['title']}.",
+        _shape(config),
+        _origin(provenance, _read_log(folder / "train_log.jsonl")),
+        *_coefficient(config),
+        *quality_sections(evaluation),
+        *_experiments(folder / "experiments.json"),
+        _sample_section(samples),
+        _limits(),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _front_matter() -> str:
+    return "---\nlicense: mit\nlanguage: en\npipeline_tag: text-generation\nlibrary_name: transformers\n---"
+
+
+def _shape(config: dict[str, Any]) -> str:
+    return "\n".join(
+        [
+            "## Shape",
+            "",
+            f"{config['num_prelude_layers']} + {config['num_layers_per_recursion']} x {config['num_recursions']} + "
+            f"{config['num_coda_layers']} layers, hidden {config['hidden_size']}, MLP {config['intermediate_size']}, "
+            f"{config['num_attention_heads']} heads, {config['num_key_value_heads']} key/value heads, vocabulary "
+            f"{config['vocab_size']}, context {config['max_position_embeddings']}. Router: {config['router_type']}. "
+            f"Cache: {config['kv_strategy']}.",
+            "",
+            "Weights are stored in bf16 and evaluated as stored.",
+        ]
+    )
+
+
+def _origin(provenance: dict[str, Any], log: list[dict[str, Any]]) -> str:
+    speed = statistics.median(line["tokens_per_s"] for line in log)
+    flops = statistics.median(line["tokens_per_s"] * line["step_flops"] for line in log)
+    batch = provenance["num_tokens"] / provenance["step"]
+    rows = {
+        "command": f"`{provenance['command']}`",
+        "changed on the command line": json.dumps(provenance.get("overrides") or {}),
+        **_branch(provenance.get("branched_from")),
+        "code": ", then ".join(dict.fromkeys(provenance["code_revisions"])),
+        "training text": f"{provenance['data']} (sha256 {provenance['train_sha256'][:16]}...)",
+        "seed": provenance["seed"],
+        "steps": f"{provenance['step']:,}",
+        "tokens": f"{provenance['num_tokens']:,}",
+        "training FLOPs": f"{provenance['training_flops']:.4g}",
+        "wall time": f"{provenance['elapsed_s'] / 60:.1f} minutes",
+        "speed": f"median {speed:,.0f} tokens/s, {flops / batch / 1e9:.0f} GFLOP/s, other work beside it included",
+        "peak memory": f"{provenance['peak_memory_bytes'] / 2**20:.0f} MiB",
+        "precision": provenance["precision"],
+        "hardware": json.dumps(provenance["hardware"]),
+        "versions": json.dumps(provenance["versions"]),
+    }
+    lines = ["## Where it comes from", "", "| | |", "| --- | --- |"]
+    lines += [f"| {name} | {value} |" for name, value in rows.items()]
+    lines += ["", "The whole log is in `train_log.jsonl`, the recipe in `recipe.toml`."]
+    return "\n".join(lines)
+
+
+def _branch(source: dict[str, Any] | None) -> dict[str, str]:
+    """Return the row of a run that began with another's state."""
+    if source is None:
+        return {}
+    tokens = f"{source['num_tokens']:,}"
+    return {
+        "began with": f"the state of {source['name']} at {tokens} tokens, which the sums include"
+    }
+
+
+def _coefficient(config: dict[str, Any]) -> list[str]:
+    """Say what the auxiliary loss's coefficient means here, since the same number means another thing elsewhere."""
+    if config["router_type"] != "expert_choice" or config.get("router_supervision") != "aux_loss":
+        return []
+    return [
+        f"The auxiliary loss has the coefficient {config['router_aux_loss_coef']}; it is averaged over candidates, "
+        "summed over recursions and divided by accumulation steps like every other term. The official code does not "
+        "divide it: with up to 16 accumulation steps its 0.001 acted as up to 0.016."
+    ]
+
+
+def _experiments(path: Path) -> list[str]:
+    """Return the section on what the model was not trained for; none without measurements."""
+    if not path.is_file():
+        return []
+    found = _read_json(path)
+    lines = ["## What it was not trained for"]
+    if "deeper" in found:
+        deeper = found["deeper"]
+        shares = ", ".join(f"{count:,}" for count in deeper["depth_histogram"])
+        lines += [
+            "",
+            f"With {deeper['num_recursions']} recursions instead, the last judged by the last router: "
+            f"{deeper['nll_nats_per_token']:.4f} nats a token, mean depth {deeper['mean_recursion_depth']:.3f} "
+            f"(tokens at depth 1, 2, ...: {shares}).",
+        ]
+    if "int8" in found:
+        lines += [
+            "",
+            "Eight-bit weights (torchao, weight-only); speed is that of decoding, batch 1:",
+            "",
+            "| weights | MiB | NLL (nats/token) | depth unchanged | tokens/s (lowest to highest) |",
+            "| --- | ---: | ---: | ---: | ---: |",
+        ]
+        int8 = found["int8"]
+        how, share = int8["conditions"], f"{int8['unchanged_depth_share']:.2%}"
+        lines += [
+            _weight_row("float32", "float", int8, ""),
+            _weight_row("int8", "int8", int8, share),
+            "",
+            f"The first {int8['num_documents']} documents, {int8['num_tokens']:,} tokens; {how['threads']} threads, "
+            f"{how['new_tokens']} new tokens, {how['warm_ups']} warm-up, median of {how['repeats']} in turn with the "
+            "float model.",
+        ]
+    return ["\n".join(lines)]
+
+
+def _weight_row(title: str, kind: str, result: dict[str, Any], share: str) -> str:
+    low, high = result["spread"][kind]
+    mebibytes, nll = result["weight_bytes"][kind] / 2**20, result["nll_nats_per_token"][kind]
+    speed = f"{result['decode_tokens_per_s'][kind]:.0f} ({low:.0f} to {high:.0f})"
+    return f"| {title} | {mebibytes:.1f} | {nll:.4f} | {share} | {speed} |"
+
+
+def _sample_section(samples: dict[str, Any]) -> str:
+    longest = max(sample["longest_overlap"]["num_words"] for sample in samples["samples"])
+    lines = [
+        "## Samples",
+        "",
+        f"{len(samples['samples'])} samples, not selected: temperature {samples['temperature']}, seeds in order; "
+        "all are in `samples.json`. The longest run of words that any of them shares with the training text has "
+        f"{longest} words.",
+    ]
+    for sample in samples["samples"][:3]:
+        text = sample["text"].replace("\n", "\n> ")
+        lines += [
+            "",
+            f"Seed {sample['seed']}, longest overlap {sample['longest_overlap']['num_words']} words:",
+            "",
+            f"> **{sample['prompt']}**{text}".replace("\n\n", "\n>\n"),
+        ]
+    return "\n".join(lines)
+
+
+def _limits() -> str:
+    return "\n".join(
+        [
+            "## Limits, licences and credits",
+            "",
+            "A model of this size writes grammatical sentences and loses the plot. It knows old children's stories in "
+            "English and nothing else. Most of them are from 1860 to 1930; their words and views of peoples, women and "
+            "animals are of that time and can hurt today.",
+            "",
+            "Router depth is where this training run spent computation. It is no proof that a token is difficult.",
+            "",
+            "Weights: MIT. The training text is in the public domain in the USA (Project Gutenberg, Standard Ebooks), "
+            "CC BY (African Storybook, Pratham Books, Book Dash) or MIT (TinyFabulist). Titles and authors of the "
+            "CC BY stories are in `ATTRIBUTION.tsv`, all sources in `SOURCES.tsv`. The stories were cut to their "
+            "prose and their quotation marks, dashes and spaces made alike.",
+        ]
+    )
+
+
+def _read_log(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return data

@@ -1,0 +1,1 @@
+"""The record of a run as plain data; knows no torch."""

@@ -1,0 +1,1 @@
+"""Recipes, data, optimisers, the loop, resumable state."""

@@ -1,0 +1,77 @@
+"""What `mor bench ui` makes of what the browser noted, and the paced app that it watches."""
+
+import itertools
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from mor_core.benchmarks import soak as soak_benchmark
+from mor_core.benchmarks import ui as ui_benchmark
+from mor_core.benchmarks.registry import BENCHMARKS
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_rates_and_percentiles_by_hand():
+    assert ui_benchmark.tokens_per_s({5: 3000.0, 3: 1000.0, 4: 1500.0}) == 1.0
+    assert ui_benchmark.percentile_95([float(value) for value in range(101)]) == 95.0
+    assert ui_benchmark.percentile_95([7.0]) == 7.0
+
+
+def test_every_budget_of_the_app_has_its_result():
+    found = ui_benchmark._Found(
+        paints_s=[1.0, 2.0, 4.0],
+        pixels_ms=[100.0] * 99 + [1000.0],
+        stops_ms=[100.0, 600.0],
+        mounts=[1, 1],
+        run_bytes=[10_000.0],
+        token_bytes=[900.0],
+        watched=[95.0],
+        unwatched=[100.0],
+        complaints=["broken"],
+    )
+    results = {result.what: result for result in ui_benchmark._results(found)}
+    reached = [result.reached for result in results.values()]
+    assert reached == [True, True, False, True, True, True, True, False, True]
+    assert results["first paint of a recorded trace, warm server"].ours == 2.0
+    assert results["errors in the console"].extra == {"noted": ["broken"]}
+    (slowdown,) = (result for result in results.values() if result.peer)
+    assert slowdown.ratio == 0.95
+
+
+def test_paced_notes_when_a_token_is_known_and_holds_it_to_the_rate(tmp_path):
+    (tmp_path / "rate").write_text("20")
+    (tmp_path / "known").write_text("")
+    code = (
+        "from tests.scripted import scripted_trace\n"
+        "from app import paced, jobs\n"
+        "trace = scripted_trace()\n"
+        "assert jobs.events.tokens_event is paced.paced\n"
+        "for token in trace.tokens[:4]:\n"
+        "    event = jobs.events.tokens_event(trace.header, [], token, [])\n"
+        "    assert event['newest']['position'] == token.position\n"
+        "jobs.events.tokens_event(trace.header, trace.tokens, None, [])\n"
+    )
+    before = 1000 * time.time()
+    environment = {**os.environ, "MOR_BENCH": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, env=environment)
+    known = ui_benchmark._Paced.known(type("P", (), {"folder": tmp_path}))
+    assert list(known) == [0, 1, 2, 3]
+    times = list(known.values())
+    assert all(later - earlier >= 49 for earlier, later in itertools.pairwise(times))
+    assert before < times[0] < 1000 * time.time()
+
+
+def test_memory_of_a_process_is_read_from_the_system(tmp_path):
+    (tmp_path / "7").mkdir()
+    (tmp_path / "7" / "status").write_text("Name: x\nVmRSS:\t    2048 kB\n")
+    assert soak_benchmark.resident_bytes(7, tmp_path) == 2 * 2**20
+    assert soak_benchmark.resident_bytes(8, tmp_path) == 0
+
+
+def test_all_leaves_the_soak_out_and_ends_within_forty_minutes():
+    minutes = [entry.minutes for entry in BENCHMARKS.values() if entry.in_all]
+    assert sum(minutes) <= 40
+    assert not BENCHMARKS["soak"].in_all

@@ -1,0 +1,36 @@
+"""The code of browser components is fetched as files: sent inline, 100 KB went along with every change of a page."""
+
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from app.components.component_assets import ServedComponent
+
+ROOT = Path(__file__).resolve().parents[2]
+MOUNT = "from tests.components.test_component_assets import LAMP\nLAMP(key='lamp', data={'lit': True})\n"
+LAMP = ServedComponent("lamp", html="<i></i>", css="i { color: red }", js="export default () => {}")
+
+
+def test_code_and_style_are_fetched_as_files() -> None:
+    for _ in range(2):  # each has a server of its own
+        page = AppTest.from_string(MOUNT, default_timeout=30).run()
+        assert not page.exception
+        sent = page.get("bidi_component")[0].proto
+        assert (sent.js_content, sent.css_content) == ("", "")
+        assert sent.html_content == "<i></i>"
+        folder = Path(LAMP._root.name) / "assets"
+        assert (folder / sent.js_source_path).read_text() == "export default () => {}"
+        assert (folder / sent.css_source_path).read_text() == "i { color: red }"
+
+
+def test_a_file_is_named_after_what_it_holds() -> None:
+    other = ServedComponent("lamp", html="", css="i { color: red }", js="export default null")
+    assert (other._css == LAMP._css, other._js == LAMP._js) == (True, False)
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "app").glob("*/__init__.py")), ids=lambda path: path.parent.name
+)
+def test_no_component_sends_its_code_inline(path: Path) -> None:
+    assert "v2.component(" not in path.read_text()

@@ -1,0 +1,119 @@
+"""What the token strip is given equals the run, and what it does with token text is safe."""
+
+import json
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from app.components import strip
+from app.runs.events import threshold_logits, trace_events
+from tests.scripted import DEPTHS, SLOTS, scripted_header, scripted_trace
+
+STRIP_FOLDER = Path(strip.__file__).parent
+
+
+def draw_recorded() -> None:
+    from app.components.strip import token_strip
+    from tests.scripted import scripted_trace
+
+    token_strip(scripted_trace(), key="strip")
+
+
+def draw_live() -> None:
+    from app.components.strip import live_strip
+    from app.runs.jobs import Job, job_batch
+    from tests.scripted import scripted_run
+
+    job = Job(scripted_run(), id="the-job")
+    while not job.is_finished:
+        job.advance()
+    live_strip(job, key="strip", batch=job_batch(job, 2))
+
+
+def payload(function: Any) -> dict[str, Any]:
+    app = AppTest.from_function(function, default_timeout=60).run()
+    assert not app.exception
+    return json.loads(app.get("bidi_component")[0].proto.json)
+
+
+def test_recorded_run_reaches_the_browser_whole() -> None:
+    data = payload(draw_recorded)
+    trace = scripted_trace()
+    header, tokens, end = data["batch"]["events"]
+    assert [token["recursion_depth"] for token in tokens["completed"]] == list(DEPTHS)
+    assert [token["cached_slots"] for token in tokens["completed"]] == [SLOTS[d] for d in DEPTHS]
+    assert tokens["completed"] == json.loads(json.dumps([asdict(token) for token in trace.tokens]))
+    assert tokens["steps"] == [asdict(step) for step in trace.steps]
+    assert len(header["header"]["depth_colours"]) == trace.header.num_recursions
+    assert end == {"kind": "end", "finish_reason": "length"}
+    assert (data["badge"], data["live"], data["stream"]) == ("RECORDED", False, None)
+
+
+def test_live_batch_starts_where_python_says() -> None:
+    data = payload(draw_live)
+    assert (data["run"], data["badge"], data["live"]) == ("the-job", "LIVE", True)
+    assert data["batch"]["from"] == 2
+    assert data["batch"]["events"][-1]["kind"] == "end"
+
+
+def test_events_are_strict_json() -> None:
+    json.dumps(trace_events(scripted_trace()), allow_nan=False)
+
+
+def test_another_trace_has_another_id() -> None:
+    first, second = scripted_trace(), scripted_trace()
+    assert strip.trace_id(first) == strip.trace_id(second)
+    second.tokens[-1].token_id += 1
+    assert strip.trace_id(first) != strip.trace_id(second)
+
+
+@pytest.mark.parametrize(
+    ("routing", "factors", "expected"),
+    [
+        ({"name": "causal", "thresholds": [0.5]}, None, [None, 0.0, 0.0]),
+        (
+            {"name": "causal", "thresholds": [0.5, 0.9, 0.1]},
+            None,
+            [None, math.log(9), -math.log(9)],
+        ),
+        ({"name": "causal", "thresholds": [0.5]}, [0.8, 0.5, 0.2], [0.0, 0.0, 0.0]),
+        ({"name": "aux", "thresholds": [0.5]}, None, [None, 0.0, 0.0]),
+        ({"name": "causal", "thresholds": [0.5], "max_depth": 2}, None, [None, 0.0, None]),
+        ({"name": "fixed", "depth": 2}, None, [None, None, None]),
+        ({"name": "top_k"}, None, [None, None, None]),
+    ],
+)
+def test_threshold_is_shown_only_where_it_decides(
+    routing: dict[str, Any], factors: list[float] | None, expected: list[float | None]
+) -> None:
+    header = scripted_header()
+    header.routing = routing
+    header.config["capacity_factors"] = factors
+    assert threshold_logits(header) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("path", sorted(STRIP_FOLDER.glob("*.js")), ids=lambda path: path.name)
+def test_scripts_make_no_markup_from_text_invent_no_numbers_and_ask_no_other_host(
+    path: Path,
+) -> None:
+    source = path.read_text()
+    for banned in (
+        "innerHTML",
+        "outerHTML",
+        "insertAdjacentHTML",
+        "document.write",
+        "eval(",
+        "Math.random",
+        "//cdn",
+        "http:",
+        "https:",
+    ):
+        assert banned not in source
+
+
+def test_every_script_and_style_of_the_folder_is_used() -> None:
+    assert {path.stem for path in STRIP_FOLDER.glob("*.js")} == set(strip._SCRIPTS)

@@ -1,0 +1,108 @@
+"""What if: what can be changed of a run, that nothing else changes, and that the run before stays to be compared."""
+
+import json
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from app.frame.export import standalone_page
+from app.frame.routing_controls import RoutingChoice
+from app.runs.jobs import Job
+from app.views import what_if
+from mor_core.checkpoints.checkpoint import describe_checkpoint
+from mor_core.traces.trace import Trace
+from tests.parts import await_jobs
+from tests.scripted import scripted_trace
+
+ENTRY = str(Path(__file__).resolve().parents[2] / "app" / "main.py")
+
+
+@pytest.fixture
+def page(tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AppTest:
+    shutil.copytree(tiny_checkpoint, tmp_path / "tiny")
+    monkeypatch.setenv("MOR_CHECKPOINTS", str(tmp_path))
+    monkeypatch.setenv("MOR_DEVICE", "cpu")
+    monkeypatch.delenv("MOR_STREAM", raising=False)
+    page = AppTest.from_file(ENTRY, default_timeout=60).run()
+    page.number_input(key="live_tokens").set_value(12)
+    page.button(key="live_run").click().run()
+    assert not page.exception
+    return page
+
+
+def finished(page: AppTest) -> Trace:
+    job: Job = page.session_state["live_job"]
+    await_jobs(page, job)
+    assert job.trace is not None
+    return job.trace
+
+
+def depths(trace: Trace) -> set[int]:
+    return {token.recursion_depth for token in trace.tokens if token.recursion_depth is not None}
+
+
+def test_a_cap_and_a_forced_depth_hold_and_change_nothing_else(page: AppTest) -> None:
+    first = finished(page)
+    for change, allowed in (("cap", {1, 2}), ("force", {2})):
+        page.selectbox(key="whatif_change").set_value(change).run()
+        page.number_input(key="whatif_depth").set_value(2)
+        page.button(key="whatif_run").click().run()
+        again = finished(page)
+        assert depths(again) <= allowed
+        assert again.header.sampling == first.header.sampling
+        assert again.header.routing.get("max_depth") == (2 if change == "cap" else None)
+        prompts = [
+            [token.token_id for token in trace.tokens if token.phase == "prefill"]
+            for trace in (first, again)
+        ]
+        assert prompts[0] == prompts[1]
+
+
+def test_a_cap_keeps_the_rule_of_the_run_unless_that_gave_depths() -> None:
+    asked = RoutingChoice(threshold_logits=(0.0, 2.0, -2.0))
+    assert what_if.capped(asked, 2) == replace(asked, max_depth=2)
+    assert what_if.capped(RoutingChoice("random", "open", seed=4), 1).seed == 4
+    for given in (RoutingChoice("fixed", depth=3), RoutingChoice("forced", depths=(3,))):
+        assert what_if.capped(given, 2) == RoutingChoice(max_depth=2)
+
+
+def test_the_run_before_is_kept_and_compared(page: AppTest) -> None:
+    first = finished(page)
+    assert not [toggle for toggle in page.toggle if toggle.key == "whatif_compare"]
+    page.slider(key="whatif_threshold_2").set_value(8.0)
+    page.slider(key="whatif_threshold_3").set_value(8.0)
+    page.button(key="whatif_run").click().run()
+    second = finished(page)
+    assert page.session_state["kept_runs"] == [first]
+    assert depths(second) == {1}
+    page.toggle(key="whatif_compare").set_value(True).run()
+    assert not page.exception
+    assert any("recursions" in element.value for element in page.markdown)
+
+
+def test_what_needs_a_router_or_other_weights_is_said(tiny_checkpoint: Path) -> None:
+    assert what_if.changes_for("expert_choice") == ["threshold", "cap", "force"]
+    assert what_if.changes_for("token_choice") == ["cap", "force"]
+    assert what_if.changes_for("none") == []
+    info = describe_checkpoint(tiny_checkpoint)
+    assert "trained with it" in what_if.cache_note(info, [info])
+    other = describe_checkpoint(tiny_checkpoint)
+    object.__setattr__(other, "config", {**other.config, "kv_strategy": "shared"})
+    object.__setattr__(other, "name", "shares-keys")
+    assert "shares-keys" in what_if.cache_note(info, [info, other])
+
+
+def test_page_of_a_run_holds_it_all_and_no_token_ends_its_script() -> None:
+    trace = scripted_trace()
+    trace.tokens[1].text = "</script><script>broken()"
+    text = standalone_page(trace, "zh")
+    assert text.count("</script>") == 1
+    data = json.loads(re.search(r"const data = (\{.*\});\n", text)[1])  # type: ignore[index]
+    records = data["batch"]["events"][1]["completed"]
+    assert [record["text"] for record in records] == [token.text for token in trace.tokens]
+    assert not re.search(r"https?://", text)
+    assert "export default" not in text
