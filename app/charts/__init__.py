@@ -1,1 +1,5 @@
-"""Pure: tables to figures."""
+"""Pure: tables in, figures out.
+
+One file a subject; titles state the finding.
+Not here: reading files (tables) and layout (views).
+"""

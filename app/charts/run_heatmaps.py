@@ -22,13 +22,13 @@ from app.charts.heatmap_parts import (
     mark_boundaries,
     mark_pin,
 )
-from app.runs.events import threshold_logits
 from app.style.theme import SCORE_HIGH, SCORE_LOW, SCORE_MIDDLE, UNROUTED, depth_colours
 from app.tables.run_findings import cache_finding, choice_finding, depth_finding, score_finding
 from app.tables.trace_tables import label, slot_table, token_table
 from app.text.display_names import slot_label
 from app.text.words import say
 from mor_core.common.logistic import sigmoid
+from mor_core.traces.thresholds import threshold_logits
 from mor_core.traces.trace import TokenRecord, Trace
 
 _SCORE_BAR = {

@@ -1,1 +1,5 @@
-"""Browser components (Python face and JavaScript)."""
+"""Components that run in the browser: Python face, JavaScript and style sheet of each.
+
+Token text reaches the page as text content alone.
+Not here: what is drawn by Plotly or Altair (charts).
+"""

@@ -2,16 +2,13 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import Any, Literal, cast
 
 import streamlit as st
 
 from app.text.words import say
 from mor_core.common.logistic import sigmoid
-
-if TYPE_CHECKING:
-    from mor_core.model.routing_rules import RoutingRule
+from mor_core.model.routing_rules import RoutingRule
 
 ROUTINGS = ("causal", "top_k", "fixed", "random", "forced")
 GIVES_DEPTHS = ("fixed", "forced")  # a cap would contradict them
@@ -19,45 +16,16 @@ THRESHOLD_LOGITS = (-8.0, 8.0)
 MAX_SEED = 2**31 - 1
 
 
-@dataclass(frozen=True)
-class RoutingChoice:
-    """A routing rule as the widgets say it; plain data, so that choosing one imports no model code.
+def choose_routing(config: Mapping[str, Any], prefix: str) -> tuple[RoutingRule, str]:
+    """Draw the rule's widgets, their keys beginning with `prefix`.
 
-    Attributes:
-        name: of the rule, as `mor eval --routing` takes it; `causal` is the model's own.
-        gate: what scales the block's output.
-        threshold_logits: for the causal rule, one a recursion or one for all; 0 is a score of 0.5.
-        depth: for `fixed`.
-        seed: for `random`.
-        depths: for `forced`, by position; `None` leaves a token free.
-        max_depth: nobody goes deeper; not for rules that give depths.
-        problem: what is wrong with it, in words; empty if it can be run.
+    Returns:
+        The rule, and what is wrong with what was typed, in words; with a problem the rule is the model's own.
     """
-
-    name: Literal["causal", "top_k", "fixed", "random", "forced"] = "causal"
-    gate: Literal["learned", "open"] = "learned"
-    threshold_logits: tuple[float, ...] = (0.0,)
-    depth: int | None = None
-    seed: int = 0
-    depths: tuple[int | None, ...] = ()
-    max_depth: int | None = None
-    problem: str = ""
-
-    def rule(self) -> "RoutingRule":
-        """Build the rule; imports the model's code."""
-        from mor_core.model.routing_rules import RoutingRule
-
-        thresholds = tuple(map(sigmoid, self.threshold_logits))
-        rule = RoutingRule(self.name, self.gate, thresholds, self.depth, self.seed, self.depths)
-        return rule.capped(self.max_depth)
-
-
-def choose_routing(config: Mapping[str, Any], prefix: str) -> RoutingChoice:
-    """Draw the rule's widgets, their keys beginning with `prefix`, and return what they say."""
     kind = config.get("router_type", "none")
     if kind == "none":
         st.caption(say("routing.no_router"))
-        return RoutingChoice()
+        return RoutingRule.causal(), ""
     names = [name for name in ROUTINGS if name != "top_k" or kind == "expert_choice"]
     columns = st.columns([2, 2, 2, 2], vertical_alignment="bottom")
     name = columns[0].selectbox(
@@ -70,8 +38,9 @@ def choose_routing(config: Mapping[str, Any], prefix: str) -> RoutingChoice:
     )
     recursions = int(config.get("num_recursions", 1))
     choice: dict[str, Any] = {"name": name}
+    problem = ""
     if name == "causal" and kind == "expert_choice":
-        choice["threshold_logits"] = _thresholds(config, recursions, columns[1:], prefix)
+        choice["thresholds"] = _thresholds(config, recursions, columns[1:], prefix)
     if name == "fixed":
         choice["depth"] = int(
             columns[1].number_input(
@@ -79,19 +48,12 @@ def choose_routing(config: Mapping[str, Any], prefix: str) -> RoutingChoice:
             )
         )
     if name == "random":
-        choice["seed"] = int(
-            columns[1].number_input(
-                say("routing.seed"), 0, MAX_SEED, 0, key=f"{prefix}_routing_seed"
-            )
-        )
+        label, key = say("routing.seed"), f"{prefix}_routing_seed"
+        choice["seed"] = int(columns[1].number_input(label, 0, MAX_SEED, 0, key=key))
     if name == "forced":
-        text = columns[1].text_input(
-            say("routing.depths"),
-            "3 1 -",
-            key=f"{prefix}_depths",
-            help=say("routing.forced_help"),
-        )
-        choice["depths"], choice["problem"] = read_depths(text, recursions)
+        label, explained = say("routing.depths"), say("routing.forced_help")
+        text = columns[1].text_input(label, "3 1 -", key=f"{prefix}_depths", help=explained)
+        choice["depths"], problem = read_depths(text, recursions)
     if name in ("fixed", "random", "forced"):
         gate = columns[2].selectbox(
             say("routing.gate"),
@@ -109,7 +71,7 @@ def choose_routing(config: Mapping[str, Any], prefix: str) -> RoutingChoice:
             key=f"{prefix}_cap",
             help=say("routing.cap_help"),
         )
-    return RoutingChoice(**choice)
+    return (RoutingRule.causal(), problem) if problem else (RoutingRule(**choice), "")
 
 
 def read_depths(text: str, recursions: int) -> tuple[tuple[int | None, ...], str]:
@@ -129,7 +91,7 @@ def read_depths(text: str, recursions: int) -> tuple[tuple[int | None, ...], str
 def _thresholds(
     config: Mapping[str, Any], recursions: int, columns: list[Any], prefix: str
 ) -> tuple[float, ...]:
-    """Draw one slider for every recursion that a threshold decides; return a logit for each recursion."""
+    """Draw one slider for every recursion that a threshold decides; return a threshold for each recursion."""
     factors = config.get("capacity_factors")
     takes_all = factors is None or factors[0] >= 1
     logits = [0.0] * recursions
@@ -144,7 +106,7 @@ def _thresholds(
             help=say("routing.threshold_help"),
             persist_state="session",
         )
-    return tuple(logits)
+    return tuple(map(sigmoid, logits))
 
 
 def _title(name: str, config: Mapping[str, Any]) -> str:

@@ -5,37 +5,18 @@ The same worker generates for the Live page, so a model never serves two runs at
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from app.runs import resources, session
+from app.runs.requests import AnalysisRequest
 from app.runs.jobs import Job, Work, job_manager
-from app.frame.routing_controls import RoutingChoice
 from app.text.words import say
-from mor_core.checkpoints.checkpoint import CheckpointInfo
 from mor_core.traces.trace import Trace
 
 if TYPE_CHECKING:
     from mor_core.generation.generation_run import TraceUpdate
 
 MAX_CHARACTERS = 20_000  # about ten windows of the bundled models; the browser draws every token
-
-
-@dataclass(frozen=True)
-class AnalysisRequest:
-    """What one press of Analyse asks for.
-
-    Attributes:
-        checkpoint: folder and weight hash of the model.
-        text: as typed.
-        routing: who goes how deep.
-        kv_strategy: another than the model was trained with; empty for its own.
-    """
-
-    checkpoint: CheckpointInfo
-    text: str
-    routing: RoutingChoice
-    kv_strategy: str = ""
 
 
 def text_problem(text: str) -> str:
@@ -82,12 +63,12 @@ def _analysis_work(request: AnalysisRequest) -> Work:
     def work(should_stop: Callable[[], bool]) -> "Iterator[TraceUpdate]":
         loaded = resources.loaded_checkpoint(request.checkpoint)
         from mor_core.generation.generation import analyse_text
-        from mor_core.checkpoints.kv_variants import with_kv_strategy
+        from mor_core.checkpoints.variants import with_kv_strategy
         from mor_core.generation.trace_lens import LensError, add_lens
 
         if request.kv_strategy:
             loaded = with_kv_strategy(loaded, request.kv_strategy)
-        rule = request.routing.rule()
+        rule = request.routing
         read: Trace | None = None
         for update in analyse_text(loaded, request.text, routing=rule, should_stop=should_stop):
             read = read or Trace(update.header)

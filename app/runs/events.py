@@ -4,12 +4,12 @@ An event list only grows, so any prefix can be sent again and any suffix is an u
 Streamlit nor torch.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 from app.style.theme import depth_colours
-from mor_core.common.logistic import logit
+from mor_core.traces.thresholds import num_hidden_layers, threshold_logits
 from mor_core.traces.trace import StepRecord, TokenRecord, Trace, TraceHeader
 
 Event = dict[str, Any]
@@ -33,7 +33,7 @@ def header_event(header: TraceHeader) -> Event:
             "kv_strategy": header.kv_strategy,
             "cache_slots": [asdict(slot) for slot in header.cache_slots],
             "kv_bytes_per_entry": header.kv_bytes_per_entry,
-            "num_hidden_layers": _num_hidden_layers(header.config),
+            "num_hidden_layers": num_hidden_layers(header.config),
             "expected_new_tokens": header.sampling.get("max_new_tokens", 0),
             "device": header.device,
             "dtype": header.dtype,
@@ -75,37 +75,3 @@ def trace_events(trace: Trace) -> list[Event]:
         tokens_event(trace.header, trace.tokens, None, trace.steps),
         end_event(trace.header.finish_reason),
     ]
-
-
-def threshold_logits(header: TraceHeader) -> list[float | None]:
-    """Return the router logit at which a token enters each recursion, `None` where no threshold decides.
-
-    No threshold decides under other rules than the causal ones, at a first recursion that takes all tokens, and beyond
-    the deepest recursion that is allowed.
-    """
-    recursions = header.num_recursions
-    thresholds = (
-        header.routing.get("thresholds")
-        if header.routing.get("name") in ("causal", "aux")
-        else None
-    )
-    if not thresholds:
-        return [None] * recursions
-    if len(thresholds) == 1:
-        thresholds = list(thresholds) * recursions
-    factors = header.config.get("capacity_factors")
-    takes_all_first = factors is None or factors[0] >= 1
-    deciding = range(1 if takes_all_first else 0, header.routing.get("max_depth") or recursions)
-    return [
-        None if index not in deciding else logit(threshold)
-        for index, threshold in enumerate(thresholds)
-    ]
-
-
-def _num_hidden_layers(config: Mapping[str, Any]) -> int | None:
-    """Unrolled depth, from the recorded config without importing the model's own (which needs transformers)."""
-    names = ("num_prelude_layers", "num_coda_layers", "num_recursions", "num_layers_per_recursion")
-    if not all(isinstance(config.get(name), int) for name in names):
-        return None
-    prelude, coda, recursions, block = (int(config[name]) for name in names)
-    return prelude + recursions * block + coda

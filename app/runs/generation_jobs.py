@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from app.runs import resources, session
-from app.views.controls import GenerationRequest
+from app.runs.requests import GenerationRequest
 from app.runs.jobs import MAX_TOGETHER, Job, Work, job_manager
 from mor_core.checkpoints.checkpoint import CheckpointInfo
 
@@ -56,7 +56,7 @@ def generation_work(request: GenerationRequest) -> Work:
             request.max_new_tokens, request.temperature, request.top_k or None, request.seed
         )
         yield from generate_together(
-            loaded, _engine(loaded), request.prompt, sampling, request.routing.rule(), should_stop
+            loaded, _engine(loaded), request.prompt, sampling, request.routing, should_stop
         )
 
     return work

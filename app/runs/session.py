@@ -16,7 +16,7 @@ from app.style.palettes import DEFAULT, NORMAL_TEXT, PALETTES
 from mor_core.traces.trace import Trace
 
 if TYPE_CHECKING:
-    from app.views.controls import GenerationRequest
+    from app.runs.requests import GenerationRequest
 
 PROMPT = "live_prompt"
 PRESET = "live_preset"

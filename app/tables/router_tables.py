@@ -11,9 +11,9 @@ from typing import Any
 
 import pandas as pd
 
-from app.runs.events import threshold_logits
 from app.tables.trace_tables import label
 from mor_core.common.logistic import sigmoid
+from mor_core.traces.thresholds import threshold_logits
 from mor_core.traces.trace import Trace, TraceHeader
 
 STAYS_IN, STAYS_OUT, WOULD_ENTER, WOULD_LEAVE = CHANGES = (

@@ -1,1 +1,5 @@
-"""Every word, in every language; display names; error messages."""
+"""Every word that a viewer reads, in every language; display names; error messages.
+
+Imports neither Streamlit nor torch.
+Not here: numbers' units and colours (style).
+"""

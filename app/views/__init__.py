@@ -1,1 +1,5 @@
-"""One page or one part of a page each."""
+"""One page, or one part of a page, a file.
+
+Reads widgets, asks for runs, tables and charts, and lays them out.
+Not here: computing or drawing.
+"""

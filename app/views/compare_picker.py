@@ -10,8 +10,8 @@ from app.components.strip import Badge
 from app.frame import messages
 from app.frame.routing_controls import choose_routing
 from app.runs import analysis_jobs, resources, session
-from app.runs.analysis_jobs import AnalysisRequest
 from app.runs.jobs import Job
+from app.runs.requests import AnalysisRequest
 from app.text.words import say
 from mor_core.checkpoints.checkpoint import CheckpointInfo
 from mor_core.traces.trace import TRACE_SUFFIX, Trace
@@ -152,9 +152,9 @@ def _side(checkpoints: Sequence[CheckpointInfo], text: str, side: str) -> Analys
             persist_state="session",
         )
     with right:
-        routing = choose_routing(info.config, f"compare_{side}")
+        routing, problem = choose_routing(info.config, f"compare_{side}")
     own = info.config.get("kv_strategy")
-    return AnalysisRequest(info, text, routing, "" if strategy == own else strategy)
+    return AnalysisRequest(info, text, routing, "" if strategy == own else strategy, problem)
 
 
 def kv_strategies(config: Mapping[str, Any]) -> list[str]:
@@ -170,7 +170,7 @@ def kv_strategies(config: Mapping[str, Any]) -> list[str]:
 def _start(requests: Sequence[AnalysisRequest]) -> None:
     problems = [
         analysis_jobs.text_problem(requests[0].text),
-        *(side.routing.problem for side in requests),
+        *(side.routing_problem for side in requests),
     ]
     problem = next(filter(None, problems), "")
     if problem:

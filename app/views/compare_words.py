@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from app.runs.events import threshold_logits
 from app.style.theme import format_bytes, format_flops
 from app.tables.comparison import Comparison, Figure, shared_figures
 from app.text.words import say
 from mor_core.checkpoints.checkpoint import CheckpointInfo
 from mor_core.common.logistic import sigmoid
+from mor_core.traces.thresholds import threshold_logits
 from mor_core.traces.trace import TraceHeader
 
 _OVERRIDES = ("forced", "fixed", "random")

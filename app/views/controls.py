@@ -1,14 +1,14 @@
 """The Live page's widgets, read into one frozen request. Starts nothing and computes nothing."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import streamlit as st
 
 from app.frame import messages
-from app.frame.routing_controls import RoutingChoice, choose_routing
+from app.frame.routing_controls import choose_routing
 from app.runs import resources, session
+from app.runs.requests import GenerationRequest
 from app.text.display_names import run_title
 from app.text.words import say
 from mor_core.checkpoints.checkpoint import CheckpointInfo
@@ -17,29 +17,6 @@ from mor_core.traces.presets import PRESETS
 MAX_PROMPT_CHARACTERS = (
     20_000  # far above any context of the bundled models; tokens are counted by the model
 )
-
-
-@dataclass(frozen=True)
-class GenerationRequest:
-    """What one press of Run asks for.
-
-    Attributes:
-        checkpoint: folder and weight hash of the model.
-        prompt: as typed.
-        max_new_tokens: the most that is generated.
-        temperature: 0 is greedy.
-        top_k: the most probable candidates that are drawn from; 0 is all.
-        seed: of the sampling.
-        routing: who goes how deep.
-    """
-
-    checkpoint: CheckpointInfo
-    prompt: str
-    max_new_tokens: int
-    temperature: float
-    top_k: int
-    seed: int
-    routing: RoutingChoice
 
 
 def run_and_stop(page: str, start: str, *, is_running: bool, can_start: bool) -> tuple[bool, bool]:
@@ -73,7 +50,7 @@ def run_and_stop(page: str, start: str, *, is_running: bool, can_start: bool) ->
 
 def request_problem(request: GenerationRequest) -> str:
     """Say what is wrong with a request, nothing if it can be tried."""
-    return prompt_problem(request.prompt) or request.routing.problem
+    return prompt_problem(request.prompt) or request.routing_problem
 
 
 def prompt_problem(prompt: str) -> str:
@@ -126,7 +103,7 @@ def settings(checkpoints: Sequence[CheckpointInfo], prompt: str) -> GenerationRe
         top_k = columns[3].number_input(say("live.top_k"), 0, 4096, 50, 10, **_help("top_k"))
         seed = columns[4].number_input(say("live.seed"), 0, 2**31 - 1, 1, **_help("seed"))
         info = checkpoints[names.index(name)]
-        routing = choose_routing(info.config, "live")
+        routing, problem = choose_routing(info.config, "live")
         for problem in resources.checkpoint_problems():
             messages.show_warning(say("frame.left_out", problem=problem))
     return GenerationRequest(
@@ -137,6 +114,7 @@ def settings(checkpoints: Sequence[CheckpointInfo], prompt: str) -> GenerationRe
         top_k=int(top_k),
         seed=int(seed),
         routing=routing,
+        routing_problem=problem,
     )
 
 

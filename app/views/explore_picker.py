@@ -9,8 +9,8 @@ from app.components.strip import Badge
 from app.frame import analysis_progress, links, messages, page_parts
 from app.frame.routing_controls import choose_routing
 from app.runs import analysis_jobs, gallery, resources, session
-from app.runs.analysis_jobs import AnalysisRequest
 from app.runs.gallery import Recorded
+from app.runs.requests import AnalysisRequest
 from app.text.words import say
 from mor_core.checkpoints.checkpoint import CheckpointInfo
 from mor_core.traces.trace import Trace
@@ -190,11 +190,12 @@ def _settings(checkpoints: Sequence[CheckpointInfo], text: str) -> AnalysisReque
         width=400,
     )
     info = checkpoints[names.index(name)]
-    return AnalysisRequest(info, text, choose_routing(info.config, "explore"))
+    rule, problem = choose_routing(info.config, "explore")
+    return AnalysisRequest(info, text, rule, routing_problem=problem)
 
 
 def _start(request: AnalysisRequest) -> None:
-    problem = analysis_jobs.text_problem(request.text) or request.routing.problem
+    problem = analysis_jobs.text_problem(request.text) or request.routing_problem
     if problem:
         messages.show_error(problem)
         return

@@ -7,9 +7,9 @@ from app.charts import exits as exits_charts
 from app.charts import run_heatmaps
 from app.components.strip import StripState
 from app.frame import messages, page_parts
-from app.runs.events import threshold_logits
 from app.tables import trace_tables
 from app.text.words import say
+from mor_core.traces.thresholds import threshold_logits
 from mor_core.traces.token_class import CLASSES
 from mor_core.traces.trace import Trace
 

@@ -9,10 +9,10 @@ from app.components.strip import StripState, live_strip, token_strip
 from app.frame import export, messages
 from app.runs import generation_jobs, polling, resources, session
 from app.runs.jobs import Job
+from app.runs.requests import GenerationRequest
 from app.runs.stream import stream_url
 from app.text.words import say
 from app.views import controls, preflight, what_if
-from app.views.controls import GenerationRequest
 from mor_core.checkpoints.checkpoint import CheckpointInfo
 from mor_core.traces.trace import Trace
 

@@ -9,18 +9,18 @@ import streamlit as st
 from app.components import pair
 from app.components.strip import trace_id
 from app.frame import messages
-from app.frame.routing_controls import RoutingChoice
 from app.runs import generation_jobs, session
 from app.runs.events import trace_events
 from app.runs.jobs import Job
 from app.runs.polling import Race, batch
+from app.runs.requests import GenerationRequest
 from app.runs.stream import stream_url
 from app.tables.depth_scale import Scale, shared_scale
 from app.text.words import say
 from app.views import controls
 from app.views.compare_picker import counterpart, recorded_runs
-from app.views.controls import GenerationRequest
 from mor_core.checkpoints.checkpoint import CheckpointInfo
+from mor_core.model.routing_rules import RoutingRule
 from mor_core.traces.trace import Trace
 
 ONE, RACE = MODES = "one", "race"
@@ -65,7 +65,7 @@ def opponent(
         persist_state="session",
         width=400,
     )
-    return replace(request, checkpoint=others[names.index(name)], routing=RoutingChoice())
+    return replace(request, checkpoint=others[names.index(name)], routing=RoutingRule.causal())
 
 
 def plainest(others: Sequence[CheckpointInfo]) -> CheckpointInfo:

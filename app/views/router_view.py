@@ -13,13 +13,13 @@ from app.charts import router as router_charts
 from app.charts import run_heatmaps
 from app.frame import messages, page_parts
 from app.frame.routing_controls import THRESHOLD_LOGITS
-from app.runs.events import threshold_logits
 from app.tables import router_results, router_tables
 from app.tables.result_files import ResultError
 from app.text.display_names import rule_label
 from app.text.words import say
 from app.views.run_picker import Chosen
 from mor_core.checkpoints.checkpoint import CheckpointInfo
+from mor_core.traces.thresholds import threshold_logits
 from mor_core.traces.trace import Trace
 
 ONE_RUN, ALL_RUNS = SCOPES = "one", "all"

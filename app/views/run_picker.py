@@ -7,12 +7,12 @@ import streamlit as st
 
 from app.components.strip import Badge
 from app.frame import analysis_progress, messages, page_parts
-from app.frame.routing_controls import RoutingChoice
 from app.runs import analysis_jobs, gallery, session
-from app.runs.analysis_jobs import AnalysisRequest
 from app.runs.gallery import Recorded
+from app.runs.requests import AnalysisRequest
 from app.text.words import say
 from mor_core.checkpoints.checkpoint import CheckpointInfo
+from mor_core.model.routing_rules import RoutingRule
 from mor_core.traces.trace import Trace
 
 RECORDED, OWN = SOURCES = "recorded", "own"
@@ -114,7 +114,7 @@ def _own_text(info: CheckpointInfo, example: str) -> Trace | None:
         problem = analysis_jobs.text_problem(text)
         if not problem:
             session.set_analysis_job(
-                analysis_jobs.analyse(AnalysisRequest(info, text, RoutingChoice()))
+                analysis_jobs.analyse(AnalysisRequest(info, text, RoutingRule.causal()))
             )
             st.rerun()
         messages.show_error(problem)

@@ -7,13 +7,15 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from app.frame import messages
-from app.frame.routing_controls import GIVES_DEPTHS, THRESHOLD_LOGITS, RoutingChoice
+from app.frame.routing_controls import GIVES_DEPTHS, THRESHOLD_LOGITS
 from app.runs import session
+from app.runs.requests import GenerationRequest
 from app.text.display_names import routing_label
 from app.text.words import say
 from app.views import compare_view
-from app.views.controls import GenerationRequest
 from mor_core.checkpoints.checkpoint import CheckpointInfo
+from mor_core.common.logistic import sigmoid
+from mor_core.model.routing_rules import RoutingRule
 from mor_core.traces.trace import Trace
 
 THRESHOLD, CAP, FORCE = CHANGES = "threshold", "cap", "force"
@@ -76,14 +78,14 @@ def changes_for(router_type: str) -> list[str]:
     return [CAP, FORCE] if router_type != "none" else []
 
 
-def capped(asked: RoutingChoice, depth: int) -> RoutingChoice:
+def capped(asked: RoutingRule, depth: int) -> RoutingRule:
     """Let nobody go deeper than `depth`; up to there the run's rule decides, or the model's own if that gave depths."""
-    return replace(RoutingChoice() if asked.name in GIVES_DEPTHS else asked, max_depth=depth)
+    return (RoutingRule.causal() if asked.name in GIVES_DEPTHS else asked).capped(depth)
 
 
-def forced(depth: int) -> RoutingChoice:
+def forced(depth: int) -> RoutingRule:
     """Send every token to `depth`; the gate is open, since a rejected token's own gate is near 0."""
-    return RoutingChoice(name="fixed", gate="open", depth=depth)
+    return RoutingRule.fixed(depth, "open")
 
 
 def cache_note(info: CheckpointInfo, checkpoints: Sequence[CheckpointInfo]) -> str:
@@ -135,10 +137,10 @@ def run_name(trace: Trace) -> str:
 
 
 def _thresholds(
-    asked: RoutingChoice, recursions: int, columns: Sequence[DeltaGenerator]
-) -> RoutingChoice:
-    logits = list(asked.threshold_logits)
-    logits = logits * recursions if len(logits) == 1 else logits
+    asked: RoutingRule, recursions: int, columns: Sequence[DeltaGenerator]
+) -> RoutingRule:
+    # A slider's steps are halves; what a score was made of is that again but for rounding.
+    logits = [round(asked.threshold_logit(index), 6) for index in range(recursions)]
     low, high = THRESHOLD_LOGITS
     for index in range(1, recursions):
         logits[index] = columns[(index - 1) % len(columns)].slider(
@@ -150,5 +152,5 @@ def _thresholds(
             key=f"whatif_threshold_{index + 1}",
             help=say("routing.threshold_help"),
         )
-    own = asked if asked.name == "causal" else RoutingChoice()
-    return replace(own, threshold_logits=tuple(logits))
+    own = asked if asked.name == "causal" else RoutingRule.causal()
+    return replace(own, thresholds=tuple(map(sigmoid, logits)))

@@ -38,7 +38,7 @@ def run(bench: Bench) -> Iterator[Result]:
     )
     yield bench.compare(
         "`mor --help`, a process of its own",
-        Side("the command", lambda: _python("-m", "mor_core.cli.cli", "--help")),
+        Side("the command", lambda: _python("-m", "mor_core.cli", "--help")),
         unit="s",
         aim=_HELP_AIM_S,
     )
@@ -51,7 +51,7 @@ def _imports(bench: Bench) -> Result:
     bench.report(0.0, what)
     with tempfile.TemporaryFile("w+") as report:
         started = time.perf_counter()
-        _python("-X", "importtime", "-m", "mor_core.cli.cli", "--help", report=report)
+        _python("-X", "importtime", "-m", "mor_core.cli", "--help", report=report)
         seconds = time.perf_counter() - started
         report.seek(0)
         rows = [line.split("|") for line in report if line.startswith("import time:")]

@@ -18,7 +18,7 @@ from mor_core.benchmarks.workloads import (
 from mor_core.model.accounting import parameter_count, training_flops
 from mor_core.model.config import MoRConfig
 from mor_core.model.decoder import DecoderLayer
-from mor_core.training.recipe_sections import OptimiserSection
+from mor_core.training.recipe import OptimiserSection
 
 _CONTEXT, _AIM, _PEAK_AIM = 512, 1.25, 0.55
 _ROWS, _GPU_ROWS = (8, 1), (64, 32)  # of the two shapes: enough to fill the device

@@ -17,7 +17,7 @@ from mor_core.model.model import MoRForCausalLM
 from mor_core.model.paper import PaperName, paper_config
 from mor_core.model.routing_rules import RoutingRule
 from mor_core.training.optim import make_optimiser
-from mor_core.training.recipe_sections import OptimiserSection
+from mor_core.training.recipe import OptimiserSection
 
 DEMO = MoRConfig(
     num_layers_per_recursion=2,

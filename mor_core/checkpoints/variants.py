@@ -1,12 +1,14 @@
-"""More recursions at inference than a model was trained with: an experiment, and named as one.
+"""The same weights under another setting than they were trained with: experiments, and named as such.
 
-The shared block can be applied any number of times; the recursions beyond the trained ones are judged by the last
-router. Nothing was trained for this. The paper (arXiv 2507.10524, Figure 5c) goes no further than the trained number.
+More recursions: the shared block can be applied any number of times, and the last router scores the recursions beyond
+the trained ones. The paper (arXiv 2507.10524, Figure 5c) goes no further than the trained number.
+The other KV strategy: which keys a deeper recursion reads changes no shape, so the same weights run under either.
 """
 
 import dataclasses
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 
 from mor_core.checkpoints.checkpoint import LoadedCheckpoint
 from mor_core.model.config import MoRConfig
@@ -65,4 +67,34 @@ def with_recursions(loaded: LoadedCheckpoint, num_recursions: int) -> LoadedChec
         model=deeper.eval(),
         info=dataclasses.replace(loaded.info, config=loaded.info.config | changed),
         trained_recursions=trained,
+    )
+
+
+def with_kv_strategy(loaded: LoadedCheckpoint, kv_strategy: str) -> LoadedCheckpoint:
+    """Return the checkpoint with a model that keeps its keys otherwise; it shares the weights of the one given.
+
+    Args:
+        loaded: the checkpoint; it stays as it is.
+        kv_strategy: `recursion_wise` or `shared`.
+
+    Raises:
+        ValueError: no such strategy, or the model cannot follow it.
+    """
+    config = loaded.model.config
+    if kv_strategy == config.kv_strategy:
+        return loaded
+    try:
+        changed_config = config.replaced(kv_strategy=kv_strategy)
+    except StrictDataclassError as error:
+        raise ValueError(f"kv_strategy {kv_strategy!r} does not fit this model: {error}") from error
+    with torch.device("meta"):
+        variant = MoRForCausalLM(changed_config)
+    variant.load_state_dict(dict(loaded.model.state_dict()), assign=True)
+    variant.tie_weights()
+    changed = loaded.info.config | {"kv_strategy": kv_strategy}
+    return dataclasses.replace(
+        loaded,
+        model=variant.eval(),
+        info=dataclasses.replace(loaded.info, config=changed),
+        trained_kv_strategy=config.kv_strategy,
     )

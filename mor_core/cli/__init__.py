@@ -1,1 +1,5 @@
-"""The `mor` command."""
+"""The `mor` command: options, help, terminal output.
+
+Each command calls one function of the packages below.
+Not here: anything that a library user could want.
+"""

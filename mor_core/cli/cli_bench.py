@@ -93,7 +93,7 @@ def _run_all(options: list[str], minutes: float | None) -> None:
         if not entry.in_all:
             continue
         say(f"{name}: {entry.question}")
-        command = [sys.executable, "-m", "mor_core.cli.cli", "bench", name, *options]
+        command = [sys.executable, "-m", "mor_core.cli", "bench", name, *options]
         command += ["--minutes", str(minutes or entry.minutes)]
         if subprocess.run(command, check=False).returncode:
             failed.append(name)

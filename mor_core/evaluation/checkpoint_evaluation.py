@@ -4,13 +4,14 @@ Written into evaluation.json, which the model card and the app read.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from mor_core.checkpoints.checkpoint import LoadedCheckpoint
 from mor_core.checkpoints.tokenizer import encode_texts
 from mor_core.common.logistic import sigmoid
+from mor_core.common.progress import Report
 from mor_core.evaluation import depth_statistics as statistics
 from mor_core.evaluation.bootstrap import difference_interval, ratio_interval
 from mor_core.evaluation.depth_record import record_depths
@@ -23,7 +24,6 @@ from mor_core.training.data import file_sha256
 
 SWEEP_LOGITS = (-6.0, -4.0, -3.0, -2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0, 3.0, 4.0, 6.0)
 SWEEP_EVERY = 4  # of the documents, for each point costs a pass
-Report = Callable[[str], None]
 
 
 def evaluation_rules(config: MoRConfig) -> list[RoutingRule]:

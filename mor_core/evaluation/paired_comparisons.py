@@ -11,8 +11,7 @@ from typing import Any
 from mor_core.checkpoints.checkpoint import CheckpointError, CheckpointInfo
 from mor_core.evaluation.bootstrap import difference_interval
 from mor_core.evaluation.depth_statistics import rank_correlation
-from mor_core.training.recipe import Recipe, parse_recipe
-from mor_core.training.recipe_sections import RecipeError
+from mor_core.training.recipe import Recipe, RecipeError, parse_recipe
 
 
 def compare_members(checkpoints: Sequence[CheckpointInfo]) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mor_core.checkpoints.checkpoint import LoadedCheckpoint
-from mor_core.evaluation.checkpoint_evaluation import Report
+from mor_core.common.progress import Report
 from mor_core.generation.generation import analyse_text, collect_trace, generate_with_trace
 from mor_core.generation.trace_lens import LensError, add_lens
 from mor_core.model.accounting import dense_flops

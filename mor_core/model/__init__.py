@@ -1,1 +1,5 @@
-"""The idea and its parts: config, schedule, routers, recursions, layers, cache, backbone, accounting."""
+"""The idea and its parts: configuration, schedule, routers, recursions, layers, cache, backbone, accounting.
+
+A Hugging Face model whose state is passed, not kept.
+Not here: files of weights (checkpoints), batches of requests (serving), text (generation), optimisers (training).
+"""

@@ -9,8 +9,7 @@ masked half included. Knows nothing of tensors.
 
 from collections.abc import Sequence
 
-from mor_core.model.config import MoRConfig, router_width
-from mor_core.model.config_rules import ROUTER_FIELDS
+from mor_core.model.config import ROUTER_FIELDS, MoRConfig, router_width
 from mor_core.model.layer_schedule import layer_schedule
 
 TRAINING_FACTOR = (

@@ -11,10 +11,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from mor_core.common.logistic import logit
-from mor_core.model.config import MoRConfig
+
+if TYPE_CHECKING:
+    from mor_core.model.config import MoRConfig
 
 RuleName = Literal["causal", "aux", "top_k", "fixed", "random", "forced"]
 Gate = Literal["learned", "open"]
@@ -135,7 +137,7 @@ class RoutingRule:
             return cls.forced(read_depths(Path(argument)), gate)
         raise ValueError(f"routing must be {RULE_FORMS}, got {text!r}")
 
-    def check(self, config: MoRConfig) -> None:
+    def check(self, config: "MoRConfig") -> None:
         """Refuse a rule that does not fit a model.
 
         Raises:
@@ -190,7 +192,7 @@ class RoutingRule:
                 f"got {self.max_depth}; give smaller depths instead"
             )
 
-    def fits(self, config: MoRConfig) -> bool:
+    def fits(self, config: "MoRConfig") -> bool:
         """Whether a model can follow this rule."""
         try:
             self.check(config)
@@ -213,7 +215,7 @@ class RoutingRule:
         threshold = self.thresholds[recursion_idx if len(self.thresholds) > 1 else 0]
         return logit(threshold)
 
-    def describe(self, config: MoRConfig) -> dict[str, Any]:
+    def describe(self, config: "MoRConfig") -> dict[str, Any]:
         """Return what this rule does on a model, as plain data for a trace; only the settings that matter."""
         if not config.has_router:
             return {"name": "none", "gate": "none"}
@@ -235,12 +237,12 @@ class RoutingRule:
             described["max_depth"] = self.max_depth
         return described
 
-    def _is_drawn(self, config: MoRConfig) -> bool:
+    def _is_drawn(self, config: "MoRConfig") -> bool:
         """Whether the model is a control, whose own rule is to draw."""
         return self.name == "causal" and config.router_control != "none"
 
 
-def default_rule(config: MoRConfig, *, training: bool) -> RoutingRule:
+def default_rule(config: "MoRConfig", *, training: bool) -> RoutingRule:
     """Return the rule that a model follows when nobody names one."""
     if training and config.router_type == "expert_choice":
         return RoutingRule.top_k()

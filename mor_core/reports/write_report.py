@@ -11,7 +11,7 @@ from typing import Any
 
 from mor_core.checkpoints.checkpoint import LoadedCheckpoint
 from mor_core.checkpoints.variants import with_recursions
-from mor_core.evaluation.checkpoint_evaluation import Report
+from mor_core.common.progress import Report
 from mor_core.evaluation.evaluation import evaluate
 from mor_core.evaluation.quantise import compare, quantise
 from mor_core.generation.samples import make_samples

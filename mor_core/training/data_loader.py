@@ -21,8 +21,7 @@ from mor_core.training.data import (
     simplest_documents,
     tokenise_corpus,
 )
-from mor_core.training.recipe import Recipe
-from mor_core.training.recipe_sections import DataSection
+from mor_core.training.recipe import DataSection, Recipe
 from mor_core.training.training_schedule import Plan
 
 

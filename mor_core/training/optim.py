@@ -13,7 +13,7 @@ from mor_core.model.decoder import DecoderLayer, RecursionParts
 from mor_core.model.routers import ExpertChoiceRouter
 from mor_core.training.hardware import multiplies_bf16_natively
 from mor_core.training.muon import Muon
-from mor_core.training.recipe_sections import OptimiserSection
+from mor_core.training.recipe import OptimiserSection
 
 _FUSED_ON = ("cpu", "cuda")
 AUX_ROUTER_RATE = 10.0  # times the model's learning rate

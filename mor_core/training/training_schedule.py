@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from mor_core.model.accounting import training_flops
 from mor_core.model.config import MoRConfig
 from mor_core.model.routing_rules import RoutingRule
-from mor_core.training.recipe import Recipe
-from mor_core.training.recipe_sections import RecipeError
+from mor_core.training.recipe import Recipe, RecipeError
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from mor_core.benchmarks.workloads import (
     step_side,
 )
 from mor_core.model.accounting import active_flops, kv_bytes, training_flops
-from mor_core.training.recipe_sections import OptimiserSection
+from mor_core.training.recipe import OptimiserSection
 from tests.models import tiny_config
 
 TINY = tiny_config(max_position_embeddings=8192)

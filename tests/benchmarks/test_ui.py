@@ -46,9 +46,9 @@ def test_paced_notes_when_a_token_is_known_and_holds_it_to_the_rate(tmp_path):
     (tmp_path / "known").write_text("")
     code = (
         "from tests.scripted import scripted_trace\n"
-        "from app import paced, jobs\n"
+        "from app import bench_server\nfrom app.runs import jobs\n"
         "trace = scripted_trace()\n"
-        "assert jobs.events.tokens_event is paced.paced\n"
+        "assert jobs.events.tokens_event is bench_server.paced\n"
         "for token in trace.tokens[:4]:\n"
         "    event = jobs.events.tokens_event(trace.header, [], token, [])\n"
         "    assert event['newest']['position'] == token.position\n"

@@ -111,7 +111,7 @@ def test_help_comes_without_what_is_slow_to_import():
     """The budget is half a second; a slow machine gets five times that, and others on it do not count."""
     code = (
         "import sys; sys.argv = ['mor', '--help']\n"
-        "from mor_core import cli\n"
+        "from mor_core.cli import cli\n"
         "try: cli.main()\n"
         "except SystemExit: sys.exit(len({'torch', 'transformers', 'streamlit', 'pandas'} & set(sys.modules)))"
     )
@@ -126,7 +126,7 @@ def test_a_run_says_nothing_beside_its_text():
     command = [
         sys.executable,
         "-m",
-        "mor_core.cli.cli",
+        "mor_core.cli",
         "generate",
         "--prompt=Once",
         "--max-new-tokens=2",

@@ -10,7 +10,8 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from app.components import strip
-from app.runs.events import threshold_logits, trace_events
+from app.runs.events import trace_events
+from mor_core.traces.thresholds import threshold_logits
 from tests.scripted import DEPTHS, SLOTS, scripted_header, scripted_trace
 
 STRIP_FOLDER = Path(strip.__file__).parent

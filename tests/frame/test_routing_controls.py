@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from app.frame.routing_controls import RoutingChoice, read_depths
-from mor_core import RoutingRule
+from app.frame.routing_controls import read_depths
 from mor_core.checkpoints.checkpoint import save_checkpoint
 from tests.models import ROUTED, TOKEN_CHOICE, UNROUTED, tiny_model
 from tests.parts import await_jobs
@@ -103,8 +102,10 @@ def test_what_is_no_depth_is_named(text):
     assert len(problem) < 150
 
 
-def test_logits_become_scores():
-    rule = RoutingChoice(threshold_logits=(0.0, 2.0, -2.0)).rule()
-    assert rule.name == "causal"
-    assert rule.thresholds == pytest.approx((0.5, 0.880797, 0.119203), abs=1e-6)
-    assert RoutingChoice("random", "open", seed=4).rule() == RoutingRule.random(4, "open")
+def test_the_sliders_logits_become_thresholds_on_scores(monkeypatch, family):
+    page = opened(monkeypatch, family, "expert")
+    page.slider(key="live_threshold_2").set_value(2.0)
+    page.slider(key="live_threshold_3").set_value(-2.0)
+    routing = run(page).header.routing
+    assert routing["name"] == "causal"
+    assert routing["thresholds"] == pytest.approx((0.5, 0.880797, 0.119203), abs=1e-6)

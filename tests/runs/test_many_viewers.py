@@ -9,11 +9,11 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from app.runs import generation_jobs, resources, stream
-from app.views.controls import GenerationRequest
+from app.runs.requests import GenerationRequest
 from app.runs.fair_queue import Owner
 from app.runs.jobs import Job, JobManager, JobStatus
-from app.frame.routing_controls import RoutingChoice
 from app.runs.stream import STREAM_ROUTE, stream_url
+from mor_core.model.routing_rules import RoutingRule
 from mor_core.checkpoints.checkpoint import CheckpointInfo, LoadedCheckpoint, describe_checkpoint
 from mor_core.generation.generation import collect_trace, generate_with_trace
 from tests.runs.test_stream import messages
@@ -46,9 +46,9 @@ def asked(info: CheckpointInfo, viewer: int) -> GenerationRequest:
         temperature=0.9,
         top_k=0,
         seed=viewer,
-        routing=RoutingChoice("fixed", depth=1 + viewer % 3)
+        routing=RoutingRule.fixed(1 + viewer % 3)
         if viewer % 4 == 0
-        else RoutingChoice(),
+        else RoutingRule.causal(),
     )
 
 
@@ -62,7 +62,7 @@ def expected_tokens(loaded: LoadedCheckpoint, request: GenerationRequest) -> lis
             temperature=request.temperature,
             top_k=request.top_k or None,
             seed=request.seed,
-            routing=request.routing.rule(),
+            routing=request.routing,
         )
     )
     return [(token.token_id, token.recursion_depth) for token in trace.tokens]

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mor_core.training.recipe import load_recipe, parse_recipe
-from mor_core.training.recipe_sections import RecipeError
+from mor_core.training.recipe import RecipeError, load_recipe, parse_recipe
 from mor_core.training.run_state import TrainingError, load_state, read_log
 from mor_core.training.training_schedule import make_plan
 from tests.tiny_run import SECTIONS, STEPS, assert_same_run, run, without_clocks

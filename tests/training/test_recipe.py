@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from mor_core.model.accounting import training_flops
-from mor_core.training.recipe import load_recipe, parse_recipe, recipe_text
-from mor_core.training.recipe_sections import RecipeError
+from mor_core.training.recipe import RecipeError, load_recipe, parse_recipe, recipe_text
 from mor_core.training.training_schedule import make_plan, step_flops
 
 SHIPPED = sorted((Path(__file__).parents[2] / "recipes").glob("*.toml"))

@@ -14,8 +14,7 @@ from transformers import AutoModelForCausalLM
 
 from mor_core.model.accounting import training_flops
 from mor_core.training.optim import make_optimiser
-from mor_core.training.recipe import load_recipe
-from mor_core.training.recipe_sections import OptimiserSection
+from mor_core.training.recipe import OptimiserSection, load_recipe
 from mor_core.training.run_state import TrainingError, TrainingLog, load_state, read_log
 from mor_core.training.training import TrainingInterrupted
 from tests.models import ROUTED, UNROUTED, tiny_model

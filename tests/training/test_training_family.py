@@ -10,8 +10,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from mor_core.checkpoints.checkpoint import load_checkpoint
 from mor_core.model.accounting import dropped_flops, training_flops
 from mor_core.training.optim import AUX_ROUTER_RATE, make_optimiser, set_rate
-from mor_core.training.recipe import RecipeError, load_recipe, parse_recipe, recipe_text
-from mor_core.training.recipe_sections import OptimiserSection
+from mor_core.training.recipe import (
+    OptimiserSection,
+    RecipeError,
+    load_recipe,
+    parse_recipe,
+    recipe_text,
+)
 from mor_core.training.run_state import load_state, read_log
 from mor_core.training.training_schedule import CapacityPlan, make_plan
 from tests.models import ROUTED, TOKEN_CHOICE, UNROUTED, UPDATED, tiny_model, token_ids

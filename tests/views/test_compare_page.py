@@ -250,7 +250,7 @@ def test_counterpart_is_the_same_run_of_another_checkpoint(names: list[str], exp
 
 
 def test_every_name_in_the_scripts_is_an_entry_and_every_entry_is_named() -> None:
-    folder = ROOT / "app" / "pair"
+    folder = ROOT / "app" / "components" / "pair"
     text = "\n".join(path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.js")))
     strip = {key.removeprefix("strip.") for key in entries() if key.startswith("strip.")}
     own = {key.removeprefix("pair.") for key in entries() if key.startswith("pair.")}

@@ -12,14 +12,14 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from app.frame.routing_controls import RoutingChoice
 from app.runs import analysis_jobs
-from app.runs.analysis_jobs import AnalysisRequest
+from app.runs.requests import AnalysisRequest
 from app.text.words import say
 from mor_core.checkpoints.checkpoint import describe_checkpoint
 from mor_core.generation.generation import collect_trace, generate_with_trace
 from mor_core.model.accounting import active_flops
 from mor_core.model.config import MoRConfig
+from mor_core.model.routing_rules import RoutingRule
 from mor_core.traces.trace import TRACE_SUFFIX, CacheSlot
 from mor_core.traces.trace_file import TraceError, load_trace, pack_trace, save_trace
 from tests.parts import await_jobs, components
@@ -184,7 +184,7 @@ def test_explore_refuses_a_text_and_stays_up(checkpoints: Path, text: str) -> No
 def test_long_text_is_read_in_windows(checkpoints: Path) -> None:
     info = describe_checkpoint(checkpoints / "tiny")
     job = analysis_jobs.analyse(
-        AnalysisRequest(info, "the old rabbit ran home and " * 20, RoutingChoice())
+        AnalysisRequest(info, "the old rabbit ran home and " * 20, RoutingRule.causal())
     )
     wait_for(lambda: job.is_finished)
     trace = analysis_jobs.finished_trace(job)

@@ -10,10 +10,10 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from app.frame.export import standalone_page
-from app.frame.routing_controls import RoutingChoice
 from app.runs.jobs import Job
 from app.views import what_if
 from mor_core.checkpoints.checkpoint import describe_checkpoint
+from mor_core.model.routing_rules import RoutingRule
 from mor_core.traces.trace import Trace
 from tests.parts import await_jobs
 from tests.scripted import scripted_trace
@@ -63,11 +63,11 @@ def test_a_cap_and_a_forced_depth_hold_and_change_nothing_else(page: AppTest) ->
 
 
 def test_a_cap_keeps_the_rule_of_the_run_unless_that_gave_depths() -> None:
-    asked = RoutingChoice(threshold_logits=(0.0, 2.0, -2.0))
+    asked = RoutingRule.causal((0.5, 0.9, 0.1))
     assert what_if.capped(asked, 2) == replace(asked, max_depth=2)
-    assert what_if.capped(RoutingChoice("random", "open", seed=4), 1).seed == 4
-    for given in (RoutingChoice("fixed", depth=3), RoutingChoice("forced", depths=(3,))):
-        assert what_if.capped(given, 2) == RoutingChoice(max_depth=2)
+    assert what_if.capped(RoutingRule.random(4, "open"), 1).seed == 4
+    for given in (RoutingRule.fixed(3), RoutingRule.forced((3,))):
+        assert what_if.capped(given, 2) == RoutingRule.causal().capped(2)
 
 
 def test_the_run_before_is_kept_and_compared(page: AppTest) -> None:
