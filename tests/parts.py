@@ -7,7 +7,7 @@ from typing import Any
 
 from streamlit.testing.v1 import AppTest
 
-from app.runs.jobs import Job
+from mor_core.server.jobs import Job
 from tests.waiting import wait_for
 
 

@@ -29,6 +29,7 @@ PACKAGES = {
         "checkpoints",
         "serving",
         "generation",
+        "server",
         "training",
         "evaluation",
         "interop",
@@ -56,6 +57,7 @@ FLAT_FILES = {
 FREE_OF_TORCH = (
     "mor_core.common",
     "mor_core.traces",
+    "mor_core.server",
     "mor_core.model.routing_rules",
     "app.text",
     "app.tables",
@@ -214,7 +216,6 @@ LIGHT = [
     "mor_core",
     "mor_core.checkpoints.checkpoint",
     "mor_core.cli.cli",
-    "app.runs.events",
     "app.main",
 ]
 

@@ -8,9 +8,9 @@ import streamlit as st
 from app.components import strip
 from app.frame import messages
 from app.runs import session
-from app.runs.events import trace_events
 from app.tables.trace_tables import to_csv, token_table
 from app.text.words import say
+from mor_core.server.events import trace_events
 from mor_core.traces.trace import Trace
 
 # What the strip takes from Streamlit's theme, for both of the reader's schemes.
@@ -66,6 +66,7 @@ def standalone_page(trace: Trace, language: str) -> str:
         "run": strip.trace_id(trace),
         "language": language,
         "present": False,
+        "colours": strip.colours(),
         "batch": batch,
         "stream": None,
         "live": False,

@@ -7,7 +7,7 @@ import streamlit as st
 
 from app.components.strip import Badge
 from app.frame import analysis_progress, messages, page_parts
-from app.runs import analysis_jobs, gallery, session
+from app.runs import analysis_jobs, gallery, jobs, session
 from app.runs.gallery import Recorded
 from app.runs.requests import AnalysisRequest
 from app.text.words import say
@@ -121,8 +121,8 @@ def _own_text(info: CheckpointInfo, example: str) -> Trace | None:
     if is_running:
         analysis_progress.watch()
         return None
-    if job is not None and job.message:
-        messages.show_error(job.message)
+    if job is not None and job.error is not None:
+        messages.show_error(jobs.failure(job))
     trace = analysis_jobs.finished_trace(job)
     if trace is None or not trace.tokens or trace.header.checkpoint_sha256 != info.sha256:
         return None

@@ -8,6 +8,7 @@ Shapes: B batch, S positions in this call, b and K rows and places of a token se
 Source: arXiv 2507.10524, section 2.2.
 """
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -18,7 +19,6 @@ from mor_core.model.losses import auxiliary_loss, router_z_loss
 from mor_core.model.routers import (
     ExpertChoiceRouter,
     hash_uniform,
-    select_causal,
     select_random,
     select_top_k,
 )
@@ -131,37 +131,18 @@ class Recursions:
         if candidates.valid is not None:
             everyone = everyone & candidates.valid
         factors = rule.capacities or self.config.capacity_schedule
-        share = factors[index] / (factors[index - 1] if index else 1.0)
-        if rule.ceiling is not None and index >= rule.ceiling:
-            chosen = torch.zeros_like(everyone)
-        elif rule.name == "fixed" or (factors[index] == 1 and rule.name != "forced"):
-            chosen = everyone
-        elif rule.name == "top_k":
+        is_closed = rule.ceiling is not None and index >= rule.ceiling
+        if rule.name == "top_k" and factors[index] < 1 and not is_closed:
             # Of logits, not of gates: the order is the same, but saturated gates would tie.
             return self._select_top_k(
                 factors[index], logits if drawn is None else drawn, candidates
             )
-        elif rule.name == "random":
-            positions = candidates.gather(self.position_ids)
-            chosen = select_random(positions, index, share, rule.seed) & everyone
-        else:
-            if factors[index] == 1:
-                chosen = everyone
-            elif drawn is not None:
-                chosen = drawn >= 1 - share
-            else:
-                chosen = select_causal(logits, rule.threshold_logit(index))
-            if rule.name == "forced":
-                chosen = self._forced(index, chosen, candidates)
-            chosen = chosen & everyone
-        if chosen is everyone:
-            return candidates, chosen
+        positions = candidates.gather(self.position_ids)
+        least = entry_thresholds(self.config, rule, index, positions)
+        if isinstance(least, float) and least == -math.inf:
+            return candidates, everyone
+        chosen = (logits >= least) & everyone
         return candidates.keep(chosen, gathered=self.gathered), chosen
-
-    def _forced(self, index: int, own: Tensor, candidates: TokenSet) -> Tensor:
-        """Replace candidates' own decisions (b, K) where a depth is given for their position."""
-        depths = forced_depths(self.rule, candidates.gather(self.position_ids))
-        return torch.where(depths > 0, depths > index, own)
 
     def _select_top_k(
         self, factor: float, scores: Tensor, candidates: TokenSet
@@ -194,6 +175,42 @@ class Recursions:
         }
         for name, term in terms.items():
             self.losses[name] = self.losses[name] + term if name in self.losses else term
+
+
+def entry_thresholds(
+    config: MoRConfig, rule: RoutingRule, recursion_idx: int, position_ids: Tensor
+) -> Tensor | float:
+    """Return the least logit with which a candidate enters a recursion: the one statement of who goes on.
+
+    It holds for every rule but top-k, where it says who would enter if all had room.
+
+    Returns:
+        One number for all positions, or (b, K) float32 for the given ones: -inf where the rule lets a token in
+        whatever its router says, inf where it keeps the token out.
+    """
+    if rule.ceiling is not None and recursion_idx >= rule.ceiling:
+        return math.inf
+    factors = rule.capacities or config.capacity_schedule
+    if rule.name == "fixed" or (factors[recursion_idx] == 1 and rule.name != "forced"):
+        return -math.inf
+    share = factors[recursion_idx] / (factors[recursion_idx - 1] if recursion_idx else 1.0)
+    if rule.name == "random":
+        return _open_where(select_random(position_ids, recursion_idx, share, rule.seed))
+    least: Tensor | float = rule.threshold_logit(recursion_idx)
+    if factors[recursion_idx] == 1:
+        least = -math.inf
+    elif config.router_control != "none":
+        least = _open_where(hash_uniform(position_ids, recursion_idx, rule.seed) >= 1 - share)
+    if rule.name != "forced":
+        return least
+    depths = forced_depths(rule, position_ids)
+    return torch.where(depths > 0, _open_where(depths > recursion_idx), least)
+
+
+def _open_where(enters: Tensor) -> Tensor:
+    """Return the thresholds that let in whom a rule chose and nobody else; bool (b, K) -> float32 (b, K)."""
+    thresholds = torch.full(enters.shape, math.inf, dtype=torch.float32, device=enters.device)
+    return thresholds.masked_fill(enters, -math.inf)
 
 
 def forced_depths(rule: RoutingRule, position_ids: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from app.components import strip
-from app.runs.events import trace_events
+from mor_core.server.events import trace_events
 from mor_core.traces.thresholds import threshold_logits
 from tests.scripted import DEPTHS, SLOTS, scripted_header, scripted_trace
 
@@ -26,12 +26,12 @@ def draw_recorded() -> None:
 
 def draw_live() -> None:
     from app.components.strip import live_strip
-    from app.runs.jobs import Job, job_batch
+    from mor_core.server.jobs import Job, job_batch
     from tests.scripted import scripted_run
 
     job = Job(scripted_run(), id="the-job")
-    while not job.is_finished:
-        job.advance()
+    for update in scripted_run()(job.should_stop):
+        job.take(update)
     live_strip(job, key="strip", batch=job_batch(job, 2))
 
 
@@ -49,7 +49,9 @@ def test_recorded_run_reaches_the_browser_whole() -> None:
     assert [token["cached_slots"] for token in tokens["completed"]] == [SLOTS[d] for d in DEPTHS]
     assert tokens["completed"] == json.loads(json.dumps([asdict(token) for token in trace.tokens]))
     assert tokens["steps"] == [asdict(step) for step in trace.steps]
-    assert len(header["header"]["depth_colours"]) == trace.header.num_recursions
+    recursions = str(trace.header.num_recursions)
+    assert header["header"]["num_recursions"] == trace.header.num_recursions
+    assert len(data["colours"][recursions]) == trace.header.num_recursions
     assert end == {"kind": "end", "finish_reason": "length"}
     assert (data["badge"], data["live"], data["stream"]) == ("RECORDED", False, None)
 

@@ -14,12 +14,12 @@ from typing import Any, Literal
 from app.components.component_assets import ServedComponent
 from app.components.view_state import ViewState, view_of
 from app.runs import session
-from app.runs.events import trace_events
-from app.runs.jobs import Job
 from app.style.palettes import MOST_LEVELS, depth_colours
 from app.tables.trace_tables import class_label
 from app.text.hidden_words import hidden_words
 from app.text.words import entries
+from mor_core.server.events import trace_events
+from mor_core.server.jobs import Job
 from mor_core.traces.token_class import CLASSES, token_classes
 from mor_core.traces.trace import Trace
 
@@ -143,6 +143,11 @@ def live_strip(
     return _draw(job.id, key, {"batch": batch, "stream": stream, "live": True, "badge": "LIVE"})
 
 
+def colours() -> dict[int, list[str]]:
+    """Return the colours of depth, by the number of recursions."""
+    return {levels: depth_colours(levels) for levels in range(1, MOST_LEVELS + 1)}
+
+
 def trace_id(trace: Trace) -> str:
     """Name a run by what it holds, so that another trace under the same key starts anew."""
     digest = hashlib.sha256(trace.header.created.encode())
@@ -169,7 +174,7 @@ def _draw(run_id: str, key: str, data: dict[str, Any]) -> StripState:
             "run": run_id,
             "language": session.language(),
             "present": session.is_presenting(),
-            "colours": {n: depth_colours(n) for n in range(1, MOST_LEVELS + 1)},
+            "colours": colours(),
             **data,
         },
         on_pin_change=_ignore,

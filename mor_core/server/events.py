@@ -4,13 +4,12 @@ An event list only grows, so any prefix can be sent again and any suffix is an u
 Streamlit nor torch.
 """
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from app.style.theme import depth_colours
 from mor_core.traces.thresholds import num_hidden_layers, threshold_logits
 from mor_core.traces.trace import StepRecord, TokenRecord, Trace, TraceHeader
+from mor_core.traces.trace_updates import TraceUpdate
 
 Event = dict[str, Any]
 
@@ -26,7 +25,6 @@ def header_event(header: TraceHeader) -> Event:
             "seed": header.sampling.get("seed"),
             "created": header.created,
             "num_recursions": header.num_recursions,
-            "depth_colours": depth_colours(header.num_recursions),
             "routing": header.routing,
             "threshold_logits": threshold_logits(header),
             "router_type": header.config.get("router_type", "none"),
@@ -43,24 +41,14 @@ def header_event(header: TraceHeader) -> Event:
     }
 
 
-def tokens_event(
-    header: TraceHeader,
-    completed: Sequence[TokenRecord],
-    newest: TokenRecord | None,
-    steps: Sequence[StepRecord],
-) -> Event:
-    """Report tokens whose depth became known, the newest one that has none yet, and the model calls behind them.
+def tokens_event(update: TraceUpdate) -> Event:
+    """Report tokens whose depth became known, the newest one that has none yet, and the model call behind them.
 
     The totals are the header's at this moment: what the positions computed so far would have cost otherwise.
     """
-    return {
-        "kind": "tokens",
-        "completed": [token.as_dict() for token in completed],
-        "newest": None if newest is None else newest.as_dict(),
-        "steps": [vars(step).copy() for step in steps],
-        "full_depth_flops": header.full_depth_flops,
-        "vanilla_kv_bytes": header.vanilla_kv_bytes,
-    }
+    steps = [] if update.step is None else [update.step]
+    newest = None if update.newest is None else update.newest.as_dict()
+    return _tokens(update.header, update.completed, newest, steps)
 
 
 def end_event(finish_reason: str | None) -> Event:
@@ -72,6 +60,22 @@ def trace_events(trace: Trace) -> list[Event]:
     """Turn a finished or recorded run into events."""
     return [
         header_event(trace.header),
-        tokens_event(trace.header, trace.tokens, None, trace.steps),
+        _tokens(trace.header, trace.tokens, None, trace.steps),
         end_event(trace.header.finish_reason),
     ]
+
+
+def _tokens(
+    header: TraceHeader,
+    completed: list[TokenRecord],
+    newest: dict[str, Any] | None,
+    steps: list[StepRecord],
+) -> Event:
+    return {
+        "kind": "tokens",
+        "completed": [token.as_dict() for token in completed],
+        "newest": newest,
+        "steps": [vars(step).copy() for step in steps],
+        "full_depth_flops": header.full_depth_flops,
+        "vanilla_kv_bytes": header.vanilla_kv_bytes,
+    }
