@@ -4,11 +4,11 @@ import functools
 import json
 import re
 
-from mor_core.evaluation.checkpoint_evaluation import evaluation_rules
 from mor_core.checkpoints.checkpoint import checkpoint_root, list_checkpoints
+from mor_core.evaluation.checkpoint_evaluation import evaluation_rules
+from mor_core.generation.samples import NUM_SAMPLES
 from mor_core.reports.checkpoint_family import FAMILY_FILE, describe_family
 from mor_core.reports.write_report import CREDIT_FILES
-from mor_core.generation.samples import NUM_SAMPLES
 from mor_core.traces.trace import TRACE_SUFFIX
 from mor_core.traces.trace_file import load_trace
 from tests.loops import for_each
@@ -21,9 +21,7 @@ each_checkpoint = for_each(BUNDLED, lambda info: info.name)
 def recorded_runs(folder):
     """The checkpoint's hash and the decode tokens at each depth, of every trace of a checkpoint."""
     traces = map(load_trace, sorted((folder / "traces").glob(f"*{TRACE_SUFFIX}")))
-    return [
-        (trace.header.checkpoint_sha256, trace.depth_histogram("decode")) for trace in traces
-    ]
+    return [(trace.header.checkpoint_sha256, trace.depth_histogram("decode")) for trace in traces]
 
 
 def test_there_is_a_checkpoint():
