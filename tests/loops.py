@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import pytest
@@ -46,14 +46,17 @@ def for_each(
     return decorate
 
 
-def thinned(values: Iterable[Any], keep: int) -> list[Any]:
-    """Return parameters of which `keep`, evenly spread, run by default; the others are marked slow.
+def thinned(values: Iterable[Any], every: int) -> list[Any]:
+    """Return parameters of which every so many-th runs by default; the others are marked slow.
 
     The gate and `make test-all` run them all.
+
+    Args:
+        values: the parameters; of a mapping its values, called by its keys.
+        every: how many parameters there are for each that runs by default.
     """
-    values = list(values)
-    kept = {round(place * (len(values) - 1) / max(1, keep - 1)) for place in range(keep)}
+    named = values.items() if isinstance(values, Mapping) else ((None, value) for value in values)
     return [
-        value if place in kept else pytest.param(value, marks=pytest.mark.slow)
-        for place, value in enumerate(values)
+        pytest.param(value, id=name, marks=pytest.mark.slow if place % every else ())
+        for place, (name, value) in enumerate(named)
     ]

@@ -27,10 +27,11 @@ def test_a_loop_over_nothing_fails():
         for_each([])(lambda value: None)()
 
 
-def test_thinned_parameters_are_all_there_and_the_rest_is_slow():
-    parameters = thinned(range(100), keep=4)
-    kept = [value for value in parameters if isinstance(value, int)]
-    slow = [value for value in parameters if not isinstance(value, int)]
-    assert kept == [0, 33, 66, 99]
-    assert sorted([*kept, *(value.values[0] for value in slow)]) == list(range(100))
-    assert all([mark.name for mark in value.marks] == ["slow"] for value in slow)
+@pytest.mark.parametrize("values", [range(10), {f"number {value}": value for value in range(10)}])
+def test_thinned_parameters_are_all_there_and_the_rest_is_slow(values):
+    parameters = thinned(values, every=4)
+    slow = [[mark.name for mark in parameter.marks] == ["slow"] for parameter in parameters]
+    assert [parameter.values for parameter in parameters] == [(value,) for value in range(10)]
+    assert slow == [place not in (0, 4, 8) for place in range(10)]
+    if isinstance(values, dict):
+        assert [parameter.id for parameter in parameters] == list(values)
