@@ -135,7 +135,7 @@ class Job:
         """Close the run for an error, which whoever asked for it is told; what was computed stays."""
         if not isinstance(error, (ValueError, OSError)):
             logger.error("job %s failed", self.id, exc_info=error)
-        self.error = error
+        self.error = error.with_traceback(None)  # whose frames would keep the model in memory
         self.status = JobStatus.FAILED
 
 

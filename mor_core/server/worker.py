@@ -63,16 +63,12 @@ class Worker:
 
     def run(self) -> None:
         """Work until nobody waits."""
-        while self._admit():
+        while (
+            self._admit()
+        ):  # no names here, which would keep a model in memory that others have let go
             self._end_unwanted()
-            for engine in self._engines:
-                for request in engine.step():
-                    job, run = self._generating[request]
-                    self._attempt(job, partial(self._dispatch, engine, request, job, run))
-            for job, updates in list(self._others.items()):
-                self._attempt(job, partial(self._advance, job, updates))
-            # An idle engine would keep its model in memory after another took its place.
-            self._engines = [engine for engine in self._engines if not engine.is_idle]
+            self._step_engines()
+            self._advance_others()
 
     def _admit(self) -> bool:
         """Begin jobs while there are slots; return whether there is anything to do."""
@@ -135,6 +131,18 @@ class Worker:
     def _publish(self, job: Job, update: TraceUpdate) -> None:
         self._on_update(update)
         job.take(update)
+
+    def _step_engines(self) -> None:
+        """Step, and hand each run what the step computed for it."""
+        for engine in self._engines:
+            for request in engine.step():
+                job, run = self._generating[request]
+                self._attempt(job, partial(self._dispatch, engine, request, job, run))
+        self._engines = [engine for engine in self._engines if not engine.is_idle]
+
+    def _advance_others(self) -> None:
+        for job, updates in list(self._others.items()):
+            self._attempt(job, partial(self._advance, job, updates))
 
     def _end_unwanted(self) -> None:
         jobs = [job for job, _ in self._generating.values()]
