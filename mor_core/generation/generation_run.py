@@ -93,7 +93,6 @@ class Run:
         self._pending: TokenRecord | None = None
         self._context: int = loaded.model.config.max_position_embeddings
 
-    @torch.inference_mode()
     def take(self, processed: Processed) -> TraceUpdate:
         """Take what a call computed for this run: the prompt at first, then what was chosen last (its last token).
 

@@ -105,18 +105,19 @@ class Recorder:
     def record_step(self, processed: Processed, completed: list[TokenRecord]) -> StepRecord:
         """Return the record of a call, which finished some tokens, and add it to the header's totals."""
         past, depths = processed.first_position, processed.depths
-        past_counts = self._counts if past else [0] * self.config.num_recursions
+        before = self._counts if past else [0] * len(self._counts)
         if len(depths) == 1:  # by sums made beforehand
-            counts = [int(index < depths[0]) for index in range(len(past_counts))]
-            active = self._decode_flops.active(depths[0], past, past_counts)
+            depth = depths[0]
+            active = self._decode_flops.active(depth, past, before)
             dense = self._decode_flops.dense(past)
+            self._counts = [held + (index < depth) for index, held in enumerate(before)]
         else:
-            counts = [sum(depth > index for depth in depths) for index in range(len(past_counts))]
+            counts = [sum(depth > index for depth in depths) for index in range(len(before))]
             active = active_flops(
-                self.config, len(depths), counts, past_tokens=past, past_counts=past_counts
+                self.config, len(depths), counts, past_tokens=past, past_counts=before
             )
             dense = dense_flops(self.config, len(depths), past_tokens=past)
-        self._counts = [old + new for old, new in zip(past_counts, counts, strict=True)]
+            self._counts = [old + new for old, new in zip(before, counts, strict=True)]
         self.header.full_depth_flops += dense
         self.header.vanilla_kv_bytes = (past + len(depths)) * self._vanilla_bytes_per_token
         return StepRecord(
