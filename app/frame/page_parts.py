@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import pandas as pd
+import plotly.graph_objects as go
 import streamlit as st
 
 from app.charts.figure import Chart
@@ -23,7 +24,18 @@ _CONFIG = {"displaylogo": False, "modeBarButtonsToRemove": ["lasso2d", "select2d
 def show_chart(chart: Chart, *, key: str, caption: str = "") -> None:
     """Draw a chart with its finding above, and its numbers in a table that opens below."""
     st.markdown(f"**{messages.as_text(chart.finding)}**")
-    st.plotly_chart(chart.figure, key=key, config=_CONFIG, alt=chart.finding)
+    if isinstance(chart.figure, go.Figure):
+        st.plotly_chart(chart.figure, key=key, config=_CONFIG, alt=chart.finding)
+    elif chart.selection:
+        st.altair_chart(
+            chart.figure,
+            key=key,
+            alt=chart.finding,
+            on_select="rerun",
+            selection_mode=chart.selection,
+        )
+    else:
+        st.altair_chart(chart.figure, key=key, alt=chart.finding)
     if caption:
         st.caption(caption)
     with st.expander(say("frame.numbers"), icon=":material/table:"):
