@@ -18,6 +18,7 @@ from mor_core.traces.trace import Trace
 
 Badge = Literal["LIVE", "RECORDED"]
 
+WINDOW = 192  # columns of a heatmap: more would be narrower than five pixels
 _CONFIG = {"displaylogo": False, "modeBarButtonsToRemove": ["lasso2d", "select2d", "autoScale2d"]}
 
 
@@ -75,6 +76,19 @@ def heading(text: str, *terms: str) -> None:
     """Write a section's heading; the terms of the glossary stand behind its question mark."""
     explained = "\n\n".join(map(term, terms))
     st.subheader(text, help=explained or None)
+
+
+def choose_window(num_tokens: int, *, key: str) -> range:
+    """Draw the choice of positions of a run that has too many for one heatmap, and return those to draw."""
+    start = 0
+    if num_tokens > WINDOW:
+        start = st.select_slider(
+            say("frame.positions"),
+            list(range(0, num_tokens, WINDOW)),
+            format_func=lambda first: f"{first}-{min(first + WINDOW, num_tokens) - 1}",
+            key=key,
+        )
+    return range(start, min(start + WINDOW, num_tokens))
 
 
 def choose_checkpoint(

@@ -14,6 +14,7 @@ from app.charts import costs as costs_charts
 from app.frame import messages, page_parts
 from app.runs import resources
 from app.tables import costs, efficiency_summary, result_files
+from app.tables.cache_capacity import DTYPES
 from app.tables.result_files import ResultError
 from app.text.words import say
 from mor_core.checkpoints.checkpoint import CheckpointError, CheckpointInfo
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from mor_core.model.config import MoRConfig
 
 MODEL, PEERS, FAMILY, PAPER = PARTS = "model", "peers", "family", "paper"
-DTYPES = {"bfloat16": 2, "float32": 4}
 CURVES = {
     # curve: its columns and what each is called in the legend
     "loss": {
@@ -49,12 +49,6 @@ class Measured:
 
     shares: list[float]
     source: str
-
-
-def recorded(info: CheckpointInfo) -> list[Trace]:
-    """Open a checkpoint's recorded runs; one that is damaged is named and left out."""
-    opened = map(messages.opened_trace, resources.recorded_traces(info.path))
-    return [trace for trace in opened if trace is not None]
 
 
 def measured_depths(info: CheckpointInfo, traces: Sequence[Trace]) -> Measured | None:

@@ -16,9 +16,6 @@ from mor_core.traces.token_class import CLASSES
 from mor_core.traces.trace import Trace
 
 DISTRIBUTION, EXITS, HEATMAPS, TABLE = VIEWS = "distribution", "exits", "heatmaps", "table"
-WINDOW = (
-    192  # columns of a heatmap before the strip says which: more would be narrower than five pixels
-)
 MAX_WINDOW = 256
 _GRID = "depth_grid"
 RANGES = 12  # aim for about this many columns of positions
@@ -168,9 +165,9 @@ def _table(trace: Trace, pinned: int | None) -> None:
 
 def _window(num_tokens: int, shown: tuple[int, int] | None) -> range:
     """Return the positions to draw: all, or of a long run the window that the strip shows."""
-    if num_tokens <= WINDOW and shown is None:
+    if num_tokens <= page_parts.WINDOW and shown is None:
         return range(num_tokens)
-    start, end = shown or (0, WINDOW)
+    start, end = shown or (0, page_parts.WINDOW)
     start = max(0, min(start, num_tokens - 1))
     return range(start, max(start + 1, min(end, start + MAX_WINDOW, num_tokens)))
 

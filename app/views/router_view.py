@@ -13,7 +13,6 @@ from app.charts import router as router_charts
 from app.charts import run_heatmaps
 from app.frame import messages, page_parts
 from app.frame.routing_controls import THRESHOLD_LOGITS
-from app.runs import resources
 from app.tables import router_results, router_tables
 from app.tables.result_files import ResultError
 from app.text.display_names import rule_label
@@ -25,7 +24,6 @@ from mor_core.traces.trace import Trace
 
 ONE_RUN, ALL_RUNS = SCOPES = "one", "all"
 BY_LOGIT, BY_SHARE = SCALES = "logit", "share"
-WINDOW = 192  # columns of a heatmap, as on Explore
 
 
 def draw(chosen: Chosen) -> None:
@@ -50,8 +48,8 @@ def like_it(chosen: Chosen) -> list[Trace]:
     if chosen.info is None or chosen.trace is None or chosen.name is None:
         return []
     rule = chosen.trace.header.routing
-    opened = map(messages.opened_trace, resources.recorded_traces(chosen.info.path))
-    return [trace for trace in opened if trace and trace.tokens and trace.header.routing == rule]
+    opened = messages.opened_traces(chosen.info.path)
+    return [trace for trace in opened if trace.tokens and trace.header.routing == rule]
 
 
 def scores_panel(trace: Trace, like_it: Sequence[Trace]) -> None:
@@ -88,13 +86,7 @@ def scores_panel(trace: Trace, like_it: Sequence[Trace]) -> None:
 def _probabilities(trace: Trace) -> None:
     """Draw a token-choice router's score of every depth for every token."""
     page_parts.heading(say("router.probabilities_heading"), "token-choice")
-    tokens = len(trace.tokens)
-    start = 0
-    if tokens > WINDOW:
-        start = st.select_slider(
-            say("frame.positions"), list(range(0, tokens, WINDOW)), key="router_window"
-        )
-    window = range(start, min(start + WINDOW, tokens))
+    window = page_parts.choose_window(len(trace.tokens), key="router_window")
     finding = router_charts.choice_finding(router_tables.judgements([trace]))
     chart = replace(run_heatmaps.score_heatmap(trace, window), finding=finding)
     page_parts.show_chart(chart, key="probabilities")
