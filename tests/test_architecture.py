@@ -56,6 +56,7 @@ FLAT_FILES = {
 FREE_OF_TORCH = (
     "mor_core.common",
     "mor_core.traces",
+    "mor_core.model.router_types",
     "mor_core.model.routing_rules",
     "app.text",
     "app.tables",

@@ -19,6 +19,7 @@ from app.text.display_names import rule_label
 from app.text.words import say
 from app.views.run_picker import Chosen
 from mor_core.checkpoints.checkpoint import CheckpointInfo
+from mor_core.model.router_types import router_traits
 from mor_core.traces.thresholds import threshold_logits
 from mor_core.traces.trace import Trace
 
@@ -40,7 +41,7 @@ def explain_no_router(info: CheckpointInfo) -> None:
 def scores_panel(chosen: Chosen) -> None:
     """Draw how the scores of the run, or of all recorded runs, are spread."""
     header = chosen.trace.header
-    chooses_depth = router_tables.is_token_choice(header)
+    chooses_depth = header.router.chooses_once
     page_parts.heading(say("router.scores_heading"), "router score", "threshold", "logit")
     traces = [chosen.trace]
     if len(chosen.like_it) > 1:
@@ -90,7 +91,7 @@ def knob_panel(trace: Trace) -> None:
     page_parts.heading(say("router.knob_heading"), "threshold", "causal rule")
     deciding = router_tables.deciding_recursions(header)
     if not deciding:
-        reason = "choice" if router_tables.is_token_choice(header) else "rule"
+        reason = "choice" if header.router.chooses_once else "rule"
         rule = rule_label(header.routing.get("name", "unknown"))
         messages.show_info(say(f"router.no_knob_{reason}", rule=rule))
         return
@@ -192,7 +193,7 @@ def _sweep_panel(info: CheckpointInfo) -> None:
     page_parts.heading(say("router.sweep_heading"), "threshold", "active FLOPs", "recursion depth")
     table = router_results.sweep_table(info.evaluation)
     if table.empty:
-        is_choice = info.config.get("router_type") == "token_choice"
+        is_choice = router_traits(info.config).chooses_once
         messages.show_info(say("router.no_sweep_choice" if is_choice else "router.no_sweep"))
         return
     first = table.iloc[0]
@@ -252,7 +253,8 @@ def facts_panel(info: CheckpointInfo) -> None:
     page_parts.heading(say("router.facts_heading"), "router", "gate", "capacity")
     facts = router_tables.router_facts(info.config)
     shape = " → ".join(map(str, facts["shape"]))
-    kind = facts["type"]
+    # What is said of a type is what it can do, so it holds for others that can do the same.
+    kind = "token_choice" if facts["chooses_once"] else "expert_choice"
     rows = {
         "router.fact_type": say(f"router.type_{kind}"),
         "router.fact_network": say(f"router.network_{facts['network']}", shape=shape),
@@ -264,7 +266,7 @@ def facts_panel(info: CheckpointInfo) -> None:
         ),
         "router.fact_taught": _taught(facts),
     }
-    if kind == "expert_choice":
+    if facts["has_top_k"]:
         shares = ", ".join(f"{share:.0%}" for share in router_tables.capacity_shares(info.config))
         rows["router.fact_capacity"] = say("router.capacities", shares=shares)
     if facts["control"] not in (None, "none"):
@@ -276,6 +278,6 @@ def facts_panel(info: CheckpointInfo) -> None:
 
 
 def _taught(facts: Mapping[str, Any]) -> str:
-    if facts["type"] == "token_choice":
+    if facts["chooses_once"]:
         return say(f"router.balancing_{facts['balancing']}")
     return say(f"router.supervision_{facts['supervision']}")

@@ -15,6 +15,8 @@ from typing import Any, Literal
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 
+from mor_core.model.router_types import ROUTER_TYPES, RouterName, RouterType
+
 
 @strict
 class MoRConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
@@ -61,7 +63,7 @@ class MoRConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
     )
 
     # Router
-    router_type: Literal["none", "expert_choice", "token_choice"] = "expert_choice"
+    router_type: RouterName = "expert_choice"
     router_network: Literal["linear", "mlp", "wide_mlp"] = "linear"
     router_activation: Literal["sigmoid", "tanh", "softmax", "none"] = "sigmoid"
     router_alpha: int | float = 0.1
@@ -121,6 +123,11 @@ class MoRConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
         return self.router_type != "none"
 
     @property
+    def router(self) -> RouterType:
+        """What routers of this model's type can do."""
+        return ROUTER_TYPES[self.router_type]
+
+    @property
     def keys_outlive_a_call(self) -> bool:
         """Whether a cache can continue a sequence: not where recursions replace keys for one call."""
         return self.kv_strategy != "shared_updated"
@@ -149,11 +156,6 @@ class MoRConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
             ValueError: names the field, the rule, the value and the remedy.
         """
         check_config(self)
-
-
-def router_width(config: MoRConfig) -> int:
-    """Return the inner width of an MLP router."""
-    return (4 if config.router_network == "wide_mlp" else 2) * config.hidden_size
 
 
 def _refuse_unknown(config_class: type[MoRConfig], given: dict[str, Any]) -> None:
@@ -210,9 +212,9 @@ _NOT_NEGATIVE = (
     "expert_z_loss_coef",
 )
 _MOST_LAYERS = 10_000
-_EXPERT_CHOICE_FIELDS = ("capacity_factors", "router_supervision")
-_TOKEN_CHOICE_FIELDS = ("router_balancing", "router_gated_steps")
-ROUTER_FIELDS = (*_EXPERT_CHOICE_FIELDS, *_TOKEN_CHOICE_FIELDS, "router_control")
+_OWNERS = {name: kind for kind in reversed(ROUTER_TYPES.values()) for name in kind.fields}
+"""The first type that has a field, for those that not all have."""
+ROUTER_FIELDS = (*_OWNERS, "router_control")
 
 
 def check_config(config: "MoRConfig") -> None:
@@ -239,10 +241,7 @@ def check_config(config: "MoRConfig") -> None:
         )
     _check_attention(config)
     _check_sharing(config)
-    if config.has_router:
-        _check_router(config)
-    else:
-        _refuse_fields(config, "a router", 'router_type="expert_choice"', ROUTER_FIELDS)
+    _check_router(config)
     if config.capacity_factors is not None:
         _check_capacities(config, config.capacity_factors)
 
@@ -290,24 +289,27 @@ def _check_sharing(config: "MoRConfig") -> None:
 
 
 def _check_router(config: "MoRConfig") -> None:
-    token_choice = config.router_type == "token_choice"
-    allowed = ("softmax", "sigmoid") if token_choice else ("sigmoid", "tanh", "none")
-    if config.router_activation not in allowed:
+    kind = config.router
+    if not config.has_router:
+        for name in ROUTER_FIELDS:
+            _refuse_field(config, name, "a router", "expert_choice")
+        return
+    if config.router_activation not in kind.activations:
         raise ValueError(
-            f"router_activation must be {' or '.join(allowed)} for {config.router_type}, "
+            f"router_activation must be {' or '.join(kind.activations)} for {kind.name}, "
             f"got {config.router_activation!r}"
         )
-    if token_choice:
-        _refuse_fields(
-            config, "expert-choice", 'router_type="expert_choice"', _EXPERT_CHOICE_FIELDS
-        )
-        if config.num_recursions == 1:
-            raise ValueError("num_recursions must be at least 2 for token_choice, got 1")
-    else:
-        _refuse_fields(config, "token-choice", 'router_type="token_choice"', _TOKEN_CHOICE_FIELDS)
-    if token_choice and config.router_control == "random_scores":
+    for name, owner in _OWNERS.items():
+        if name not in kind.fields:
+            _refuse_field(config, name, owner.title, owner.name)
+    if config.num_recursions < kind.min_recursions:
         raise ValueError(
-            'router_control must be "none" or "random_selection" for token_choice, got "random_scores"'
+            f"num_recursions must be at least {kind.min_recursions} for {kind.name}, got {config.num_recursions}"
+        )
+    if config.router_control not in kind.controls:
+        allowed = " or ".join(f'"{name}"' for name in kind.controls)
+        raise ValueError(
+            f'router_control must be {allowed} for {kind.name}, got "{config.router_control}"'
         )
     if config.router_gating == "additive" and config.router_gated_steps == "every":
         raise ValueError(
@@ -338,12 +340,13 @@ def _check_capacities(config: "MoRConfig", factors: list[int | float]) -> None:
         )
 
 
-def _refuse_fields(config: "MoRConfig", owner: str, remedy: str, names: tuple[str, ...]) -> None:
-    """Refuse settings that would be ignored: those of another kind of router that differ from their default."""
-    defaults = {entry.name: entry.default for entry in dataclasses.fields(config)}
-    for name in names:
-        if getattr(config, name) != defaults[name]:
-            raise ValueError(
-                f"{name} belongs to {owner}, got {getattr(config, name)!r} with "
-                f'router_type="{config.router_type}"; remove {name} or use {remedy}'
-            )
+def _refuse_field(config: "MoRConfig", name: str, owner: str, router_type: str) -> None:
+    """Refuse a setting that would be ignored: one of another type of router that differs from its default."""
+    if getattr(config, name) != _DEFAULTS[name]:
+        raise ValueError(
+            f"{name} belongs to {owner}, got {getattr(config, name)!r} with "
+            f'router_type="{config.router_type}"; remove {name} or use router_type="{router_type}"'
+        )
+
+
+_DEFAULTS = {entry.name: entry.default for entry in dataclasses.fields(MoRConfig)}

@@ -9,6 +9,8 @@ before it); depth, router values and cache entries say what was spent at it.
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from mor_core.model.router_types import RouterTraits
+
 TRACE_SCHEMA = "mortrace"
 TRACE_VERSION = 1
 TRACE_SUFFIX = ".mortrace.json.gz"
@@ -135,6 +137,7 @@ class TraceHeader:
         checkpoint: folder name.
         checkpoint_sha256: of the weight files; 64 hexadecimal digits.
         config: the model's own settings, as in its `config.json`.
+        router: what its routers can do; in files from before it was noted, what `config` says.
         num_recursions: R, the largest depth, and the fixed colour domain.
         routing: `name` of the rule, `gate`, and its settings (`thresholds` as scores, one per recursion).
         kv_strategy: `recursion_wise` or `shared`.
@@ -158,6 +161,7 @@ class TraceHeader:
     checkpoint: str
     checkpoint_sha256: str
     config: dict[str, Any]
+    router: RouterTraits
     num_recursions: int
     routing: dict[str, Any]
     kv_strategy: str

@@ -7,6 +7,7 @@ from dataclasses import fields
 from typing import Any
 
 from mor_core.common.json_checks import check_plain, is_count, is_number, is_text, shorten
+from mor_core.model.router_types import RouterTraits, router_traits
 from mor_core.traces.trace import (
     LENS_VERSION,
     TRACE_SCHEMA,
@@ -69,12 +70,13 @@ def _fill(record: type[Any], data: dict[str, Any], where: str) -> Any:
 
 _FIELDS: dict[type[Any], set[str]] = {
     record: {entry.name for entry in fields(record)}
-    for record in (TraceHeader, CacheSlot, TokenRecord, Alternative, StepRecord)
+    for record in (TraceHeader, RouterTraits, CacheSlot, TokenRecord, Alternative, StepRecord)
 }
 
 
 def _header(data: dict[str, Any]) -> TraceHeader:
-    header: TraceHeader = _fill(TraceHeader, data, "header")
+    is_older = "router" not in data
+    header: TraceHeader = _fill(TraceHeader, {"router": None} | data, "header")
     for name in (
         "checkpoint",
         "checkpoint_sha256",
@@ -116,6 +118,10 @@ def _header(data: dict[str, Any]) -> TraceHeader:
             raise TraceError(
                 f"header.windows[{place}] must be two positions, got {shorten(window)}"
             )
+    if is_older:  # than the field, which says no more than the config
+        header.router = router_traits(header.config | {"num_recursions": header.num_recursions})
+    else:
+        header.router = _router(header)
     _check_slots(header)
     _check_routing(header)
     version = header.lens.get("version")
@@ -125,6 +131,20 @@ def _header(data: dict[str, Any]) -> TraceHeader:
     )
     _check(known, f"header.lens.version {rule}", version)
     return header
+
+
+def _router(header: TraceHeader) -> RouterTraits:
+    """Check what the routers can do."""
+    traits: RouterTraits = _fill(
+        RouterTraits, _expect(header.router, dict, "header.router"), "header.router"
+    )
+    _check(is_text(traits.type), "header.router.type must be text", traits.type)
+    for name in ("chooses_once", "has_threshold", "has_top_k"):
+        _expect(getattr(traits, name), bool, f"header.router.{name}")
+    rule = f"header.router.num_logits must be 0 to {header.num_recursions}"
+    right = is_count(traits.num_logits) and traits.num_logits <= header.num_recursions
+    _check(right, rule, traits.num_logits)
+    return traits
 
 
 def _check_slots(header: TraceHeader) -> None:

@@ -346,7 +346,7 @@ def _check(recipe: Recipe) -> None:
     for name, value in (("beta1", recipe.optimiser.beta1), ("beta2", recipe.optimiser.beta2)):
         if not 0 <= value < 1:
             raise RecipeError(f"[optimiser] {name} must be at least 0 and below 1, got {value}")
-    if recipe.schedule.capacity_warmup_tokens and config.router_type != "expert_choice":
+    if recipe.schedule.capacity_warmup_tokens and not config.router.has_top_k:
         raise RecipeError(
             "[schedule] capacity_warmup_tokens belongs to expert-choice, "
             f'got {recipe.schedule.capacity_warmup_tokens} with router_type="{config.router_type}"; leave it out'
