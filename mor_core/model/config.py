@@ -299,6 +299,10 @@ def _check_router(config: "MoRConfig") -> None:
             f"router_activation must be {' or '.join(kind.activations)} for {kind.name}, "
             f"got {config.router_activation!r}"
         )
+    if config.router_network not in kind.networks:
+        raise ValueError(
+            f"router_network must be {' or '.join(kind.networks)} for {kind.name}, got {config.router_network!r}"
+        )
     for name, owner in _OWNERS.items():
         if name not in kind.fields:
             _refuse_field(config, name, owner.title, owner.name)

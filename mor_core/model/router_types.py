@@ -55,6 +55,7 @@ class RouterType:
         can_go_deeper: the last recursion's router can score further recursions than were trained.
         activations: accepted for `router_activation`.
         controls: accepted for `router_control`.
+        networks: accepted for `router_network`.
         fields: of the configuration, which only some types have.
         min_recursions: fewest that it can choose among.
     """
@@ -69,6 +70,7 @@ class RouterType:
     can_go_deeper: bool = True
     activations: tuple[str, ...] = ()
     controls: tuple[str, ...] = ()
+    networks: tuple[str, ...] = ("linear", "mlp", "wide_mlp")
     fields: tuple[str, ...] = ()
     min_recursions: int = 1
 

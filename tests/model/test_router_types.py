@@ -19,8 +19,9 @@ def model_of(kind, **settings):
     ).eval()
 
 
-@each_type
-@pytest.mark.parametrize("network", ["linear", "mlp", "wide_mlp"])
+@pytest.mark.parametrize(
+    ("kind", "network"), [(kind, network) for kind in ROUTED for network in kind.networks]
+)
 def test_routers_are_as_many_and_as_wide_as_their_type_says(kind, network):
     model = model_of(kind, router_network=network)
     settings = vars(model.config)
