@@ -8,10 +8,18 @@ Source: arXiv 2507.10524, section 2.2.1.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Literal
 
+from mor_core.common.field_rules import must, must_fit
+from mor_core.common.json_checks import is_count, is_text
+
+_FLAG = must("be true or false", lambda value: isinstance(value, bool))
+_LOGITS = must_fit(
+    lambda trace_header: f"be 0 to {trace_header.num_recursions}",
+    lambda value, trace_header: is_count(value) and value <= trace_header.num_recursions,
+)
 RouterName = Literal["none", "expert_choice", "token_choice"]
 
 
@@ -28,11 +36,11 @@ class RouterTraits:
         num_logits: logits of one router for one token; 0 without a router.
     """
 
-    type: str
-    chooses_once: bool
-    has_threshold: bool
-    has_top_k: bool
-    num_logits: int
+    type: str = field(metadata=must("be text", is_text))
+    chooses_once: bool = field(metadata=_FLAG)
+    has_threshold: bool = field(metadata=_FLAG)
+    has_top_k: bool = field(metadata=_FLAG)
+    num_logits: int = field(metadata=_LOGITS)
 
     @property
     def has_router(self) -> bool:
