@@ -10,12 +10,17 @@ import dataclasses
 import difflib
 import inspect
 import math
+from dataclasses import field
 from typing import Any, Literal
 
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 
+from mor_core.common.field_rules import AT_LEAST_ONE, check_fields, must
 from mor_core.model.router_types import ROUTER_TYPES, RouterName, RouterType
+
+_ABOVE_ZERO = must("be above 0 and finite", lambda value: 0 < value < math.inf)
+_NOT_NEGATIVE = must("not be negative or infinite", lambda value: 0 <= value < math.inf)
 
 
 @strict
@@ -38,56 +43,54 @@ class MoRConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
     keys_to_ignore_at_inference = ["past_key_values"]
 
     # The stack: prelude -> (shared block) x num_recursions -> coda
-    num_prelude_layers: int = 1
-    num_layers_per_recursion: int = 2
-    num_recursions: int = 3
-    num_coda_layers: int = 1
+    num_prelude_layers: int = field(default=1, metadata=_NOT_NEGATIVE)
+    num_layers_per_recursion: int = field(default=2, metadata=AT_LEAST_ONE)
+    num_recursions: int = field(default=3, metadata=AT_LEAST_ONE)
+    num_coda_layers: int = field(default=1, metadata=_NOT_NEGATIVE)
     sharing: Literal["cycle", "sequence"] = "cycle"
 
     # Width (Hugging Face's names)
-    vocab_size: int = 4096
-    hidden_size: int = 256
-    intermediate_size: int = 704
-    num_attention_heads: int = 4
-    num_key_value_heads: int = 2
+    vocab_size: int = field(default=4096, metadata=AT_LEAST_ONE)
+    hidden_size: int = field(default=256, metadata=AT_LEAST_ONE)
+    intermediate_size: int = field(default=704, metadata=AT_LEAST_ONE)
+    num_attention_heads: int = field(default=4, metadata=AT_LEAST_ONE)
+    num_key_value_heads: int = field(default=2, metadata=AT_LEAST_ONE)
     head_dim: int | None = None
-    max_position_embeddings: int = 512
-    rope_theta: int | float = 10000.0
-    rms_norm_eps: float = 1e-5
-    initializer_range: float = 0.02
+    max_position_embeddings: int = field(default=512, metadata=AT_LEAST_ONE)
+    rope_theta: int | float = field(default=10000.0, metadata=_ABOVE_ZERO)
+    rms_norm_eps: float = field(default=1e-5, metadata=_ABOVE_ZERO)
+    initializer_range: float = field(default=0.02, metadata=_NOT_NEGATIVE)
     tie_word_embeddings: bool = True
 
     # What recursions 2, 3, ... have of their own, such as attention; official releases before September 2026 had
-    recursion_specific: list[Literal["attention", "norms"]] = dataclasses.field(
-        default_factory=list
-    )
+    recursion_specific: list[Literal["attention", "norms"]] = field(default_factory=list)
 
     # Router
     router_type: RouterName = "expert_choice"
     router_network: Literal["linear", "mlp", "wide_mlp"] = "linear"
     router_activation: Literal["sigmoid", "tanh", "softmax", "none"] = "sigmoid"
-    router_alpha: int | float = 0.1
-    router_temperature: int | float = 1.0
+    router_alpha: int | float = field(default=0.1, metadata=_ABOVE_ZERO)
+    router_temperature: int | float = field(default=1.0, metadata=_ABOVE_ZERO)
     router_gating: Literal["weighted", "additive"] = "weighted"
     router_control: Literal["none", "random_selection", "random_scores"] = "none"
-    router_z_loss_coef: int | float = 0.0
+    router_z_loss_coef: int | float = field(default=0.0, metadata=_NOT_NEGATIVE)
 
     # Expert-choice: shares of the sequence, and how the causal rule is learned
     capacity_factors: list[int | float] | None = None
     router_supervision: Literal["aux_loss", "aux_router"] = "aux_loss"
-    router_aux_loss_coef: int | float = 0.001
+    router_aux_loss_coef: int | float = field(default=0.001, metadata=_NOT_NEGATIVE)
 
     # Token-choice: how loads are kept even, and which of a token's recursions its gate scales
     router_balancing: Literal["loss", "loss_free"] = "loss"
-    router_balancing_loss_coef: int | float = 0.1
-    router_bias_update_rate: int | float = 0.001
+    router_balancing_loss_coef: int | float = field(default=0.1, metadata=_NOT_NEGATIVE)
+    router_bias_update_rate: int | float = field(default=0.001, metadata=_ABOVE_ZERO)
     router_gated_steps: Literal["final", "every"] = "final"
 
     # Mixture-of-Experts baseline: Switch experts in every feed-forward
-    num_experts: int = 1
-    expert_capacity_factor: int | float = 1.25
-    expert_balancing_loss_coef: int | float = 0.01
-    expert_z_loss_coef: int | float = 0.001
+    num_experts: int = field(default=1, metadata=AT_LEAST_ONE)
+    expert_capacity_factor: int | float = field(default=1.25, metadata=_ABOVE_ZERO)
+    expert_balancing_loss_coef: int | float = field(default=0.01, metadata=_NOT_NEGATIVE)
+    expert_z_loss_coef: int | float = field(default=0.001, metadata=_NOT_NEGATIVE)
 
     # Key-value cache
     kv_strategy: Literal["recursion_wise", "shared", "shared_updated"] = "recursion_wise"
@@ -182,35 +185,6 @@ def _refuse_unknown(config_class: type[MoRConfig], given: dict[str, Any]) -> Non
 AutoConfig.register("mor", MoRConfig)
 
 
-_COUNTS = (
-    "num_layers_per_recursion",
-    "num_recursions",
-    "vocab_size",
-    "hidden_size",
-    "intermediate_size",
-    "num_attention_heads",
-    "num_key_value_heads",
-    "max_position_embeddings",
-    "num_experts",
-)
-_ABOVE_ZERO = (
-    "rope_theta",
-    "rms_norm_eps",
-    "router_alpha",
-    "router_temperature",
-    "router_bias_update_rate",
-    "expert_capacity_factor",
-)
-_NOT_NEGATIVE = (
-    "num_prelude_layers",
-    "num_coda_layers",
-    "initializer_range",
-    "router_aux_loss_coef",
-    "router_z_loss_coef",
-    "router_balancing_loss_coef",
-    "expert_balancing_loss_coef",
-    "expert_z_loss_coef",
-)
 _MOST_LAYERS = 10_000
 _OWNERS = {name: kind for kind in reversed(ROUTER_TYPES.values()) for name in kind.fields}
 """The first type that has a field, for those that not all have."""
@@ -223,17 +197,7 @@ def check_config(config: "MoRConfig") -> None:
     Raises:
         ValueError: names the field, the rule, the value and the remedy.
     """
-    for name in _COUNTS:
-        if getattr(config, name) < 1:
-            raise ValueError(f"{name} must be at least 1, got {getattr(config, name)}")
-    for name in _ABOVE_ZERO:
-        if not 0 < getattr(config, name) < math.inf:
-            raise ValueError(f"{name} must be above 0 and finite, got {getattr(config, name)}")
-    for name in _NOT_NEGATIVE:
-        if not 0 <= getattr(config, name) < math.inf:
-            raise ValueError(
-                f"{name} must not be negative or infinite, got {getattr(config, name)}"
-            )
+    check_fields(MoRConfig, vars(config), "")
     if config.num_hidden_layers > _MOST_LAYERS:
         raise ValueError(
             f"num_hidden_layers (prelude + recursions x layers + coda) must be at most {_MOST_LAYERS}, "
