@@ -10,7 +10,7 @@ from app.frame import messages
 from app.runs import session
 from app.runs.events import trace_events
 from app.tables.trace_tables import to_csv, token_table
-from app.text.words import say
+from app.text.words import say, say_in
 from mor_core.traces.trace import Trace
 
 # What the strip takes from Streamlit's theme, for both of the reader's schemes.
@@ -73,7 +73,7 @@ def standalone_page(trace: Trace, language: str) -> str:
     }
     script = strip.script().replace("export default function render", "function render")
     return f"""<!doctype html>
-<html lang="{language}">
+<html lang="{say_in(language, "language.html_lang")}">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width">
