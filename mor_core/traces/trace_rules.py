@@ -79,7 +79,7 @@ INDICES = must("be a list of indices", _are_counts)
 PLAIN = must("be a dictionary", _is_plain)
 LIST = must("be a list", lambda value: isinstance(value, list))
 EXITS = must(
-    "be a list of lists of candidates", _are(lambda one: isinstance(one, list) and one != [])
+    "be empty or lists of candidates", _are(lambda one: isinstance(one, list) and one != [])
 )
 WINDOWS = must("be a list of two positions each", _are(_is_window))
 PHASE = must("be prefill or decode", lambda value: value in ("prefill", "decode"))
