@@ -14,7 +14,7 @@ if not checkpoints:
     st.stop()
 info = run_picker.choose_checkpoint(checkpoints)
 page_parts.provenance(info)
-if info.config.get("router_type", "none") == "none":
+if not view.has_router(info):
     view.explain_no_router(info)
     st.stop()
 chosen = run_picker.choose_run(info, view.EXAMPLE)

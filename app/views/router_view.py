@@ -32,6 +32,11 @@ EXAMPLE = (
 )
 
 
+def has_router(info: CheckpointInfo) -> bool:
+    """Whether the tokens of this model choose their depth."""
+    return router_traits(info.config).has_router
+
+
 def explain_no_router(info: CheckpointInfo) -> None:
     """Say why there is nothing to see."""
     recursions = int(info.config.get("num_recursions", 1))
