@@ -48,7 +48,7 @@ def score_heatmap(trace: Trace, window: range, pinned: int | None = None) -> Cha
     activation. A diagonal line marks a candidate that was not judged. Token-choice has no threshold: then the values
     are its scores of the depths.
     """
-    if trace.header.config.get("router_type") == "token_choice":
+    if trace.header.router.chooses_once:
         return _choice_heatmap(trace, window, pinned)
     tokens = _within(trace, window)
     recursions = trace.header.num_recursions

@@ -18,6 +18,7 @@ from app.tables.cache_capacity import DTYPES
 from app.tables.result_files import ResultError
 from app.text.words import say
 from mor_core.checkpoints.checkpoint import CheckpointError, CheckpointInfo
+from mor_core.model.router_types import router_traits
 from mor_core.traces.trace import Trace
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class Measured:
 
 def measured_depths(info: CheckpointInfo, traces: Sequence[Trace]) -> Measured | None:
     """Return depths under the causal rule: of the evaluation, else of recorded runs with the trained threshold."""
-    if info.config.get("router_type") == "none":
+    if not router_traits(info.config).has_router:
         recursions = int(info.config.get("num_recursions", 1))
         return Measured([1.0] * recursions, say("efficiency.depths_no_router"))
     evaluated = result_files.causal_result(info.evaluation)
@@ -86,7 +87,7 @@ def answers_row(
         calls: the table of `app.tables.result_files.decode_table`.
         family: the family's file, empty if there is none.
     """
-    if depths is None or info.config.get("router_type", "none") == "none":
+    if depths is None or not router_traits(info.config).has_router:
         return
     try:
         config = resources.read_config(info)

@@ -35,7 +35,7 @@ def occupancy_panel(trace: Trace) -> None:
     chart = kv_charts.occupancy(trace, window)
     is_shared = any(row.is_shared for row in cache_tables.layer_rows(trace.header))
     caption = [say("kv_cache.shared_caption" if is_shared else "kv_cache.occupancy_caption")]
-    if trace.header.config.get("router_type", "none") == "none":
+    if not trace.header.router.has_router:
         caption.insert(0, say("kv_cache.no_router", name=trace.header.checkpoint))
     page_parts.show_chart(chart, key="occupancy", caption=" ".join(caption))
     absent = cache_tables.often_absent(trace)

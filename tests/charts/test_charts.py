@@ -11,6 +11,7 @@ from app.charts.figure import hover_text, ordinal_scale
 from app.style.theme import depth_colours, text_on, visible_text
 from app.tables import trace_tables
 from app.tables.run_findings import depth_finding
+from mor_core.model.router_types import RouterTraits
 from mor_core.traces.trace import Trace
 from tests.parts import layers
 from tests.scripted import DEPTHS, LOGITS, SLOTS, scripted_trace
@@ -94,7 +95,7 @@ def test_score_scale_follows_the_threshold(trace):
 
 
 def test_token_choice_shows_the_scores_of_the_depths_and_the_one_taken(trace):
-    trace.header.config["router_type"] = "token_choice"
+    trace.header.router = RouterTraits("token_choice", True, False, False, num_logits=3)
     for token in trace.tokens:
         token.router_scores = [0.2, 0.2, 0.2]
         token.router_scores[DEPTHS[token.position] - 1] = 0.6
