@@ -189,7 +189,7 @@ def test_compare_explains_a_piece_and_keys_move_the_pin(watched: Watched) -> Non
 
 def test_link_of_a_comparison_opens_it_again(watched: Watched, browser: Browser) -> None:
     page = compare(watched)
-    page.get_by_text("Depth against depth", exact=True).click()
+    page.get_by_text("Depth, A against B", exact=True).click()
     choose_run(page, "a", "stories-vanilla/08-names")
     choose_run(page, "b", "stories-demo/08-names")
     other = browser.new_page()
