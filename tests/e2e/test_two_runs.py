@@ -148,7 +148,7 @@ def test_compare_marks_where_recorded_texts_part(watched: Watched) -> None:
     pieces = page.locator('[data-testid="piece"]')
     shared = pieces.count()
     parting = page.locator('[data-testid="pair-parting"]')
-    assert "part" in parting.inner_text()
+    assert "diverge" in parting.inner_text()
     rests = page.locator('[data-testid="pair-rests"] .rest')
     firsts = [rests.nth(side).locator(".token .text").first.inner_text() for side in (0, 1)]
     assert firsts[0] != firsts[1]
