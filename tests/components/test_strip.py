@@ -12,6 +12,7 @@ from streamlit.testing.v1 import AppTest
 from app.components import strip
 from app.runs.events import trace_events
 from mor_core.traces.thresholds import threshold_logits
+from tests.loops import for_each
 from tests.scripted import DEPTHS, SLOTS, scripted_header, scripted_trace
 
 STRIP_FOLDER = Path(strip.__file__).parent
@@ -97,7 +98,7 @@ def test_threshold_is_shown_only_where_it_decides(
     assert threshold_logits(header) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("path", sorted(STRIP_FOLDER.glob("*.js")), ids=lambda path: path.name)
+@for_each(sorted(STRIP_FOLDER.glob("*.js")), lambda path: path.name)
 def test_scripts_make_no_markup_from_text_invent_no_numbers_and_ask_no_other_host(
     path: Path,
 ) -> None:
