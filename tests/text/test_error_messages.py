@@ -95,9 +95,9 @@ def test_a_worker_speaks_the_language_of_who_asked(monkeypatch: pytest.MonkeyPat
         checked_text("", 5)
         yield from ()
 
-    monkeypatch.setattr(words._Asked, "language", staticmethod(lambda: "zh"))
+    monkeypatch.setattr(words._Viewer, "language", staticmethod(lambda: "zh"))
     job, bench = JobManager().submit("model", broken), BenchJob()
-    monkeypatch.setattr(words._Asked, "language", staticmethod(lambda: "en"))
+    monkeypatch.setattr(words._Viewer, "language", staticmethod(lambda: "en"))
     wait_for(lambda: job.is_finished)
     assert job.status is JobStatus.FAILED
     assert CHINESE.search(job.message)

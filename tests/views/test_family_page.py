@@ -14,7 +14,7 @@ from app.charts import paper as paper_charts
 from app.frame.messages import as_text
 from app.tables import claims, efficiency_summary, family_results
 from app.tables.result_files import ResultError
-from app.text.words import LANGUAGES, say
+from app.text.words import say
 from mor_core.evaluation.paper_results import MAIN_TABLE
 from mor_core.model.accounting import active_flops, kv_bytes, vanilla_config, vanilla_kv_bytes
 from mor_core.model.config import MoRConfig
@@ -90,7 +90,7 @@ def test_the_page_shows_the_files_numbers(family_root, found, monkeypatch):
         )
 
 
-@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("language", ["en", "zh"])
 def test_the_page_speaks_both_languages(family_root, monkeypatch, language):
     page = opened(family_root, monkeypatch, language)
     headings = " ".join(heading.value for heading in page.subheader)
@@ -410,7 +410,7 @@ def test_a_speed_is_drawn_from_its_slowest_to_its_fastest_round(found):
     assert family_charts.pareto(table, "tokens", None).figure.data[1].error_x.array is None
 
 
-@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("language", ["en", "zh"])
 def test_the_page_says_where_speeds_were_measured(
     family_root, found, tmp_path, monkeypatch, language
 ):
