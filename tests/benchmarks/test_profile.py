@@ -49,11 +49,11 @@ def test_what_records_a_token_is_told_apart_from_the_model():
     weights = torch.randn(200, 200)
 
     def record():
-        with record_function(profile_benchmark._RECORDING):
+        with record_function(profile_benchmark.RECORDING):
             weights @ weights
 
-    assert not profile_benchmark._operations(Bench(), Side("records", record))["products"]
-    assert profile_benchmark._operations(Bench(), Side("models", lambda: weights @ weights))[
+    assert not profile_benchmark.time_by_kind(Bench(), Side("records", record))["products"]
+    assert profile_benchmark.time_by_kind(Bench(), Side("models", lambda: weights @ weights))[
         "products"
     ]
 
@@ -84,7 +84,7 @@ def test_chart_draws_what_the_file_holds(found):
     assert list(least.x) == [
         r.extra["least_token_ms"] for r in found if r.extra["part"] == PARTS[0]
     ]
-    assert chart.finding.count("ms a token") == 3
+    assert chart.finding.count("ms per token") == 3
 
 
 def test_other_benchmarks_have_no_profile():

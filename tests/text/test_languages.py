@@ -1,4 +1,4 @@
-"""A language is one folder of words: Chinese is whole, and a third shows English where it has none."""
+"""A language is one folder of words: English and Chinese are whole, and a third shows English where it has none."""
 
 import json
 import re
@@ -16,66 +16,69 @@ from tests.scripted import scripted_trace
 from tests.test_architecture import ROOT
 
 FOLDER = ROOT / "app" / "text" / "words"
-CODE, NAME = "qaa", "Third"  # a code that no language has
-THREE_WORDS = {
-    "language.toml": f'name = "{NAME}"\nhtml_lang = "{CODE}"\n',
-    "about.toml": 'words_heading = "Thirds"\n',
+COMPLETE = {"en": "en", "zh": "zh-Hans"}
+"""The languages that have every entry, and what HTML calls them."""
+FRENCH = {
+    "language.toml": 'name = "Français"\nhtml_lang = "fr"\n',
+    "about.toml": 'words_heading = "Vocabulaire"\n',
 }
 
 
 @pytest.fixture
-def third(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A third language of three words beside the two."""
-    for language in words.LANGUAGES:
-        shutil.copytree(FOLDER / language, tmp_path / language)
-    (tmp_path / CODE).mkdir()
-    for name, text in THREE_WORDS.items():
-        (tmp_path / CODE / name).write_text(text, encoding="utf-8")
+def french(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A third language of three words beside the two, and no other."""
+    for language in list(words.LANGUAGES):
+        if language in COMPLETE:
+            shutil.copytree(FOLDER / language, tmp_path / language)
+        else:
+            monkeypatch.delitem(words.LANGUAGES, language)
+    (tmp_path / "fr").mkdir()
+    for name, text in FRENCH.items():
+        (tmp_path / "fr" / name).write_text(text, encoding="utf-8")
     monkeypatch.setattr(words, "_FOLDER", tmp_path)
-    monkeypatch.setitem(words.LANGUAGES, CODE, NAME)
+    monkeypatch.setitem(words.LANGUAGES, "fr", "Français")
     words.entries.cache_clear()
     yield tmp_path
     words.entries.cache_clear()
 
 
-def test_chinese_is_whole_and_no_language_has_an_entry_that_english_lacks() -> None:
+def test_english_and_chinese_have_every_entry_and_their_own_names() -> None:
     own = words.read_words(FOLDER)
-    assert own["zh"].keys() == own["en"].keys()
-    for language, texts in own.items():
-        assert not texts.keys() - own["en"].keys(), language
-        assert {"language.name", "language.html_lang"} <= texts.keys(), language
     assert next(iter(own)) == "en"
-    assert [words.LANGUAGES["en"], words.LANGUAGES["zh"]] == ["English", "中文"]
+    assert own["en"].keys() == own["zh"].keys()
+    assert words.LANGUAGES | {"en": "English", "zh": "中文"} == words.LANGUAGES
+    assert {name: own[name]["language.html_lang"] for name in COMPLETE} == COMPLETE
+    assert not [name for name, texts in own.items() if not texts.keys() <= own["en"].keys()]
 
 
-def test_a_third_language_needs_one_folder(third: Path) -> None:
-    names = {
-        language: texts["language.name"] for language, texts in words.read_words(third).items()
-    }
-    assert words.entries()["language.name"] == names == words.LANGUAGES
-    assert words.say_in(CODE, "about.words_heading") == "Thirds"
-    said = {key for key, texts in words.entries().items() if texts[CODE] != texts["en"]}
+def test_a_third_language_needs_one_folder(french: Path) -> None:
+    assert words.entries()["language.name"] == {"en": "English", "fr": "Français", "zh": "中文"}
+    assert words.say_in("fr", "about.words_heading") == "Vocabulaire"
+    said = {key for key, texts in words.entries().items() if texts["fr"] != texts["en"]}
     assert said == {"language.name", "language.html_lang", "about.words_heading"}
+    assert all(set(texts) == {"en", "fr", "zh"} for texts in words.entries().values())
 
 
-def test_the_page_opens_in_a_third_language_and_offers_the_others(third: Path) -> None:
+def test_the_page_opens_in_a_third_language_and_offers_the_others(french: Path) -> None:
     page = AppTest.from_file(str(ROOT / "app" / "main.py"), default_timeout=60)
-    page.query_params["lang"] = CODE
+    page.query_params["lang"] = "fr"
     page.run()
     page.switch_page(str(ROOT / "pages" / "about.py")).run()
     assert not page.exception
     headings = [heading.value for heading in [*page.header, *page.subheader]]
-    assert "Thirds" in headings
+    assert "Vocabulaire" in headings
     assert words.say_in("en", "about.checkpoints_heading") in headings
-    offered = [button.label for button in page.button if "header_language" in str(button.key)]
-    assert offered == [name for name in words.LANGUAGES.values() if name != NAME]
+    assert [button.label for button in page.button if "header_language" in str(button.key)] == [
+        "English",
+        "中文",
+    ]
     page.button(key="header_language_zh").click().run()
     assert page.query_params["lang"] == "zh"
 
 
-def test_the_strip_and_the_exported_page_speak_it_too(third: Path) -> None:
+def test_the_strip_and_the_exported_page_speak_it_too(french: Path) -> None:
     script = strip.script()
     said = json.loads(re.search(r"const WORDS = (\{.*?\});\n", script, re.DOTALL)[1])  # type: ignore[index]
-    assert all(texts[CODE] == texts["en"] for texts in said.values())
-    assert f'<html lang="{CODE}">' in standalone_page(scripted_trace(), CODE)
+    assert all(texts["fr"] == texts["en"] for texts in said.values())
+    assert '<html lang="fr">' in standalone_page(scripted_trace(), "fr")
     assert '<html lang="zh-Hans">' in standalone_page(scripted_trace(), "zh")

@@ -1,4 +1,4 @@
-"""Every word is said in every language with the same values, and every place in the code names a word that exists."""
+"""Every word is in every language, with the same values, and every place in the code names a word that exists."""
 
 import re
 import string
@@ -31,10 +31,10 @@ def word_faults(texts):
     elif "\\" not in texts["en"]:
         for language, text in texts.items():
             if fields(text) != fields(texts["en"]):
-                yield f"values are {sorted(fields(text))} in {language}, {sorted(fields(texts['en']))} in en"
+                yield f"values in {language} are {sorted(fields(text))}, not {sorted(fields(texts['en']))}"
 
 
-def test_every_language_says_it_with_the_same_values():
+def test_all_languages_say_it_with_the_same_values():
     faults = [f"{key}: {fault}" for key, texts in entries().items() for fault in word_faults(texts)]
     assert not faults, "\n".join(faults)
 
