@@ -112,7 +112,7 @@ def test_token_choice_shows_the_scores_of_the_depths_and_the_one_taken(trace):
 
 def test_cells_that_were_not_judged_are_struck_through(trace):
     figure = run_heatmaps.score_heatmap(trace, whole(trace)).figure
-    struck = next(data for data in figure.data if data.name == "not judged")
+    struck = next(data for data in figure.data if data.name == "not scored")
     expected = {(i, "recursion 3") for i, depth in enumerate(DEPTHS) if depth == 1}
     assert set(zip(struck.x, struck.y, strict=True)) == expected
 
@@ -157,8 +157,8 @@ def boundaries(trace, window) -> dict[str, list[float]]:
 def test_boundaries_are_drawn_where_they_lie_in_the_window(trace):
     trace.header.windows = [[0, 4], [2, 6]]
     assert boundaries(trace, whole(trace)) == {
-        "generated from here": [1.5, 1.5],
-        "next piece of the text": [3.5, 3.5],
+        "generation starts here": [1.5, 1.5],
+        "next window of the text": [3.5, 3.5],
     }
     assert boundaries(trace, range(2, 4)) == {}
 
@@ -209,7 +209,7 @@ def test_finding_of_classes_leaves_out_those_with_few_tokens():
     table = trace_tables.depth_shares(groups, [3] * 6 + [1] * 7 + [2], 3)
     finding = depth_charts.class_finding(table, min_tokens=5)
     assert "Deepest: noun, mean 3.00 over 6" in finding
-    assert "Shallowest: verb, 1.00 over 7" in finding
+    assert "Shallowest: verb, mean 1.00 over 7" in finding
     assert "too few" in depth_charts.class_finding(table, min_tokens=7)
 
 

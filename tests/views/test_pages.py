@@ -303,7 +303,9 @@ def test_efficiency_prefers_the_depths_of_the_evaluation(checkpoints: Path) -> N
     assert config.max_position_embeddings == 64
     assert drawn["as_routed_flops"].sum() == active_flops(config, 64, [64, 32, 16])
     assert table(page, "bits_per_byte")["bits_per_byte"].tolist() == [1.5]
-    assert "other weights" in shown(page), "an evaluation of other weights is pointed out"
+    assert "weights other than those" in shown(page), (
+        "an evaluation of other weights is pointed out"
+    )
 
 
 def test_efficiency_changes_with_the_length(checkpoints: Path) -> None:

@@ -104,4 +104,4 @@ def test_a_recorded_run_without_tokens_is_named(checkpoints: Path, name: str) ->
     trace.tokens, trace.steps, trace.header.title = [], [], "Empty"
     save_trace(trace, checkpoints / "tiny" / "traces" / f"2{TRACE_SUFFIX}")
     page = choose(opened(name), "run_tiny", 2)
-    assert f"2{TRACE_SUFFIX} holds no token" in page.error[0].value.replace("\\", "")
+    assert f"2{TRACE_SUFFIX} contains no token" in page.error[0].value.replace("\\", "")

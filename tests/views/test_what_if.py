@@ -94,7 +94,7 @@ def test_what_needs_a_router_or_other_weights_is_said(tiny_checkpoint: Path) -> 
     assert what_if.changes_for(router_traits({"router_type": "token_choice"})) == ["cap", "force"]
     assert what_if.changes_for(router_traits({"router_type": "none"})) == []
     info = describe_checkpoint(tiny_checkpoint)
-    assert "trained with it" in what_if.cache_note(info, [info])
+    assert "trained with sharing" in what_if.cache_note(info, [info])
     other = describe_checkpoint(tiny_checkpoint)
     object.__setattr__(other, "config", {**other.config, "kv_strategy": "shared"})
     object.__setattr__(other, "name", "shares-keys")
