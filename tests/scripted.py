@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
+from mor_core.model.router_types import RouterTraits
 from mor_core.server.jobs import Job
 from mor_core.server.manager import JobManager
 from mor_core.traces.trace import (
@@ -41,6 +42,7 @@ def scripted_header() -> TraceHeader:
             "num_layers_per_recursion": 1,
             "capacity_factors": None,
         },
+        router=RouterTraits("none", False, False, False, num_logits=0),
         num_recursions=3,
         routing={"name": "causal", "gate": "learned", "thresholds": [0.5]},
         kv_strategy="recursion_wise",

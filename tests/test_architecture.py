@@ -66,6 +66,7 @@ FREE_OF_TORCH = (
     "mor_core.common",
     "mor_core.traces",
     "mor_core.server",
+    "mor_core.model.router_types",
     "mor_core.model.routing_rules",
     "app.text",
     "app.tables",
@@ -194,6 +195,19 @@ def test_nothing_on_the_screen_is_random_or_from_elsewhere(path):
     else:
         assert not re.search(r"https?://(?!www\.w3\.org/)|[\"'(]//\w", text)
         assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", text)
+
+
+SCRIPTS = [path for part in ("mor_core", "app") for path in sorted((ROOT / part).rglob("*.js"))]
+
+
+@for_each([*SOURCES, *SCRIPTS], inside)
+def test_routers_are_asked_what_they_can_do_not_for_their_name(path):
+    """The name is compared where the model's own code stands, once; see `mor_core/model/router_types.py`."""
+    if path.parent != ROOT / "mor_core" / "model":
+        compared = re.search(
+            r"router_type[^\n]{0,24}[=!]==?|is_token_choice", path.read_text("utf-8")
+        )
+        assert not compared, compared[0]
 
 
 @each_source

@@ -39,7 +39,7 @@ def draw(number: int, lesson: Lesson, material: Material) -> None:
     st.markdown(say("learn.sheet_guess") if lesson.scale else say("learn.sheet_pick"))
     st.divider()
     st.markdown(
-        f"**{say('learn.sheet_question')}.** " + learn_steps.written(lesson, "question", material)
+        f"**{say('learn.sheet_question')}** " + learn_steps.written(lesson, "question", material)
     )
     options = range(1, lesson.num_answers + 1)
     st.markdown(

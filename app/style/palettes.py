@@ -26,20 +26,20 @@ NORMAL_TEXT = "normal"  # the size of text that belongs to the usual look
 MOST_LEVELS = 8  # that the browser is sent colours for
 
 
-class _Asked:
-    """Whom to ask for the viewer's choice; before anybody is named it is the default."""
+class _Viewer:
+    """Where the viewer's palette comes from; the default until `follow` is called."""
 
     palette: Callable[[], str] = staticmethod(lambda: DEFAULT)
 
 
 def follow(palette: Callable[[], str]) -> None:
-    """Ask this function for the viewer's choice from now on."""
-    _Asked.palette = staticmethod(palette)
+    """Take the viewer's palette from this function from now on."""
+    _Viewer.palette = staticmethod(palette)
 
 
 def depth_colours(num_recursions: int) -> list[str]:
     """Return one colour for each depth 1, 2, ... as #rrggbb, in the viewer's palette."""
-    name = _Asked.palette()
+    name = _Viewer.palette()
     known = _BY_RECURSIONS[name].get(num_recursions)
     if known:
         return list(known)

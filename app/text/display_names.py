@@ -1,6 +1,6 @@
-"""The library's own names of things in the viewer's language: rules, gates, cache slots, titles of runs, columns.
+"""The library's own names in the viewer's language: rules, gates, cache slots, titles of runs, columns.
 
-Pure. A name without words stays as it is.
+Pure. A name without an entry stays as it is.
 """
 
 import re
@@ -17,7 +17,7 @@ _NUMBERED = re.compile(r"(.+)_r?(\d+)")
 
 
 def named(key: str, otherwise: str, **values: object) -> str:
-    """Return the words of a key, another text if there are none."""
+    """Return the text of a key, or another text if there is no such entry."""
     return say(key, **values) if key in entries() else otherwise
 
 
@@ -30,7 +30,7 @@ def rule_label(rule: str) -> str:
 
 
 def routing_label(routing: Mapping[str, object]) -> str:
-    """Write the rule of a run, as its header describes it, with the depth that it is capped at."""
+    """Write the rule of a run, as its header describes it, with its maximum depth if it has one."""
     rule = rule_label(str(routing.get("name", "?")))
     most = routing.get("max_depth")
     return rule if most is None else say("names.capped", rule=rule, depth=most)
@@ -48,14 +48,14 @@ def slot_label(label: str) -> str:
 
 
 def run_title(title: str) -> str:
-    """Write the title of a run: of a preset or of the gallery, or the one that somebody gave it."""
+    """Write the title of a run: of a preset or of the gallery, or the one that its user gave it."""
     return named(f"gallery.{slug_of(title)}_title", title)
 
 
 def run_note(title: str, note: str) -> str:
-    """Write what to look for in a run of the gallery, known by its title, or the note that somebody gave it.
+    """Write what to look for in a run of the gallery, found by its title, or the note that its user gave it.
 
-    The library notes in English that a run is an experiment; the one that this app offers, another cache, is known.
+    The library notes in English that a run is an experiment; only the experiment of this app, another cache, has words.
     """
     if found := _EXPERIMENT.fullmatch(note):
         now, trained = (named(f"frame.cache_{name}", name) for name in found.groups())

@@ -1,6 +1,6 @@
-"""What went wrong, in a viewer's language: an error whose code has words says them, another says its kind.
+"""Error messages in a viewer's language: by the error's code where it has an entry, otherwise by its class.
 
-The library's own words are English; after a kind they follow as detail.
+The library's own messages are English; the entry of a class shows them as detail.
 """
 
 from app.text.words import entries, say_in, viewer_language
@@ -9,11 +9,11 @@ from mor_core.common.errors import UserError
 
 
 def problem_text(error: BaseException, language: str | None = None) -> str:
-    """Say what went wrong and what to do, without anything that only the server's log should have.
+    """Return what went wrong and what to do, without anything that belongs in the server's log only.
 
     Args:
         error: any.
-        language: of whom it is for; by default the present viewer's. A worker's thread has none.
+        language: that of the viewer who reads it; by default the present viewer's. A worker's thread has none.
     """
     language = language or viewer_language()
     if where := lacking_memory(error):

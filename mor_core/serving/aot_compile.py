@@ -21,10 +21,10 @@ import torch
 from torch import Tensor, nn
 
 from mor_core.common.errors import UserError
-from mor_core.model import layers, routers
+from mor_core.model import expert_choice, layers
 from mor_core.model.config import MoRConfig
+from mor_core.model.expert_choice import ExpertChoiceRouter
 from mor_core.model.model import MoRForCausalLM
-from mor_core.model.routers import ExpertChoiceRouter
 from mor_core.serving import compiled_modules
 from mor_core.serving.compiled_modules import AttentionMLP, LMHead, QKVProjection, RouterHead
 
@@ -106,11 +106,11 @@ class CompiledModules:
 
 
 def has_router_head(config: MoRConfig) -> bool:
-    """Whether a compiled module computes logit and gate: for expert-choice whose router's own are what counts."""
+    """Whether a compiled module computes logit and gate: for a router that can be compiled, and whose own count."""
     is_whole = (
         config.router_supervision != "aux_router" and config.router_control != "random_scores"
     )
-    return config.router_type == "expert_choice" and is_whole
+    return config.router.is_compiled and is_whole
 
 
 def _check(config: MoRConfig, device: torch.device) -> None:
@@ -192,5 +192,7 @@ def _compile(module: nn.Module, inputs: Sequence[Tensor], growing: int | None, p
             made.replace(path)  # whole or not at all
 
 
-_CODE = [inspect.getsource(source) for source in (compiled_modules, layers, routers, _compile)]
+_CODE = [
+    inspect.getsource(source) for source in (compiled_modules, layers, expert_choice, _compile)
+]
 """All that decides what a module does, and how it is compiled."""

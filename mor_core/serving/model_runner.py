@@ -16,9 +16,10 @@ from torch import Tensor
 
 from mor_core.model.accounting import kv_bytes_per_entry
 from mor_core.model.config import MoRConfig
+from mor_core.model.expert_choice import ExpertChoiceRouter
 from mor_core.model.layer_schedule import LayerCall
 from mor_core.model.model import MoRForCausalLM
-from mor_core.model.routers import ExpertChoiceRouter, TokenChoiceRouter
+from mor_core.model.token_choice import TokenChoiceRouter
 from mor_core.serving.aot_compile import CompiledModules, has_router_head
 from mor_core.serving.batched_decoder import BatchedDecoder, to_device
 from mor_core.serving.packed_linear import PackedLinear
@@ -42,7 +43,7 @@ class ModelRunner:
         # Read once: a Hugging Face config takes microseconds an attribute.
         self._num_recursions = config.num_recursions
         self._has_router = config.has_router
-        self._is_token_choice = config.router_type == "token_choice"
+        self._chooses_once = config.router.chooses_once
         self._is_weighted = config.router_gating == "weighted"
         self._gates_every_step = config.router_gated_steps == "every"
         self._draws_gates = config.router_control == "random_scores"
@@ -70,7 +71,7 @@ class ModelRunner:
 
     def route(self, requests: list[RequestState]) -> list[RequestState]:
         """Ask each token's next router; return those that go on."""
-        if self._is_token_choice:
+        if self._chooses_once:
             self._choose_depths([request for request in requests if request.recursion == 0])
             return [request for request in requests if request.recursion < request.depth]
         if len(requests) == 1 and self._router_matrices:
@@ -153,14 +154,14 @@ class ModelRunner:
         calls = [self.plan.block[request.recursion] for request in requests]
         output = self._run(calls, requests, states)
         _count(self.counters.block, requests)
-        if not self._is_token_choice:
+        if not self._chooses_once:
             if self._is_weighted:
                 output = _joined([request.gate for request in requests]) * output
             output = states + output
         for request, state in zip(requests, _apart(output), strict=True):
             request.recursion += 1
             request.hidden_state = state
-            if self._is_token_choice:
+            if self._chooses_once:
                 request.hidden_state = self._token_choice_state(request, state)
 
     def _token_choice_state(self, request: RequestState, output: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ class TokenRouting:
         self._least_logits: list[float | list[float]] = []
         self._given_depths: list[int] = []
         self._ceiling = rule.ceiling or config.num_recursions
-        if config.router_type == "token_choice":
+        if config.router.chooses_once:
             self._given_depths = given_depths(config, rule, positions)[0].tolist()
         else:
             found = (entry_thresholds(config, rule, index, positions) for index in recursions)

@@ -84,7 +84,7 @@ def test_chart_draws_what_the_file_holds(found):
     assert list(least.x) == [
         r.extra["least_token_ms"] for r in found if r.extra["part"] == PARTS[0]
     ]
-    assert chart.finding.count("ms a token") == 3
+    assert chart.finding.count("ms per token") == 3
 
 
 def test_other_benchmarks_have_no_profile():

@@ -41,7 +41,10 @@ def test_cells_count_content_tokens_and_what_cannot_be_is_empty(trace):
 def test_the_finding_counts_what_was_not_needed(trace):
     finding = exits_charts.prediction_against_router(trace).finding
     assert "For 1 of 5 content tokens (20%)" in finding
-    assert "Of the 3 that took more than one recursion, 2 needed the last one" in finding
+    assert (
+        "Of the 3 tokens that took more than one recursion, 2 reach it only in the last one"
+        in finding
+    )
 
 
 def test_a_run_without_early_exits_has_no_chart():

@@ -96,5 +96,5 @@ def test_clicker_moves_on_and_not_the_slider(watched: Watched) -> None:
     wait_until_next(watched, "enabled")
     page.keyboard.press("PageDown")
     expect_place(watched, 4, 3)
-    page.get_by_text("Your guess: 3").wait_for()
+    page.get_by_text("Your prediction: 3").wait_for()
     assert_clean(watched)

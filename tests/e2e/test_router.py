@@ -13,8 +13,8 @@ from tests.e2e.test_browser import assert_clean
 from tests.e2e.test_browser import pytestmark as pytestmark
 
 FINDING = re.compile(
-    r"With the threshold at logit \+2\.00 \(score 0\.881\), (\d+) of the \d+ tokens "
-    r"judged at recursion 2 are decided otherwise: 0 would enter, (\d+) would be left out\."
+    r"With the threshold at logit \+2\.00 \(score 0\.881\), (\d+) of the \d+ decisions "
+    r"at recursion 2 would flip: 0 tokens would enter, (\d+) would be skipped\."
 )
 
 
@@ -39,7 +39,7 @@ def test_moved_threshold_names_who_would_change_and_the_link_keeps_it(watched: W
     changed = finding(page)
     assert int(changed[1]) == int(changed[2]) > 0
     legend = page.locator(".st-key-moved .legendtext")
-    expect(legend.filter(has_text=f"would be left out ({changed[2]})")).to_have_count(1)
+    expect(legend.filter(has_text=f"would be skipped ({changed[2]})")).to_have_count(1)
     assert page.locator(".st-key-threshold_2").evaluate("node => node.markedByTest === true")
     expect(page).to_have_url(re.compile("threshold_2=2"))
     assert_clean(watched)

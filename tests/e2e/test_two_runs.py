@@ -148,7 +148,7 @@ def test_compare_marks_where_recorded_texts_part(watched: Watched) -> None:
     pieces = page.locator('[data-testid="piece"]')
     shared = pieces.count()
     parting = page.locator('[data-testid="pair-parting"]')
-    assert "part" in parting.inner_text()
+    assert "diverge" in parting.inner_text()
     rests = page.locator('[data-testid="pair-rests"] .rest')
     firsts = [rests.nth(side).locator(".token .text").first.inner_text() for side in (0, 1)]
     assert firsts[0] != firsts[1]
@@ -189,7 +189,7 @@ def test_compare_explains_a_piece_and_keys_move_the_pin(watched: Watched) -> Non
 
 def test_link_of_a_comparison_opens_it_again(watched: Watched, browser: Browser) -> None:
     page = compare(watched)
-    page.get_by_text("Depth against depth", exact=True).click()
+    page.get_by_text("Depth, A against B", exact=True).click()
     choose_run(page, "a", "stories-vanilla/08-names")
     choose_run(page, "b", "stories-demo/08-names")
     other = browser.new_page()

@@ -74,7 +74,7 @@ def test_guessed_number_is_scored(lesson: lessons.Lesson) -> None:
     guess = lesson.scale.values[4]
     page.slider(key=f"learn_slide_{lesson.name}").set_value(guess).run()
     press(page, "next")
-    assert f"Your guess: **{lesson.scale.write(guess)}**" in shown(page)
+    assert f"Your prediction: **{lesson.scale.write(guess)}**" in shown(page)
     press(page, "back")
     assert page.slider(key=f"learn_slide_{lesson.name}").value == pytest.approx(guess)
 

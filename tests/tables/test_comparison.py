@@ -159,9 +159,9 @@ def test_recorded_cache_entries_are_the_bytes_of_the_last_call() -> None:
 def test_finding_says_what_b_spends_and_gains() -> None:
     first, second = run([3, 1, 2], "a", "b"), run([3, 3, 3], "a", "b", nats=-0.25)
     text = finding(compare(first, second))
-    assert "same 2 tokens B takes 3.00 recursions a token, A 1.50" in text
+    assert "same 2 tokens B takes 3.00 recursions per token, A 1.50" in text
     assert f"better, by {0.25 / math.log(2):.3f} bits" in text
-    assert "part" not in text
+    assert "diverge" not in text
     assert "layers" in finding(compare(first, plain(second)))
 
 
@@ -184,7 +184,7 @@ def test_figures_are_written_with_signs_and_units() -> None:
     ]
     table = figure_table(figures)
     assert table["B − A"].tolist() == ["−1.00 MFLOP (−50%)", "–"]
-    assert table["counted over"].tolist() == ["3 / 4 tokens", "9 bytes"]
+    assert table["n"].tolist() == ["3 / 4 tokens", "9 bytes"]
     assert raw_table(figures)["difference"][0] == -1e6
 
 
@@ -193,7 +193,7 @@ def test_names_tell_the_runs_apart() -> None:
     second.header.kv_strategy = "shared"
     assert run_names(compare(first, second)) == (
         "scripted · causal routing, threshold 0.50 · recursion-wise cache",
-        "scripted · causal routing, threshold 0.50 · keys and values shared by the recursions",
+        "scripted · causal routing, threshold 0.50 · keys and values shared by all recursions",
     )
 
 
@@ -221,7 +221,7 @@ def test_chart_of_depths_counts_every_piece_once() -> None:
     compared = compare(run([3, 1, 2, 2], "a", "b", "c"), run([3, 2, 2, 1], "a", "b", "c"))
     chart = joint_depths(compared)
     assert chart.table["num_pieces"].sum() == 3
-    assert chart.finding == "Of 3 pieces 1 get as much in B as in A; less: 1, more: 1."
+    assert chart.finding == "Of 3 segments, B spends as much as A on 1, less on 1 and more on 1."
     cells = json.loads(chart.figure.to_json())["data"][0]["text"]
     assert cells == [["", "1"], ["1", "1"]]
 
@@ -231,7 +231,7 @@ def test_chart_of_surprise_names_the_largest_difference() -> None:
     second.tokens[2].log_probability = -0.5 - 2 * math.log(2)
     chart = surprise_differences(compare(first, second))
     assert chart.finding == (
-        "B predicts 0 of 2 pieces better, A 1. The largest difference is +2.0 bits at “b”."
+        "B predicts 0 of 2 segments better, A 1. The largest difference is +2.0 bits, at “b”."
     )
     assert chart.table["surprise_difference"].tolist() == pytest.approx([0, 2])
 

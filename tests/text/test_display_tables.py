@@ -31,7 +31,7 @@ DEMO = ROOT / "checkpoints" / "stories-demo"
 
 @pytest.fixture
 def chinese(monkeypatch):
-    monkeypatch.setattr(app_words._Asked, "language", staticmethod(lambda: "zh"))
+    monkeypatch.setattr(app_words._Viewer, "language", staticmethod(lambda: "zh"))
 
 
 def tables_of_a_run():

@@ -62,10 +62,10 @@ def test_what_a_viewer_can_cause_is_said_whole(
     ("error", "lead"),
     [
         (CheckpointError("config.json is missing"), "检查点无法使用"),
-        (TraceError("the trace file is cut off"), "不是可用的运行记录"),
+        (TraceError("the trace file is cut off"), "不是可用的轨迹文件"),
         (PlacementError("device must be auto"), "模型不能在那里运行"),
         (FileNotFoundError("no such file"), "文件无法读写"),
-        (ValueError("seed must lie between 0 and 9"), "所要求的无法执行"),
+        (ValueError("seed must lie between 0 and 9"), "无法执行所请求的操作"),
     ],
 )
 def test_other_words_of_the_library_follow_as_detail(error: Exception, lead: str) -> None:
@@ -79,7 +79,7 @@ def test_errors_of_real_files_are_known_kinds(tmp_path: Path) -> None:
     for read in (describe_checkpoint, load_trace):
         with pytest.raises(ValueError, match=r"\w") as caught:
             read(tmp_path / "none")
-        assert not problem_text(caught.value, "zh").startswith("所要求的"), read
+        assert not problem_text(caught.value, "zh").startswith("无法执行所请求的"), read
 
 
 @pytest.mark.parametrize("language", words.LANGUAGES)
@@ -96,9 +96,9 @@ def test_a_worker_speaks_the_language_of_who_asked(monkeypatch: pytest.MonkeyPat
         checked_text("", 5)
         yield from ()
 
-    monkeypatch.setattr(words._Asked, "language", staticmethod(lambda: "zh"))
+    monkeypatch.setattr(words._Viewer, "language", staticmethod(lambda: "zh"))
     job, bench = jobs.submit("error messages", broken), BenchJob()
-    monkeypatch.setattr(words._Asked, "language", staticmethod(lambda: "en"))
+    monkeypatch.setattr(words._Viewer, "language", staticmethod(lambda: "en"))
     wait_for(lambda: job.is_finished)
     assert job.status is JobStatus.FAILED
     assert CHINESE.search(jobs.failure(job))

@@ -129,12 +129,12 @@ def test_runs_of_other_prompts_share_only_the_start(checkpoints: Path) -> None:
     data = pair_data(page)
     assert (len(data["pieces"]), data["diverges"]) == (1, True)
     assert "share no text" in shown(page)
-    for view in ("Depth against depth", "Who predicts better", "Table"):
+    for view in ("Depth, A against B", "Which predicts better", "Table"):
         choose(page, "compare_view", view)
 
 
 @pytest.mark.parametrize(
-    ("view", "charts"), [("Depth against depth", 1), ("Who predicts better", 1), ("Table", 0)]
+    ("view", "charts"), [("Depth, A against B", 1), ("Which predicts better", 1), ("Table", 0)]
 )
 def test_every_view_draws(checkpoints: Path, view: str, charts: int) -> None:
     page = choose(opened(), "compare_view", view)
@@ -143,7 +143,7 @@ def test_every_view_draws(checkpoints: Path, view: str, charts: int) -> None:
 
 
 def test_one_text_is_read_under_two_settings(checkpoints: Path) -> None:
-    page = choose(opened(), "compare_source", "One text, read twice")
+    page = choose(opened(), "compare_source", "One text, analysed twice")
     page.selectbox(key="compare_checkpoint_a").set_value("two")
     page.text_area(key="compare_text").set_value("The <b>old</b> gate — ok").run()
     for side, depth in (("a", 3), ("b", 1)):
@@ -161,11 +161,11 @@ def test_one_text_is_read_under_two_settings(checkpoints: Path) -> None:
     assert [text.decode() for text in spelled] == ["The <b>old</b> gate — ok"] * 2
     assert "fixed depth 3" in data["sides"][0]["name"]
     assert "fixed depth 1" in data["sides"][1]["name"]
-    assert "takes 1.00 recursions a token, A 3.00" in shown(page)
+    assert "takes 1.00 recursions per token, A 3.00" in shown(page)
 
 
 def test_other_keys_are_an_experiment_on_the_same_weights(checkpoints: Path) -> None:
-    page = choose(opened(), "compare_source", "One text, read twice")
+    page = choose(opened(), "compare_source", "One text, analysed twice")
     page.selectbox(key="compare_checkpoint_a").set_value("one").run()
     page.selectbox(key="compare_kv_b_one").set_value("shared").run()
     for side in "ab":
@@ -173,7 +173,7 @@ def test_other_keys_are_an_experiment_on_the_same_weights(checkpoints: Path) -> 
     read_text(page)
     names = [side["name"] for side in pair_data(page)["sides"]]
     assert names[0].endswith("recursion-wise cache")
-    assert names[1].endswith("shared by the recursions")
+    assert names[1].endswith("shared by all recursions")
     assert "An experiment" in shown(page)
 
 
@@ -199,7 +199,7 @@ def test_only_strategies_that_fit_are_offered(config: dict[str, Any], expected: 
 
 @pytest.mark.parametrize("text", ["", " \n", "x" * 100_000], ids=["empty", "blank", "long"])
 def test_bad_text_gets_a_message_and_the_next_one_works(checkpoints: Path, text: str) -> None:
-    page = choose(opened(), "compare_source", "One text, read twice")
+    page = choose(opened(), "compare_source", "One text, analysed twice")
     page.text_area(key="compare_text").set_value(text)
     read_text(page)
     assert len(page.error) == 1
@@ -210,7 +210,7 @@ def test_bad_text_gets_a_message_and_the_next_one_works(checkpoints: Path, text:
 
 
 def test_bad_depths_are_named(checkpoints: Path) -> None:
-    page = choose(opened(), "compare_source", "One text, read twice")
+    page = choose(opened(), "compare_source", "One text, analysed twice")
     page.selectbox(key="compare_b_routing").set_value("forced").run()
     page.text_input(key="compare_b_depths").set_value("3 9").run()
     read_text(page)
@@ -227,7 +227,7 @@ def test_damaged_run_is_named(checkpoints: Path) -> None:
 def test_without_recorded_runs_the_other_way_is_named(checkpoints: Path) -> None:
     for name in ("one", "two"):
         shutil.rmtree(checkpoints / name / "traces")
-    assert "read one text" in shown(opened())
+    assert "analyse one text" in shown(opened())
 
 
 def test_without_checkpoints_says_what_to_do(

@@ -74,9 +74,9 @@ def test_occupancy_chart_leaves_what_was_not_computed_empty():
     assert not np.isnan(cells[:, :-1]).any()
     assert chart.table["position"].tolist() == [2, 3, 4, 5]
     assert (
-        "3 of 5 tokens are absent from recursion 3" not in chart.finding
+        "3 of 5 tokens are not cached at recursion 3" not in chart.finding
     )  # 2, 1, 3, 1, 2: four are
-    assert "4 of 5 tokens are absent from recursion 3" in chart.finding
+    assert "4 of 5 tokens are not cached at recursion 3" in chart.finding
 
 
 def test_growth_is_the_bytes_that_each_call_measured():
@@ -176,14 +176,14 @@ def test_page_counts_anew_for_other_sizes_and_memory(checkpoints: Path) -> None:
     assert not page.exception
     assert not page.warning
     page.button_group(key="recursions").set_value("2").run()
-    assert "another number of recursions" in page.warning[0].value
+    assert "does not have 2 recursions" in page.warning[0].value
 
 
 def test_page_of_a_model_without_router(checkpoints: Path, tiny_tokenizer) -> None:
     replaced(checkpoints, tiny_tokenizer, router_type="none", num_recursions=1)
     page = opened("kv_cache")
     assert "tiny has no router" in shown(page)
-    assert "Every token is kept everywhere" in shown(page)
+    assert "Every layer keeps every token" in shown(page)
 
 
 def test_page_without_runs_still_counts(checkpoints: Path) -> None:

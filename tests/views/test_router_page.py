@@ -137,10 +137,10 @@ def test_distribution_counts_every_judgement_once():
         assert bars["entered"].sum() == rows["entered"].sum()
         assert bars["left_out"].sum() == (~rows["entered"]).sum()
     assert chart.finding.startswith(
-        "Recursion 1 takes 5 of 5 (100%), no threshold decides; recursion 2 takes 3 of 5"
+        "Recursion 1 takes 5 of 5 (100%), without a threshold; recursion 2 takes 3 of 5"
     )
     assert (
-        "recursion 3 takes 2 of 3 candidates (67%), 2 decided by less than one logit"
+        "recursion 3 takes 2 of 3 candidates (67%); 2 decisions lie within one logit of the threshold"
         in chart.finding
     )
 
@@ -149,18 +149,18 @@ def test_moved_chart_names_who_would_change():
     found = router_tables.judgements([scripted_trace()])
     moved = router_tables.move_threshold(found[found["recursion"] == 2], 1.5)
     chart = knob_charts.moved_threshold(moved, 2, 0.0, 6)
-    leaving = next(data for data in chart.figure.data if data.name.startswith("would be left out"))
+    leaving = next(data for data in chart.figure.data if data.name.startswith("would be skipped"))
     assert list(leaving.x) == [position for position, depth in enumerate(DEPTHS) if depth > 1][1:]
     assert list(leaving.text) == [f"␣{position}" for position in leaving.x]
-    assert "3 of the 5 tokens judged at recursion 2" in chart.finding
+    assert "3 of the 5 decisions at recursion 2" in chart.finding
     assert chart.table["change"].tolist().count(router_tables.WOULD_LEAVE) == 3
 
 
 def test_sweep_is_in_order_and_its_finding_names_the_best():
     chart = router_charts.sweep(router_results.sweep_table(EVALUATION))
     assert chart.table["threshold_logit"].tolist() == [-1, 0, 2]
-    assert "lowest at -1 (3.0000 nats a token) and highest at +2 (3.3000)" in chart.finding
-    assert "trained threshold, 0, has 3.1000" in chart.finding
+    assert "lowest at -1 (3.0000 nats per token) and highest at +2 (3.3000)" in chart.finding
+    assert "trained threshold, 0, gives 3.1000" in chart.finding
     assert list(chart.figure.data[1].y) == [11.0, 10.0, 8.0]
 
 
@@ -169,7 +169,7 @@ def test_load_is_measured_beside_what_training_aimed_at():
     assert found["measured"].tolist() == pytest.approx([1.0, 0.7, 0.4])
     assert found["aimed_at"].tolist() == pytest.approx([1, 2 / 3, 1 / 3])
     assert load_charts.load(found, None).finding.startswith(
-        "Furthest from what training aimed at is recursion 3: 40.0%"
+        "The largest deviation from the training target is at recursion 3: 40.0%"
     )
     chosen = router_results.load_table(EVALUATION, tiny_config(**TOKEN_CHOICE).to_dict())
     assert chosen["measured"].tolist() == [0.3, 0.3, 0.4]
@@ -200,7 +200,7 @@ def test_page_draws_the_scores_of_a_run_and_moves_its_threshold(checkpoints: Pat
     assert set(moved["change"]) <= {router_tables.STAYS_OUT, router_tables.WOULD_LEAVE}
     assert (moved["change"] == router_tables.WOULD_LEAVE).sum() == drawn["entered"].sum() > 0
     assert "does not" not in shown(page)
-    assert "runs nothing" in shown(page)
+    assert "not run again" in shown(page)
 
 
 def test_page_sets_a_share(checkpoints: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from app.runs.jobs import JobManager
+from mor_core.server.manager import JobManager
 from mor_core.traces.trace import TRACE_SUFFIX
 from mor_core.traces.trace_file import load_trace, pack_trace, save_trace
 from tests.scripted import scripted_run, scripted_trace
@@ -104,4 +104,4 @@ def test_a_recorded_run_without_tokens_is_named(checkpoints: Path, name: str) ->
     trace.tokens, trace.steps, trace.header.title = [], [], "Empty"
     save_trace(trace, checkpoints / "tiny" / "traces" / f"2{TRACE_SUFFIX}")
     page = choose(opened(name), "run_tiny", 2)
-    assert f"2{TRACE_SUFFIX} holds no token" in page.error[0].value.replace("\\", "")
+    assert f"2{TRACE_SUFFIX} contains no token" in page.error[0].value.replace("\\", "")

@@ -105,7 +105,12 @@ class StripState:
 
 
 def token_strip(
-    trace: Trace, *, key: str, badge: Badge = "RECORDED", view: ViewState | None = None
+    trace: Trace,
+    *,
+    key: str,
+    badge: Badge = "RECORDED",
+    view: ViewState | None = None,
+    pin: int | None = None,
 ) -> StripState:
     """Draw a finished run.
 
@@ -114,6 +119,7 @@ def token_strip(
         key: of the element; a page keeps it while it changes the trace.
         badge: whether the run was computed for this viewer just now.
         view: what to show at first; with it come the tools to choose metric, units, tokens and several pins.
+        pin: position that a chart of the page asks to pin; taken once, when it changes.
     """
     run_id = trace_id(trace)
     batch = {
@@ -121,7 +127,7 @@ def token_strip(
         "events": trace_events(trace),
         "status": {"name": "done", "ahead": 0, "message": ""},
     }
-    tools = None if view is None else _tools(trace, view)
+    tools = None if view is None else _tools(trace, view) | {"pin": pin}
     return _draw(
         run_id,
         key,

@@ -7,6 +7,12 @@ Object.assign(View.prototype, {
     this.present = new Set(data.tools ? data.tools.classes : []);
   },
 
+  takePin(position) { // a chart of the page asks, once
+    if (position === this.asked) return;
+    this.asked = position;
+    if (position !== null && this.run.tokens[position]) this.pin(position);
+  },
+
   classOf(token) {
     return this.data.tools ? this.data.tools.classes[token.position] : null;
   },

@@ -53,7 +53,7 @@ function spentSection(run, token) {
 
 function scoreRow(run, token, index) {
   const logit = token.router_logits[index] ?? null;
-  if (logit !== null && run.header.router_type === "token_choice") return depthScoreRow(token, index, logit);
+  if (logit !== null && run.header.router.chooses_once) return depthScoreRow(token, index, logit);
   const row = element("div", "score-row");
   const bar = element("span", logit === null ? "score-bar absent" : "score-bar");
   row.append(element("span", "score-name", `R${index + 1}`), bar);

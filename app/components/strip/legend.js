@@ -33,7 +33,7 @@ Heatmaps.prototype.depthLegend = function depthLegend(run) {
 };
 
 Heatmaps.prototype.scoreLegend = function scoreLegend(run) {
-  if (run.header.router_type === "token_choice") {
+  if (run.header.router.chooses_once) {
     const ramp = element("span", "ramp");
     ramp.style.background = `linear-gradient(90deg, var(--neutral), ${SCORE_HIGH})`;
     const words = [say("legend_scores"), say("legend_taken")];

@@ -55,6 +55,7 @@ class View {
     this.presenter.receive(data);
     this.hide(Boolean(data.present));
     this.feed.receive([data]);
+    this.takePin(data.tools?.pin ?? null);
     this.redraw();
   }
 

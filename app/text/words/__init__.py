@@ -14,18 +14,18 @@ ENGLISH = "en"
 _FOLDER = Path(__file__).parent
 
 
-class _Asked:
-    """Whom to ask for the viewer's language; before anybody is named it is English.
+class _Viewer:
+    """Where the viewer's language comes from; English until `follow` is called.
 
-    Charts use words and are to know nothing of Streamlit, so the session is asked through this.
+    Charts use words but must not depend on Streamlit, so the session hands in a function.
     """
 
-    language: Callable[[], str] = staticmethod(lambda: "en")
+    language: Callable[[], str] = staticmethod(lambda: ENGLISH)
 
 
 def follow(language: Callable[[], str]) -> None:
-    """Ask this function for the viewer's language from now on."""
-    _Asked.language = staticmethod(language)
+    """Take the viewer's language from this function from now on."""
+    _Viewer.language = staticmethod(language)
 
 
 def say(key: str, /, **values: object) -> str:
@@ -42,14 +42,14 @@ def say(key: str, /, **values: object) -> str:
 
 
 def say_in(language: str, key: str, /, **values: object) -> str:
-    """Return a text in a given language; for whoever speaks to a viewer from another thread."""
+    """Return a text in a given language, for a thread that has no viewer of its own."""
     text = entries()[key][language]
     return text.format(**values) if values else text
 
 
 def viewer_language() -> str:
-    """Return the language of the viewer whose session this is."""
-    return _Asked.language()
+    """Return the language of the present session's viewer."""
+    return _Viewer.language()
 
 
 def term(name: str) -> str:
