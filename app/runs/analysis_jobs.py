@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from app.runs import resources, session
-from app.runs.requests import AnalysisRequest
 from app.runs.jobs import Job, Work, job_manager
+from app.runs.requests import AnalysisRequest
 from app.text.words import say
 from mor_core.traces.trace import Trace
 
@@ -62,8 +62,8 @@ def finished_trace(job: Job | None) -> Trace | None:
 def _analysis_work(request: AnalysisRequest) -> Work:
     def work(should_stop: Callable[[], bool]) -> "Iterator[TraceUpdate]":
         loaded = resources.loaded_checkpoint(request.checkpoint)
-        from mor_core.generation.generation import analyse_text
         from mor_core.checkpoints.variants import with_kv_strategy
+        from mor_core.generation.generation import analyse_text
         from mor_core.generation.trace_lens import LensError, add_lens
 
         if request.kv_strategy:

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from app.runs import resources, session
-from app.runs.requests import GenerationRequest
 from app.runs.jobs import MAX_TOGETHER, Job, Work, job_manager
+from app.runs.requests import GenerationRequest
 from mor_core.checkpoints.checkpoint import CheckpointInfo
 
 if TYPE_CHECKING:
     from mor_core.checkpoints.checkpoint import LoadedCheckpoint
+    from mor_core.generation.generation_run import TraceUpdate
+    from mor_core.model.model import MoRForCausalLM
     from mor_core.serving.aot_compile import DecodeKernels
     from mor_core.serving.engine import Engine
-    from mor_core.model.model import MoRForCausalLM
-    from mor_core.generation.generation_run import TraceUpdate
 
 _LOG = logging.getLogger(__name__)
 _ENGINES: "WeakValueDictionary[int, Engine]" = WeakValueDictionary()

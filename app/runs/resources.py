@@ -15,16 +15,16 @@ import pandas as pd
 import streamlit as st
 
 from app.runs import session
-from app.tables.family_results import FAMILY_FILE, read_family
 from app.runs.jobs import job_manager
 from app.runs.model_cache import ModelName, shelf
+from app.tables.family_results import FAMILY_FILE, read_family
 from app.tables.result_files import training_table
 from app.text.words import say
 from mor_core.checkpoints import checkpoint
 from mor_core.checkpoints.checkpoint import CheckpointError, CheckpointInfo, LoadedCheckpoint
-from mor_core.generation.lesson_runs import FOLDER as LESSON_FOLDER
-from mor_core.checkpoints.placement import Placement, placement
 from mor_core.checkpoints.checkpoint_roots import checkpoint_root, checkpoint_roots
+from mor_core.checkpoints.placement import Placement, placement
+from mor_core.generation.lesson_runs import FOLDER as LESSON_FOLDER
 from mor_core.traces.trace import TRACE_SUFFIX, Trace
 from mor_core.traces.trace_file import load_trace
 

@@ -9,9 +9,9 @@ import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from app.runs.bench_job import BenchJob
-from app.runs.polling import Race as Race
 from app.runs.fair_queue import Owner
 from app.runs.jobs import Job
+from app.runs.polling import Race as Race
 from app.style.palettes import DEFAULT, NORMAL_TEXT, PALETTES
 from mor_core.traces.trace import Trace
 

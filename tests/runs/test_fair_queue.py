@@ -7,8 +7,8 @@ import pytest
 from app.runs import jobs
 from app.runs.fair_queue import FairQueue, Owner
 from app.runs.jobs import Job, JobManager, JobStatus
-from tests.scripted import ENDLESS, held_worker, scripted_run
 from tests.runs.test_jobs import finished
+from tests.scripted import ENDLESS, held_worker, scripted_run
 from tests.waiting import wait_for
 
 LIVE = "live"

@@ -9,13 +9,13 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from app.runs import generation_jobs, resources, stream
-from app.runs.requests import GenerationRequest
 from app.runs.fair_queue import Owner
 from app.runs.jobs import Job, JobManager, JobStatus
+from app.runs.requests import GenerationRequest
 from app.runs.stream import STREAM_ROUTE, stream_url
-from mor_core.model.routing_rules import RoutingRule
 from mor_core.checkpoints.checkpoint import CheckpointInfo, LoadedCheckpoint, describe_checkpoint
 from mor_core.generation.generation import collect_trace, generate_with_trace
+from mor_core.model.routing_rules import RoutingRule
 from tests.runs.test_stream import messages
 
 NUM_VIEWERS = 20
@@ -46,9 +46,7 @@ def asked(info: CheckpointInfo, viewer: int) -> GenerationRequest:
         temperature=0.9,
         top_k=0,
         seed=viewer,
-        routing=RoutingRule.fixed(1 + viewer % 3)
-        if viewer % 4 == 0
-        else RoutingRule.causal(),
+        routing=RoutingRule.fixed(1 + viewer % 3) if viewer % 4 == 0 else RoutingRule.causal(),
     )
 
 

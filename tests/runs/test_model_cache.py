@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from app.runs import jobs, resources, model_cache
+from app.runs import jobs, model_cache, resources
 from app.runs.jobs import JobStatus, job_manager
 from app.runs.model_cache import ModelName, ModelShelf
 from mor_core.checkpoints.checkpoint import CheckpointInfo, describe_checkpoint

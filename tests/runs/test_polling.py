@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from app.runs.polling import batch
 from app.runs.jobs import Job
+from app.runs.polling import batch
 from tests.parts import unpacked
 from tests.scripted import scripted_run
 
