@@ -8,11 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-# What else belongs to checkpoints is public here, wherever it is written.
-from mor_core.checkpoints.checkpoint_writer import save_checkpoint as save_checkpoint
-from mor_core.checkpoints.placement import DTYPE_NAMES as DTYPE_NAMES
-from mor_core.checkpoints.checkpoint_roots import checkpoint_root as checkpoint_root
-from mor_core.checkpoints.checkpoint_roots import checkpoint_roots
 from mor_core.checkpoints.checkpoint_files import CheckpointError as CheckpointError
 from mor_core.checkpoints.checkpoint_files import (
     check_config_fields,
@@ -23,6 +18,12 @@ from mor_core.checkpoints.checkpoint_files import (
     weight_files,
     weights_sha256,
 )
+from mor_core.checkpoints.checkpoint_roots import checkpoint_root as checkpoint_root
+from mor_core.checkpoints.checkpoint_roots import checkpoint_roots
+
+# What else belongs to checkpoints is public here, wherever it is written.
+from mor_core.checkpoints.checkpoint_writer import save_checkpoint as save_checkpoint
+from mor_core.checkpoints.placement import DTYPE_NAMES as DTYPE_NAMES
 
 if TYPE_CHECKING:
     import torch

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mor_core.common.json_checks import check_plain, is_count, is_number, shorten
 from mor_core.common.errors import UserError
+from mor_core.common.json_checks import check_plain, is_count, is_number, shorten
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -9,8 +9,8 @@ from safetensors.torch import load_file, save_file
 
 from mor_core import CheckpointError, MoRConfig, load_checkpoint
 from mor_core.checkpoints.checkpoint import describe_checkpoint, save_checkpoint, scan_checkpoints
-from mor_core.training.recipe import RecipeError, parse_recipe
 from mor_core.checkpoints.tokenizer import train_tokenizer
+from mor_core.training.recipe import RecipeError, parse_recipe
 from tests.conftest import STORY
 from tests.models import tiny_model
 from tests.tiny_run import SECTIONS

@@ -5,11 +5,11 @@ import re
 
 import pytest
 
-from mor_core.evaluation.checkpoint_evaluation import evaluation_rules
 from mor_core.checkpoints.checkpoint import checkpoint_root, list_checkpoints
+from mor_core.evaluation.checkpoint_evaluation import evaluation_rules
+from mor_core.generation.samples import NUM_SAMPLES
 from mor_core.reports.checkpoint_family import FAMILY_FILE, describe_family
 from mor_core.reports.write_report import CREDIT_FILES
-from mor_core.generation.samples import NUM_SAMPLES
 from mor_core.traces.trace import TRACE_SUFFIX
 from mor_core.traces.trace_file import load_trace
 

@@ -7,6 +7,7 @@ import pytest
 
 from mor_core.checkpoints import placement as placing
 from mor_core.checkpoints.checkpoint import CheckpointError, list_checkpoints, resolve_checkpoint
+from mor_core.checkpoints.checkpoint_roots import allowed_folder, checkpoint_roots
 from mor_core.checkpoints.placement import (
     Placement,
     PlacementError,
@@ -15,7 +16,6 @@ from mor_core.checkpoints.placement import (
     placement,
     process_bytes,
 )
-from mor_core.checkpoints.checkpoint_roots import allowed_folder, checkpoint_roots
 
 
 @pytest.fixture
