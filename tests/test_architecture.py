@@ -214,7 +214,7 @@ LIGHT = [
     "mor_core",
     "mor_core.checkpoints.checkpoint",
     "mor_core.cli.cli",
-    "app.runs.events",
+    "app.runs.jobs",
     "app.main",
 ]
 

@@ -8,9 +8,9 @@ import streamlit as st
 from app.components import strip
 from app.frame import messages
 from app.runs import session
-from app.runs.events import trace_events
 from app.tables.trace_tables import to_csv, token_table
 from app.text.words import say
+from mor_core.traces.events import recorded_batch, trace_id
 from mor_core.traces.trace import Trace
 
 # What the strip takes from Streamlit's theme, for both of the reader's schemes.
@@ -57,16 +57,12 @@ def downloads(trace: Trace, *, key: str) -> None:
 
 def standalone_page(trace: Trace, language: str) -> str:
     """Return one HTML file that draws a run with the strip's own code and asks no server for anything."""
-    batch = {
-        "from": 0,
-        "events": trace_events(trace),
-        "status": {"name": "done", "ahead": 0, "message": ""},
-    }
     data = {
-        "run": strip.trace_id(trace),
+        "run": trace_id(trace),
         "language": language,
         "present": False,
-        "batch": batch,
+        "colours": strip.depth_scales(),
+        "batch": recorded_batch(trace),
         "stream": None,
         "live": False,
         "badge": "RECORDED",

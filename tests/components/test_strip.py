@@ -10,7 +10,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from app.components import strip
-from app.runs.events import trace_events
+from mor_core.traces.events import trace_events, trace_id
 from mor_core.traces.thresholds import threshold_logits
 from tests.scripted import DEPTHS, SLOTS, scripted_header, scripted_trace
 
@@ -49,7 +49,9 @@ def test_recorded_run_reaches_the_browser_whole() -> None:
     assert [token["cached_slots"] for token in tokens["completed"]] == [SLOTS[d] for d in DEPTHS]
     assert tokens["completed"] == json.loads(json.dumps([asdict(token) for token in trace.tokens]))
     assert tokens["steps"] == [asdict(step) for step in trace.steps]
-    assert len(header["header"]["depth_colours"]) == trace.header.num_recursions
+    recursions = trace.header.num_recursions
+    assert header["header"]["num_recursions"] == recursions
+    assert len(data["colours"][str(recursions)]) == recursions
     assert end == {"kind": "end", "finish_reason": "length"}
     assert (data["badge"], data["live"], data["stream"]) == ("RECORDED", False, None)
 
@@ -67,9 +69,9 @@ def test_events_are_strict_json() -> None:
 
 def test_another_trace_has_another_id() -> None:
     first, second = scripted_trace(), scripted_trace()
-    assert strip.trace_id(first) == strip.trace_id(second)
+    assert trace_id(first) == trace_id(second)
     second.tokens[-1].token_id += 1
-    assert strip.trace_id(first) != strip.trace_id(second)
+    assert trace_id(first) != trace_id(second)
 
 
 @pytest.mark.parametrize(

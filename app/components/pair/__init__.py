@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from app.components.component_assets import ServedComponent
-from app.components.strip import Badge, hidden_words_script, trace_id
+from app.components.strip import Badge, hidden_words_script
 from app.runs import session
 from app.tables.comparison import SIDES, Comparison, Side
 from app.tables.depth_scale import Scale
 from app.text.display_names import run_title
 from app.text.words import entries, say
+from mor_core.traces.events import trace_id
 from mor_core.traces.trace import TokenRecord, Trace
 
 _FOLDER = Path(__file__).parent

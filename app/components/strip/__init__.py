@@ -4,7 +4,6 @@ Text, heatmaps, counters and inspector live in one browser component, so that a 
 The JavaScript is plain files beside this one, joined in order; token text only ever becomes `textContent`.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -14,12 +13,12 @@ from typing import Any, Literal
 from app.components.component_assets import ServedComponent
 from app.components.view_state import ViewState, view_of
 from app.runs import session
-from app.runs.events import trace_events
 from app.runs.jobs import Job
 from app.style.palettes import MOST_LEVELS, depth_colours
 from app.tables.trace_tables import class_label
 from app.text.hidden_words import hidden_words
 from app.text.words import entries
+from mor_core.traces.events import recorded_batch, trace_id
 from mor_core.traces.token_class import CLASSES, token_classes
 from mor_core.traces.trace import Trace
 
@@ -115,18 +114,9 @@ def token_strip(
         badge: whether the run was computed for this viewer just now.
         view: what to show at first; with it come the tools to choose metric, units, tokens and several pins.
     """
-    run_id = trace_id(trace)
-    batch = {
-        "from": 0,
-        "events": trace_events(trace),
-        "status": {"name": "done", "ahead": 0, "message": ""},
-    }
     tools = None if view is None else _tools(trace, view)
-    return _draw(
-        run_id,
-        key,
-        {"batch": batch, "stream": None, "live": False, "badge": badge, "tools": tools},
-    )
+    data = {"batch": recorded_batch(trace), "stream": None, "live": False, "badge": badge}
+    return _draw(trace_id(trace), key, {**data, "tools": tools})
 
 
 def live_strip(
@@ -143,15 +133,6 @@ def live_strip(
     return _draw(job.id, key, {"batch": batch, "stream": stream, "live": True, "badge": "LIVE"})
 
 
-def trace_id(trace: Trace) -> str:
-    """Name a run by what it holds, so that another trace under the same key starts anew."""
-    digest = hashlib.sha256(trace.header.created.encode())
-    digest.update(trace.header.checkpoint_sha256.encode())
-    digest.update(",".join(str(token.token_id) for token in trace.tokens).encode())
-    digest.update(repr(trace.header.routing).encode())
-    return digest.hexdigest()[:16]
-
-
 def _tools(trace: Trace, view: ViewState) -> dict[str, Any]:
     """Describe what the tools need beside the run: the class of each token, and what to show at first."""
     numbers = {name: number for number, name in enumerate(CLASSES)}
@@ -162,6 +143,11 @@ def _tools(trace: Trace, view: ViewState) -> dict[str, Any]:
     }
 
 
+def depth_scales() -> dict[int, list[str]]:
+    """Return the colours of each scale of depth in the viewer's palette, by the number of its levels."""
+    return {levels: depth_colours(levels) for levels in range(1, MOST_LEVELS + 1)}
+
+
 def _draw(run_id: str, key: str, data: dict[str, Any]) -> StripState:
     result = _mount(
         key=key,
@@ -169,7 +155,7 @@ def _draw(run_id: str, key: str, data: dict[str, Any]) -> StripState:
             "run": run_id,
             "language": session.language(),
             "present": session.is_presenting(),
-            "colours": {n: depth_colours(n) for n in range(1, MOST_LEVELS + 1)},
+            "colours": depth_scales(),
             **data,
         },
         on_pin_change=_ignore,

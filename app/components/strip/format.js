@@ -83,6 +83,15 @@ function mix(from, to, share) {
   return `rgb(${start.map((value, i) => Math.round(value + (end[i] - value) * share)).join(",")})`;
 }
 
+// The colour of a depth. Python sends the scales up to a number of levels; a model with more gets the largest one spread.
+function levelColour(scales, depth, levels) {
+  if (scales[levels]) return scales[levels][depth - 1];
+  const largest = scales[Math.max(...Object.keys(scales).map(Number))];
+  const place = ((depth - 1) * (largest.length - 1)) / (levels - 1);
+  const low = Math.min(Math.floor(place), largest.length - 2);
+  return mix(largest[low], largest[low + 1], place - low);
+}
+
 function element(tag, className, text) {
   const node = document.createElement(tag);
   if (className) node.className = className;

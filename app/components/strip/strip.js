@@ -222,7 +222,7 @@ class View {
   colourOf(depth) {
     if (depth === null || !this.run.header) return null;
     if (depth === 0) return NO_DEPTH;
-    return (this.colours?.[this.run.numRecursions] ?? this.run.header.depth_colours)[depth - 1];
+    return levelColour(this.colours, depth, this.run.numRecursions);
   }
 
   theme() {

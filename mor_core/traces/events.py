@@ -1,14 +1,13 @@
 """Runs as lists of plain JSON events: what the browser draws, whether a run is live or recorded.
 
-An event list only grows, so any prefix can be sent again and any suffix is an update. Knows neither
-Streamlit nor torch.
+An event list only grows, so any prefix can be sent again and any suffix is an update.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from app.style.theme import depth_colours
 from mor_core.traces.thresholds import num_hidden_layers, threshold_logits
 from mor_core.traces.trace import StepRecord, TokenRecord, Trace, TraceHeader
 
@@ -26,7 +25,6 @@ def header_event(header: TraceHeader) -> Event:
             "seed": header.sampling.get("seed"),
             "created": header.created,
             "num_recursions": header.num_recursions,
-            "depth_colours": depth_colours(header.num_recursions),
             "routing": header.routing,
             "threshold_logits": threshold_logits(header),
             "router_type": header.config.get("router_type", "none"),
@@ -75,3 +73,21 @@ def trace_events(trace: Trace) -> list[Event]:
         tokens_event(trace.header, trace.tokens, None, trace.steps),
         end_event(trace.header.finish_reason),
     ]
+
+
+def recorded_batch(trace: Trace) -> dict[str, Any]:
+    """Return all events of a finished run with where it stands, as the browser takes them in."""
+    return {
+        "from": 0,
+        "events": trace_events(trace),
+        "status": {"name": "done", "ahead": 0, "message": ""},
+    }
+
+
+def trace_id(trace: Trace) -> str:
+    """Name a run by what it holds, so that another trace in the same place of a page starts anew."""
+    digest = hashlib.sha256(trace.header.created.encode())
+    digest.update(trace.header.checkpoint_sha256.encode())
+    digest.update(",".join(str(token.token_id) for token in trace.tokens).encode())
+    digest.update(repr(trace.header.routing).encode())
+    return digest.hexdigest()[:16]
