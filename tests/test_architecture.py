@@ -26,6 +26,7 @@ PACKAGES = {
         "common",
         "model",
         "traces",
+        "page",
         "checkpoints",
         "serving",
         "generation",
@@ -56,6 +57,7 @@ FLAT_FILES = {
 FREE_OF_TORCH = (
     "mor_core.common",
     "mor_core.traces",
+    "mor_core.page",
     "mor_core.model.routing_rules",
     "app.text",
     "app.tables",
@@ -166,7 +168,10 @@ def test_caching_and_session_state_have_one_place_each(path):
 
 
 @pytest.mark.parametrize(
-    "path", sorted((ROOT / "app").rglob("*.*")) + sorted((ROOT / "pages").iterdir())
+    "path",
+    sorted(
+        path for part in ("app", "mor_core/page", "pages") for path in (ROOT / part).rglob("*.*")
+    ),
 )
 def test_nothing_on_the_screen_is_random_or_from_elsewhere(path):
     if path.suffix not in (".py", ".js", ".css", ".html"):

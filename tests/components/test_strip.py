@@ -3,18 +3,14 @@
 import json
 import math
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from app.components import strip
 from mor_core.traces.events import trace_events, trace_id
 from mor_core.traces.thresholds import threshold_logits
 from tests.scripted import DEPTHS, SLOTS, scripted_header, scripted_trace
-
-STRIP_FOLDER = Path(strip.__file__).parent
 
 
 def draw_recorded() -> None:
@@ -97,26 +93,3 @@ def test_threshold_is_shown_only_where_it_decides(
     header.routing = routing
     header.config["capacity_factors"] = factors
     assert threshold_logits(header) == pytest.approx(expected)
-
-
-@pytest.mark.parametrize("path", sorted(STRIP_FOLDER.glob("*.js")), ids=lambda path: path.name)
-def test_scripts_make_no_markup_from_text_invent_no_numbers_and_ask_no_other_host(
-    path: Path,
-) -> None:
-    source = path.read_text()
-    for banned in (
-        "innerHTML",
-        "outerHTML",
-        "insertAdjacentHTML",
-        "document.write",
-        "eval(",
-        "Math.random",
-        "//cdn",
-        "http:",
-        "https:",
-    ):
-        assert banned not in source
-
-
-def test_every_script_and_style_of_the_folder_is_used() -> None:
-    assert {path.stem for path in STRIP_FOLDER.glob("*.js")} == set(strip._SCRIPTS)

@@ -1,5 +1,8 @@
 // Tokens of a lesson: picked by click, Space or Enter, or shown with depth and marks. Drawn anew only when they change.
 
+import { element } from "../../../mor_core/page/strip/dom.js";
+import { textOn, tokenLabel, tokenPieces } from "../../../mor_core/page/strip/format.js";
+
 const SIGNS = { hit: "✓", miss: "✗", changed: "↕" };
 const DRAWN = new WeakMap();
 

@@ -1,6 +1,12 @@
 // Two finished runs under each other: A, B and the difference, one column a piece of text, broken into lines like text.
 // Past the shared text each run goes on alone. The default export runs again on every change of data or theme.
 
+import { element } from "../../../mor_core/page/strip/dom.js";
+import { fixed, tokenLabel } from "../../../mor_core/page/strip/format.js";
+import { withHiddenWords } from "../../../mor_core/page/strip/hidden.js";
+import { SIDES, sideLetter, signed, tokenMark, valueLegend } from "./marks.js";
+import { say, setLanguage } from "../../../mor_core/page/strip/words.js";
+
 const VIEWS = new WeakMap();
 const LESS = "#2166ac"; // B spends less; the diverging pair is used here only
 const MORE = "#b2182b";
@@ -34,7 +40,7 @@ class PairView {
     if (signature === this.drawn) return;
     this.drawn = signature;
     this.data = data.present ? withSidesHidden(data) : data;
-    language = data.language;
+    setLanguage(data.language);
     this.focus = { hovered: null, pinned: null };
     this.lines.setAttribute("aria-label", say("lines_label"));
     this.drawHeads();

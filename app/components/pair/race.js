@@ -1,6 +1,14 @@
 // Two runs that are generated at the same time: each reads its own events, the counters stand side by side.
 // One view a mount; the default export runs again on every change of data or theme.
 
+import { statusText } from "../../../mor_core/page/strip/counters.js";
+import { element, setText } from "../../../mor_core/page/strip/dom.js";
+import { Feed } from "../../../mor_core/page/strip/feed.js";
+import { fixed, formatBytes, formatFlops } from "../../../mor_core/page/strip/format.js";
+import { SIDES, paintToken, sideLetter, tokenMark, valueLegend, writeToken } from "./marks.js";
+import { Run } from "../../../mor_core/page/strip/run.js";
+import { currentLanguage, say, setLanguage } from "../../../mor_core/page/strip/words.js";
+
 const VIEWS = new WeakMap();
 const SAME_SPEED = 0.02; // a smaller difference is called none
 
@@ -112,7 +120,7 @@ class RaceView {
     const { data, setStateValue, setTriggerValue } = component;
     this.set = setStateValue;
     this.trigger = setTriggerValue;
-    language = data.language;
+    setLanguage(data.language);
     if (this.data?.race !== data.race) {
       this.reported = false;
       this.lanes.forEach((lane, side) => lane.begin(data.lanes[side]));
@@ -166,7 +174,7 @@ class RaceView {
 
   drawLegend() {
     const { colours, unit, badge } = this.data;
-    const signature = [this.data.race, language, badge].join();
+    const signature = [this.data.race, currentLanguage(), badge].join();
     if (signature === this.legendOf) return;
     this.legendOf = signature;
     const mark = element("span", "badge", say(`badge_${badge}`));

@@ -1,13 +1,11 @@
 """The token strip: one component that draws a run, live or finished, and tells which token is pinned.
 
 Text, heatmaps, counters and inspector live in one browser component, so that a growing run needs no rerun of the page.
-The JavaScript is plain files beside this one, joined in order; token text only ever becomes `textContent`.
+Its modules are those of `mor_core.page`; token text only ever becomes `textContent`.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from app.components.component_assets import ServedComponent
@@ -18,72 +16,31 @@ from app.style.palettes import MOST_LEVELS, depth_colours
 from app.tables.trace_tables import class_label
 from app.text.hidden_words import hidden_words
 from app.text.words import entries
+from mor_core.page.strip_files import STRIP, PageWords, markup, script, style
 from mor_core.traces.events import recorded_batch, trace_id
 from mor_core.traces.token_class import CLASSES, token_classes
 from mor_core.traces.trace import Trace
 
 Badge = Literal["LIVE", "RECORDED"]
 
-_FOLDER = Path(__file__).parent
-_SCRIPTS = (
-    "format",
-    "hidden",
-    "run",
-    "feed",
-    "transport",
-    "metrics",
-    "presenter",
-    "picture",
-    "foreign",
-    "tokens",
-    "heatmaps",
-    "legend",
-    "overview",
-    "pins",
-    "toolbar",
-    "lens",
-    "inspector",
-    "counters",
-    "strip",
-    "explore",
-)
 
+def words(*pages: str) -> PageWords:
+    """Return what the browser modules say, in every language.
 
-def _read(name: str) -> str:
-    return (_FOLDER / name).read_text(encoding="utf-8")
-
-
-def _words() -> str:
-    """Write the strip's words for JavaScript, in every language."""
-    found = {
-        key.removeprefix("strip."): texts
-        for key, texts in entries().items()
-        if key.startswith("strip.")
+    Args:
+        pages: whose words are said besides the strip's, such as `pair`.
+    """
+    texts = {
+        key.partition(".")[2]: found
+        for key, found in entries().items()
+        if key.partition(".")[0] in ("strip", *pages)
     }
-    return f"const WORDS = {json.dumps(found, indent=0)};"
+    return PageWords(texts, hidden_words())
 
 
-def hidden_words_script() -> str:
-    """Write the words that presenter mode hides for JavaScript."""
-    return f"const HIDDEN_WORDS = {json.dumps(hidden_words(), indent=0)};"
-
-
-def markup() -> str:
-    """Return the strip's HTML."""
-    return _read("strip.html")
-
-
-def style() -> str:
-    """Return the strip's CSS."""
-    return _read("strip.css")
-
-
-def script() -> str:
-    """Return the strip's JavaScript, one module that exports how to draw."""
-    return "\n".join([_words(), hidden_words_script(), *(_read(f"{name}.js") for name in _SCRIPTS)])
-
-
-_mount = ServedComponent("token_strip", html=markup(), css=style(), js=script())
+_mount = ServedComponent(
+    "token_strip", html=markup(), css=style(), js=script(STRIP / "strip.js", words())
+)
 
 
 @dataclass(frozen=True)

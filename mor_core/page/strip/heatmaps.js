@@ -2,19 +2,18 @@
 // Columns are positions, recursion 1 is at the top. A run's final length is expected from the start, so nothing rescales;
 // of a long run a window is drawn, which overview.js holds.
 
-const SCORE_LOW = "#2b6cb0"; // below the threshold
-const SCORE_HIGH = "#dd7611"; // above it
-const TITLE_HEIGHT = 34;
+import { element, zoomOf } from "./dom.js";
+import { fixed, mix, sigmoid, slotLabel, textOn } from "./format.js";
+import { SCORE_HIGH, SCORE_LOW, predictionDepth } from "./metrics.js";
+import { boundaries } from "./run.js";
+import { currentLanguage, say } from "./words.js";
+
+export const TITLE_HEIGHT = 34;
 const AXIS_HEIGHT = 22;
 const MIN_COLUMN = 5; // narrower is not legible: of a longer run a window is drawn
 const MAX_COLUMN = 24;
 
-// How much larger than its CSS pixels an element is drawn, as in presenter mode.
-function zoomOf(node) {
-  return node.currentCSSZoom ?? 1;
-}
-
-class Heatmaps {
+export class Heatmaps {
   constructor(root, view) {
     this.root = root;
     this.view = view;
@@ -265,5 +264,74 @@ class Heatmaps {
       counts: counts.join(", "),
       entries: run.cacheEntries.join(", ") || "–",
     });
+  }
+
+  // Row labels, panel titles and their legends, drawn once a run as elements beside and above the canvas.
+  drawFrame(run, panels) {
+    this.drawnFor = this.frameOf(run);
+    this.labels.replaceChildren();
+    this.titles.replaceChildren();
+    this.root.style.height = `${this.height + 14}px`;
+    for (const panel of panels) {
+      panel.rows.forEach((row, index) => {
+        const label = element("span", "map-label", row);
+        label.style.top = `${panel.top + index * panel.height}px`;
+        label.style.lineHeight = `${panel.height - 1}px`;
+        label.style.fontSize = panel.height < 12 ? "9px" : "11px";
+        this.labels.append(label);
+      });
+      const title = element("div", "map-title");
+      title.style.top = `${panel.top - TITLE_HEIGHT + 8}px`;
+      title.append(element("b", "", panel.title), ...this[`${panel.name}Legend`](run));
+      this.titles.append(title);
+    }
+  }
+
+  frameOf(run) {
+    return [run.id, currentLanguage(), run.header.has_lens, this.view.theme().text].join();
+  }
+
+  predictionLegend() {
+    return [element("span", "legend-text", say("map_prediction_note"))];
+  }
+
+  depthLegend(run) {
+    return Array.from({ length: run.numRecursions }, (_, index) => this.swatch(this.view.colourOf(index + 1), say("depth", { number: index + 1 })));
+  }
+
+  scoreLegend(run) {
+    if (run.header.router_type === "token_choice") {
+      const ramp = element("span", "ramp");
+      ramp.style.background = `linear-gradient(90deg, var(--neutral), ${SCORE_HIGH})`;
+      const words = [say("legend_scores"), say("legend_taken")];
+      return [element("span", "legend-text", "0"), ramp, ...words.map((text) => element("span", "legend-text", text))];
+    }
+    const logits = run.header.threshold_logits;
+    const decided = logits.filter((logit) => logit !== null);
+    const ramp = element("span", "ramp");
+    ramp.style.background = `linear-gradient(90deg, ${SCORE_LOW}, var(--neutral), ${SCORE_HIGH})`;
+    const middle = decided.length ? say("threshold", { scores: [...new Set(decided.map((z) => fixed(sigmoid(z), 2)))].join(" / ") }) : "0.50";
+    const parts = [element("span", "legend-text", "0"), ramp, element("span", "legend-text", say("legend_middle", { middle }))];
+    const notes = [say("legend_entered"), say("legend_not_computed")];
+    if (!decided.length) notes.push(say("legend_no_threshold", { rule: run.header.routing.name.replace("_", "-") }));
+    else if (logits[0] === null) notes.push(say("legend_takes_all"));
+    return [...parts, ...notes.map((note) => element("span", "legend-text", note))];
+  }
+
+  cacheLegend(run) {
+    const recursions = [...new Set(run.header.cache_slots.map((slot) => slot.recursion))].filter((r) => r !== null);
+    return [
+      this.swatch(this.view.theme().muted, say("legend_unshared")),
+      ...recursions.map((recursion) => this.swatch(this.view.colourOf(recursion), say("recursion", { number: recursion }))),
+      this.swatch(this.view.theme().empty, say("legend_not_kept")),
+    ];
+  }
+
+  swatch(colour, text) {
+    const node = element("span", "legend-text");
+    const box = element("i", "swatch");
+    box.style.background = colour;
+    node.append(box, text);
+    return node;
   }
 }

@@ -1,15 +1,11 @@
-// Words, numbers and colours. Knows neither the page nor the run.
+// Numbers, colours and the text of a token. Knows neither the page nor the run.
+
+import { say } from "./words.js";
 
 const VISIBLE = { " ": "␣", "\n": "⏎", "\r": "␍", "\t": "⇥", "\u00a0": "⍽" };
-let language = "en";
-
-// A word in the viewer's language; WORDS comes from Python, in all languages, so that switching sends nothing.
-function say(key, values = {}) {
-  return WORDS[key][language].replace(/\{(\w+)\}/g, (_, name) => values[name]);
-}
 
 // What a token shows: pieces of {text, mark}, where a mark stands for something invisible.
-function tokenPieces(token) {
+export function tokenPieces(token) {
   if (token.special) return [{ text: token.text, mark: false }];
   if (token.text.includes("\ufffd")) {
     const bytes = token.token_bytes.match(/../g) || [];
@@ -28,20 +24,20 @@ function tokenPieces(token) {
   return pieces.length ? pieces : [{ text: "∅", mark: true }];
 }
 
-function tokenLabel(token) {
+export function tokenLabel(token) {
   return tokenPieces(token).map((piece) => piece.text).join("");
 }
 
 // A slot of a single recursion, such as "R2 L1", is called the same in all languages.
-function slotLabel(slot) {
+export function slotLabel(slot) {
   return /^R\d/.test(slot.label) ? slot.label : say(`slot_${slot.stage}`, { number: slot.layer });
 }
 
-function sigmoid(logit) {
+export function sigmoid(logit) {
   return 1 / (1 + Math.exp(-logit));
 }
 
-function fixed(value, digits) {
+export function fixed(value, digits) {
   return value === null || value === undefined ? "–" : value.toFixed(digits).replace("-", "−");
 }
 
@@ -55,8 +51,8 @@ function withUnit(value, units, base) {
   return `${value.toFixed(digits)} ${units[index]}`;
 }
 
-const formatFlops = (flops) => withUnit(flops, ["FLOP", "kFLOP", "MFLOP", "GFLOP", "TFLOP"], 1000);
-const formatBytes = (bytes) => withUnit(bytes, ["B", "KiB", "MiB", "GiB"], 1024);
+export const formatFlops = (flops) => withUnit(flops, ["FLOP", "kFLOP", "MFLOP", "GFLOP", "TFLOP"], 1000);
+export const formatBytes = (bytes) => withUnit(bytes, ["B", "KiB", "MiB", "GiB"], 1024);
 
 function channels(colour) { // of #rrggbb, or of what mix() returns
   if (colour.startsWith("rgb")) return colour.match(/\d+/g).map(Number);
@@ -72,29 +68,22 @@ function luminance(colour) {
 }
 
 // Black or white, whichever contrasts more with the background.
-function textOn(colour) {
+export function textOn(colour) {
   const light = luminance(colour);
   return 1.05 / (light + 0.05) >= (light + 0.05) / (luminance("#111111") + 0.05) ? "#ffffff" : "#111111";
 }
 
-function mix(from, to, share) {
+export function mix(from, to, share) {
   const start = channels(from);
   const end = channels(to);
   return `rgb(${start.map((value, i) => Math.round(value + (end[i] - value) * share)).join(",")})`;
 }
 
 // The colour of a depth. Python sends the scales up to a number of levels; a model with more gets the largest one spread.
-function levelColour(scales, depth, levels) {
+export function levelColour(scales, depth, levels) {
   if (scales[levels]) return scales[levels][depth - 1];
   const largest = scales[Math.max(...Object.keys(scales).map(Number))];
   const place = ((depth - 1) * (largest.length - 1)) / (levels - 1);
   const low = Math.min(Math.floor(place), largest.length - 2);
   return mix(largest[low], largest[low + 1], place - low);
-}
-
-function element(tag, className, text) {
-  const node = document.createElement(tag);
-  if (className) node.className = className;
-  if (text !== undefined) node.textContent = text;
-  return node;
 }

@@ -1,9 +1,14 @@
 // Presenter mode: what a speaker needs beside the run. A black screen, and a recorded run if the model falls silent.
 
+import { element } from "./dom.js";
+import { Run } from "./run.js";
+import { isForAnother } from "./transport.js";
+import { currentLanguage, say } from "./words.js";
+
 let lastRecorded = null; // the last recorded run that was drawn on this page: playing it needs no server
 const SILENT_MS = 3000; // an audience looks at a still screen no longer
 
-class Presenter {
+export class Presenter {
   constructor(view) {
     this.view = view;
     this.heard = performance.now();
@@ -51,8 +56,8 @@ class Presenter {
     const { view } = this;
     const isElsewhere = view.run !== view.main;
     const state = isElsewhere ? "elsewhere" : this.isSilent && lastRecorded ? "silent" : "";
-    if (this.notice.dataset.for === state + language) return;
-    this.notice.dataset.for = state + language;
+    if (this.notice.dataset.for === state + currentLanguage()) return;
+    this.notice.dataset.for = state + currentLanguage();
     this.notice.hidden = !state;
     this.notice.replaceChildren();
     if (!state) return;

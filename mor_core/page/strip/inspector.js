@@ -1,6 +1,13 @@
 // What is known of one token, under two headings: what was spent at its position, and how it was chosen.
 
-function drawInspector(root, run, token, isPinned) {
+import { element } from "./dom.js";
+import { fixed, formatBytes, sigmoid, slotLabel, textOn, tokenLabel } from "./format.js";
+import { attendSection, lensChoice, lensSection } from "./lens.js";
+import { SCORE_HIGH, SCORE_LOW } from "./metrics.js";
+import { say } from "./words.js";
+
+export function drawInspector(root, view, token, isPinned) {
+  const { run } = view;
   root.replaceChildren();
   root.dataset.position = token ? token.position : "";
   if (!token) {
@@ -16,9 +23,9 @@ function drawInspector(root, run, token, isPinned) {
   root.append(head, element("p", "inspector-sub", say("inspector_sub", {
     position: token.position, phase: say(`phase_${token.phase}`), id: token.token_id, bytes: token.token_bytes || "–",
   })));
-  root.append(spentSection(run, token));
-  if (run.header.has_lens || run.view.hasTools) root.append(lensSection(run, token));
-  if (token.recursion_depth !== null) root.append(attendSection(run, token));
+  root.append(spentSection(view, token));
+  if (run.header.has_lens || view.hasTools) root.append(lensSection(run, token));
+  if (token.recursion_depth !== null) root.append(attendSection(view, token));
   root.append(chosenSection(token), keysHint());
 }
 
@@ -30,7 +37,8 @@ function keysHint() {
   return hint;
 }
 
-function spentSection(run, token) {
+function spentSection(view, token) {
+  const { run } = view;
   const section = element("section");
   section.append(element("h4", "", say("spent_heading")));
   if (token.recursion_depth === null) {
@@ -39,7 +47,7 @@ function spentSection(run, token) {
   }
   const depth = element("p", "inspector-depth");
   const digit = element("b", "", String(token.recursion_depth));
-  const colour = run.view.colourOf(token.recursion_depth);
+  const colour = view.colourOf(token.recursion_depth);
   digit.style.background = colour;
   digit.style.color = textOn(colour);
   depth.append(digit, ` ${say(token.special ? "spent_special" : "spent_depth", { total: run.numRecursions })}`);

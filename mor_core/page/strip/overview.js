@@ -1,12 +1,16 @@
 // A run longer than the heatmaps can show: all of it on one line, and the window of it that the heatmaps draw.
 // A pixel stands for whole tokens and shows both their maximum and their mean, so that nothing is left out silently.
 
+import { element, setText, zoomOf } from "./dom.js";
+import { boundaries } from "./run.js";
+import { say } from "./words.js";
+
 const MAX_WINDOW = 256;
 const MIN_WINDOW = 16;
 const OVERVIEW_HEIGHT = 44;
 const GRIP = 6; // pixels at an end of the window that resize it
 
-class Overview {
+export class Overview {
   constructor(root, view) {
     this.root = root;
     this.view = view;
@@ -158,9 +162,4 @@ class Overview {
       context.fillRect(position / this.perPixel - 1, 0, 3, 7);
     }
   }
-}
-
-// Where a text that was read in windows goes on in the next one.
-function boundaries(run) {
-  return run.header.windows.slice(0, -1).map(([, end]) => end).filter((position) => run.tokens[position]);
 }

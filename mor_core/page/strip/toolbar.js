@@ -1,8 +1,12 @@
 // Above the text: which metric the tokens show, by token, word or line, and which tokens are meant.
 
+import { element } from "./dom.js";
+import { METRICS, predictionDepth } from "./metrics.js";
+import { currentLanguage, say } from "./words.js";
+
 const GRANULARITIES = ["token", "word", "line"];
 
-class Filters {
+export class Filters {
   constructor(view) {
     this.view = view;
     this.clear();
@@ -25,23 +29,7 @@ class Filters {
   }
 }
 
-// Splits a run into what one unit shows: arrays of tokens. A word ends where a space, a line or a special token begins.
-function unitsOf(run, granularity) {
-  const units = [];
-  let isOpen = false;
-  for (const token of run.tokens) {
-    if (!token) continue;
-    const before = units.length ? units[units.length - 1][units[units.length - 1].length - 1] : null;
-    const begins = granularity === "word" && /^\s/.test(token.text);
-    const changes = before && (before.phase !== token.phase || before.special || token.special);
-    if (!isOpen || begins || changes || granularity === "token") units.push([token]);
-    else units[units.length - 1].push(token);
-    isOpen = !token.text.includes("\n");
-  }
-  return units;
-}
-
-class Toolbar {
+export class Toolbar {
   constructor(root, view) {
     this.root = root;
     this.view = view;
@@ -51,7 +39,7 @@ class Toolbar {
     const { view } = this;
     this.root.hidden = !view.hasTools || !run.header;
     if (this.root.hidden) return;
-    const signature = [run.id, language, view.metric.id, view.granularity, run.tokens.length, view.classLabels.join(),
+    const signature = [run.id, currentLanguage(), view.metric.id, view.granularity, run.tokens.length, view.classLabels.join(),
       [...view.filters.depths].join(), view.filters.tokenClass, view.filters.differs].join("|");
     if (signature === this.drawn) return;
     this.drawn = signature;

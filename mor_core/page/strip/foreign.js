@@ -1,4 +1,8 @@
 // Whether a prompt is far from what the model read: text that its tokenizer has no pieces for falls into single bytes.
+
+import { setText } from "./dom.js";
+import { fixed } from "./format.js";
+import { say } from "./words.js";
 const MOST_BYTES = 0.3;
 
 function shareOfBytes(run) {
@@ -7,7 +11,7 @@ function shareOfBytes(run) {
   return prompt.length ? bytes.length / prompt.length : 0;
 }
 
-function drawForeignNote(root, run) {
+export function drawForeignNote(root, run) {
   const share = shareOfBytes(run);
   root.hidden = share <= MOST_BYTES;
   setText(root, root.hidden ? "" : say("foreign_note", { share: fixed(100 * share, 0) }));

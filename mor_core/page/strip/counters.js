@@ -1,6 +1,10 @@
 // The line above the strip: where the run stands, four counters, and the depth legend with its counts.
 
-function statusText(run) {
+import { element, setText } from "./dom.js";
+import { fixed, formatBytes, formatFlops, sigmoid } from "./format.js";
+import { say } from "./words.js";
+
+export function statusText(run) {
   const { name, ahead, message } = run.status;
   if (name === "queued") return ahead ? say("waiting_line", { place: ahead + 1 }) : say("waiting");
   if (name === "loading") return say("loading");
@@ -13,7 +17,7 @@ function statusText(run) {
 }
 
 // What produced the run, in one line.
-function provenance(run) {
+export function provenance(run) {
   const { header } = run;
   const prompt = run.numTokens("prefill");
   return [
@@ -43,7 +47,7 @@ function ruleText(header) {
   return overrides ? `${name}, ${say(`gate_${routing.gate}`)}` : name;
 }
 
-function counterValues(run) {
+export function counterValues(run) {
   const rate = run.decodeSeconds > 0 ? run.decodeTokens / run.decodeSeconds : null;
   const mean = run.meanDepth();
   const full = run.fullDepthFlops;
@@ -72,7 +76,7 @@ function counterValues(run) {
   ];
 }
 
-function drawCounters(root, run) {
+export function drawCounters(root, run) {
   counterValues(run).forEach((counter, index) => {
     let tile = root.children[index];
     if (!tile) {
@@ -89,38 +93,10 @@ function drawCounters(root, run) {
   });
 }
 
-function drawStatus(root, run, badge) {
+export function drawStatus(root, run, badge) {
   root.dataset.status = run.status.name;
   setText(root.children[0], say(`badge_${badge}`));
   setText(root.children[1], run.status.name === "failed" ? say("failed") : statusText(run)); // why stands above
   setText(root.children[2], run.header ? provenance(run) : "");
   root.children[0].dataset.badge = badge;
-}
-
-function drawDepthLegend(root, run, view) {
-  const signature = `${run.id}:${run.numRecursions}:${language}`;
-  if (root.dataset.for !== signature) {
-    root.dataset.for = signature;
-    root.replaceChildren();
-    for (let depth = 1; depth <= run.numRecursions; depth += 1) {
-      const item = element("span", "depth-item");
-      const digit = element("b", "", String(depth));
-      digit.style.background = view.colourOf(depth);
-      digit.style.color = textOn(view.colourOf(depth));
-      item.append(digit, element("span", ""));
-      item.dataset.testid = `depth-count-${depth}`;
-      root.append(item);
-    }
-    root.append(element("span", "depth-hint", say("digit_hint")));
-  }
-  const depths = run.depths();
-  for (let depth = 1; depth <= run.numRecursions; depth += 1) {
-    const count = depths.filter((value) => value === depth).length;
-    const share = depths.length ? ` (${Math.round((100 * count) / depths.length)}%)` : "";
-    setText(root.children[depth - 1].children[1], say(depth === 1 ? "depth_once" : "depth_count", { count, share }));
-  }
-}
-
-function setText(node, text) {
-  if (node.textContent !== text) node.textContent = text;
 }

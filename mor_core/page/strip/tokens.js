@@ -1,7 +1,12 @@
 // The text itself as coloured units: tokens, words or lines. Append-only by token: a node is made once, and changed once
 // when its depth becomes known. Words and lines show the mean of their tokens, and are for reading what is there.
 
-class TokenList {
+import { element } from "./dom.js";
+import { textOn, tokenLabel, tokenPieces } from "./format.js";
+import { boundaries, unitsOf } from "./run.js";
+import { say } from "./words.js";
+
+export class TokenList {
   constructor(root, view) {
     this.root = root;
     this.view = view;

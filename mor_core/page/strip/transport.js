@@ -1,12 +1,15 @@
 // Moves through a run: follows it, holds it, or shows it again. Pacing only delays what the model has already done; every
 // picture is the state after one call of the model.
 
+import { element, setText } from "./dom.js";
+import { currentLanguage, say } from "./words.js";
+
 const SPEEDS = [["real", null], ["ten", 100], ["three", 1000 / 3], ["step", Infinity]]; // at least so many milliseconds a token
 const LONGEST_WAIT = 3000; // of a replayed pause
 // Runs that this page has begun to show. A new one plays once; a recorded one, or one that is seen again, stands at its end.
-const PLAYED = new Set();
+export const PLAYED = new Set();
 
-class Transport {
+export class Transport {
   constructor(root, view) {
     this.root = root;
     this.view = view;
@@ -218,7 +221,7 @@ class Transport {
       node.title = say(`transport_speed_${name}_help`);
       node.setAttribute("aria-pressed", name === this.speed);
     });
-    const signature = `${language}:${Boolean(this.view.data.present)}`;
+    const signature = `${currentLanguage()}:${Boolean(this.view.data.present)}`;
     if (this.keys.dataset.for === signature) return;
     this.keys.dataset.for = signature;
     this.keys.replaceChildren();
@@ -229,7 +232,7 @@ class Transport {
 }
 
 // Whether a key belongs to a field, a button or a menu that has the focus.
-function isForAnother(event) {
+export function isForAnother(event) {
   const target = event.composedPath()[0];
   if (!target.closest || target.isContentEditable) return false;
   if (target.tagName === "INPUT" && target.type === "range") return event.composedPath().every((node) => !node.classList?.contains("transport"));

@@ -1,6 +1,12 @@
 // The inspector's two further answers: what an early exit would have predicted, and what the token can attend to.
 
-function lensSection(run, token) {
+import { element } from "./dom.js";
+import { fixed, tokenLabel } from "./format.js";
+import { predictionDepth } from "./metrics.js";
+import { attendable } from "./run.js";
+import { say } from "./words.js";
+
+export function lensSection(run, token) {
   const section = element("section");
   section.dataset.testid = "lens";
   section.append(element("h4", "", say("lens_heading")));
@@ -24,7 +30,7 @@ function lensSection(run, token) {
   return section;
 }
 
-function lensChoice(choice, isFinal) {
+export function lensChoice(choice, isFinal) {
   const row = element("div", isFinal ? "candidate taken" : "candidate");
   const bar = element("span", "candidate-bar");
   const fill = element("i");
@@ -35,24 +41,8 @@ function lensChoice(choice, isFinal) {
   return row;
 }
 
-// The positions whose keys and values a recursion can read at a position: those kept in its slot, itself included.
-// A long text is read in windows: what was read again at the start of a window left no record of its own.
-function attendable(run, position, recursion) {
-  const slots = run.header.cache_slots;
-  const own = slots.findIndex((slot) => slot.recursion === recursion);
-  const slot = own >= 0 ? own : slots.findIndex((held) => held.recursion !== null);
-  const windows = run.header.windows;
-  const index = windows.findIndex(([, end]) => position < end);
-  const first = index > 0 ? windows[index - 1][1] : 0;
-  const found = [];
-  for (let at = first; at <= position; at += 1) {
-    if (run.tokens[at].cached_slots.includes(slot)) found.push(at);
-  }
-  return { found, of: position - first + 1, again: index > 0 ? first - windows[index][0] : 0 };
-}
-
-function attendSection(run, token) {
-  const view = run.view;
+export function attendSection(view, token) {
+  const { run } = view;
   const section = element("section");
   section.dataset.testid = "attend";
   section.append(element("h4", "", say("attend_heading")));

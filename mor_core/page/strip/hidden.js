@@ -1,15 +1,21 @@
-// Words that presenter mode does not show, wherever a word begins and ends among the tokens. HIDDEN_WORDS comes from
-// Python. Only copies of the records are changed, and what is drawn is made of those; the run itself stays whole.
+// Words that presenter mode does not show, wherever a word begins and ends among the tokens. The words come from Python.
+// Only copies of the records are changed, and what is drawn is made of those; the run itself stays whole.
 
 const BLOCK = "▇";
-const HIDDEN = new Set(HIDDEN_WORDS);
-// Longer words that begin like this may follow, so an unfinished one waits behind blocks until it is known.
-const BEGINNINGS = new Set(HIDDEN_WORDS.flatMap((word) => [...word].map((_, at) => word.slice(0, at + 1))));
-const LONGEST = Math.max(...HIDDEN_WORDS.map((word) => word.length));
 const WORDS_OF = /\p{L}+/gu;
+let hidden = new Set();
+let beginnings = new Set();
+let longest = 0;
+
+export function prepareHiddenWords(found) {
+  hidden = new Set(found);
+  // Longer words that begin like this may follow, so an unfinished one waits behind blocks until it is known.
+  beginnings = new Set(found.flatMap((word) => [...word].map((_, at) => word.slice(0, at + 1))));
+  longest = Math.max(...found.map((word) => word.length));
+}
 
 // Returns the records with hidden words as blocks, the same object where nothing is hidden, and how many words were.
-function withHiddenWords(records, isOpen, known = new Map()) {
+export function withHiddenWords(records, isOpen, known = new Map()) {
   const starts = [];
   let text = "";
   for (const token of records) {
@@ -21,15 +27,15 @@ function withHiddenWords(records, isOpen, known = new Map()) {
   for (const { 0: word, index } of text.matchAll(WORDS_OF)) {
     const lower = word.toLowerCase();
     const isLast = isOpen && index + word.length === text.length;
-    if (!HIDDEN.has(lower) && !(isLast && BEGINNINGS.has(lower))) continue;
+    if (!hidden.has(lower) && !(isLast && beginnings.has(lower))) continue;
     isHidden.fill(1, index, index + word.length);
-    if (HIDDEN.has(lower)) count += 1;
+    if (hidden.has(lower)) count += 1;
   }
   const tokens = records.map((token, place) => {
     const end = starts[place] + token.text.length;
     const shown = token.special ? token.text : blocked(token.text, (at) => isHidden[starts[place] + at]);
-    const alternatives = choicesAfter(text.slice(Math.max(0, starts[place] - LONGEST), starts[place]), token.alternatives ?? []);
-    const lens = (token.lens ?? []).map((choices) => choicesAfter(text.slice(Math.max(0, end - LONGEST), end), choices));
+    const alternatives = choicesAfter(text.slice(Math.max(0, starts[place] - longest), starts[place]), token.alternatives ?? []);
+    const lens = (token.lens ?? []).map((choices) => choicesAfter(text.slice(Math.max(0, end - longest), end), choices));
     const isSame = shown === token.text && !alternatives.some(isBlocked) && !lens.flat().some(isBlocked);
     if (isSame) return token;
     const held = known.get(place);
@@ -50,7 +56,7 @@ function choicesAfter(text, choices) {
 }
 
 function hiddenIn(before, text) {
-  const spans = [...(before + text).matchAll(WORDS_OF)].filter(({ 0: word }) => HIDDEN.has(word.toLowerCase()));
+  const spans = [...(before + text).matchAll(WORDS_OF)].filter(({ 0: word }) => hidden.has(word.toLowerCase()));
   return (at) => spans.some(({ 0: word, index }) => index <= before.length + at && before.length + at < index + word.length);
 }
 

@@ -4,7 +4,7 @@
 const EVENTS_AN_ANSWER = 15; // an answer costs about 4 KB besides its events
 const [SOON, SHORTEST_PAUSE, LONGEST_PAUSE, LOST] = [150, 500, 1500, 8000]; // milliseconds
 
-class Feed {
+export class Feed {
   // `arrived` is called when a run has taken events in, `refused` when the event route does not answer; `ask` tells Python
   // how many events each run has.
   constructor(runs, { arrived, refused, ask }) {

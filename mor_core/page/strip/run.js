@@ -1,7 +1,9 @@
 // One run as the browser knows it: events in, and one frame for each call of the model. `tokens` and the totals are as of
 // the frame that is shown, so the same drawing serves a live run, a paused one and a replay. Draws nothing.
 
-class Run {
+import { withHiddenWords } from "./hidden.js";
+
+export class Run {
   constructor(id) {
     this.id = id;
     this.header = null;
@@ -144,6 +146,43 @@ function withoutDepth(token) {
   if (token.recursion_depth === null) return token;
   const unknown = token.router_logits.map(() => null);
   return {
-    ...token, recursion_depth: null, router_logits: unknown, router_scores: unknown, cached_slots: [], latency_s: null, expert_idx: [], lens: [], lens: [],
+    ...token, recursion_depth: null, router_logits: unknown, router_scores: unknown, cached_slots: [], latency_s: null, expert_idx: [], lens: [],
   };
+}
+
+// Where a text that was read in windows goes on in the next one.
+export function boundaries(run) {
+  return run.header.windows.slice(0, -1).map(([, end]) => end).filter((position) => run.tokens[position]);
+}
+
+// The positions whose keys and values a recursion can read at a position: those kept in its slot, itself included.
+// A long text is read in windows: what was read again at the start of a window left no record of its own.
+export function attendable(run, position, recursion) {
+  const slots = run.header.cache_slots;
+  const own = slots.findIndex((slot) => slot.recursion === recursion);
+  const slot = own >= 0 ? own : slots.findIndex((held) => held.recursion !== null);
+  const windows = run.header.windows;
+  const index = windows.findIndex(([, end]) => position < end);
+  const first = index > 0 ? windows[index - 1][1] : 0;
+  const found = [];
+  for (let at = first; at <= position; at += 1) {
+    if (run.tokens[at].cached_slots.includes(slot)) found.push(at);
+  }
+  return { found, of: position - first + 1, again: index > 0 ? first - windows[index][0] : 0 };
+}
+
+// Splits a run into what one unit shows: arrays of tokens. A word ends where a space, a line or a special token begins.
+export function unitsOf(run, granularity) {
+  const units = [];
+  let isOpen = false;
+  for (const token of run.tokens) {
+    if (!token) continue;
+    const before = units.length ? units[units.length - 1][units[units.length - 1].length - 1] : null;
+    const begins = granularity === "word" && /^\s/.test(token.text);
+    const changes = before && (before.phase !== token.phase || before.special || token.special);
+    if (!isOpen || begins || changes || granularity === "token") units.push([token]);
+    else units[units.length - 1].push(token);
+    isOpen = !token.text.includes("\n");
+  }
+  return units;
 }

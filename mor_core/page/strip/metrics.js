@@ -1,18 +1,23 @@
 // What the tokens show: one metric at a time, as colour, sign and words. null means that it was not computed.
 
+import { fixed, mix, sigmoid } from "./format.js";
+import { say } from "./words.js";
+
 const SURPRISE = "#a03a8a";
 const KEPT = "#2f7d4f";
-const MAX_SURPRISE = 10; // nats; the scale is the same for every run, more is drawn as this much
-const METRICS = ["depth", "score", "surprise", "prediction", "kept"];
+export const MAX_SURPRISE = 10; // nats; the scale is the same for every run, more is drawn as this much
+export const SCORE_LOW = "#2b6cb0"; // below the threshold
+export const SCORE_HIGH = "#dd7611"; // above it
+export const METRICS = ["depth", "score", "surprise", "prediction", "kept"];
 
-function predictionDepth(token) {
+export function predictionDepth(token) {
   if (!token.lens.length) return null;
   const best = token.lens.map((choices) => choices[0].token_id);
   return best.indexOf(best[best.length - 1]) + 1;
 }
 
 // The chosen metric of a view: its value at a token, and how a value looks. A mean of several tokens is a value too.
-class Metric {
+export class Metric {
   constructor(view) {
     this.view = view;
     this.choose("depth");
@@ -89,33 +94,4 @@ class Metric {
   label(name = this.name) {
     return name === "score" ? say("metric_score", { number: this.row + 1 }) : say(`metric_${name}`);
   }
-}
-
-// Above the text: what the colours mean. For depth the counts of each level, for others the scale.
-function drawLegend(root, run, view) {
-  if (view.metric.name === "depth") return drawDepthLegend(root, run, view);
-  const signature = [run.id, view.metric.id, language, view.theme().text].join();
-  if (root.dataset.for === signature) return undefined;
-  root.dataset.for = signature;
-  root.replaceChildren();
-  if (view.metric.isLevel) {
-    for (let level = 1; level <= run.numRecursions; level += 1) root.append(levelItem(view, level));
-  } else {
-    const ramp = element("span", "ramp");
-    const stops = Array.from({ length: 9 }, (_, index) => view.metric.colour((view.metric.top * index) / 8));
-    ramp.style.background = `linear-gradient(90deg, ${stops.join(", ")})`;
-    const end = view.metric.name === "surprise" ? say("scale_more", { value: MAX_SURPRISE }) : String(view.metric.top);
-    root.append(element("span", "legend-text", "0"), ramp, element("span", "legend-text", end));
-  }
-  root.append(element("span", "depth-hint", `${say(`hint_${view.metric.name}`)} ${say("hint_absent")}`));
-  return undefined;
-}
-
-function levelItem(view, level) {
-  const item = element("span", "depth-item");
-  const digit = element("b", "", String(level));
-  digit.style.background = view.colourOf(level);
-  digit.style.color = textOn(view.colourOf(level));
-  item.append(digit);
-  return item;
 }

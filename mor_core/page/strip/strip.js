@@ -1,6 +1,25 @@
 // The component: takes data from Python, reads a live run's events, and keeps pin and hover.
 // The default export runs again on every change of data or theme; one view a mount lives on.
 
+import { drawCounters, drawStatus } from "./counters.js";
+import { setText } from "./dom.js";
+import { Feed } from "./feed.js";
+import { drawForeignNote } from "./foreign.js";
+import { fixed, levelColour, sigmoid, tokenLabel } from "./format.js";
+import { Heatmaps } from "./heatmaps.js";
+import { drawInspector } from "./inspector.js";
+import { drawLegend } from "./legend.js";
+import { Metric } from "./metrics.js";
+import { Overview } from "./overview.js";
+import { drawPictureButtons } from "./picture.js";
+import { Pins } from "./pins.js";
+import { Presenter } from "./presenter.js";
+import { Run, attendable } from "./run.js";
+import { TokenList } from "./tokens.js";
+import { Filters, Toolbar } from "./toolbar.js";
+import { PLAYED, Transport } from "./transport.js";
+import { currentLanguage, say, setLanguage } from "./words.js";
+
 const VIEWS = new WeakMap();
 const NO_DEPTH = "#8a8f99"; // a token that took no recursion (first capacity below 1)
 
@@ -42,8 +61,8 @@ class View {
     const { data, setStateValue, setTriggerValue } = component;
     this.data = data;
     this.readTools(data);
-    if (language !== data.language) {
-      language = data.language;
+    if (currentLanguage() !== data.language) {
+      setLanguage(data.language);
       if (this.run) this.list.translate(this.run);
     }
     this.part("tokens").setAttribute("aria-label", say("tokens_label"));
@@ -74,7 +93,6 @@ class View {
 
   // Draws this run from now on: the one that Python names, or a recorded one in its place.
   watch(run, plays) {
-    run.view = this;
     run.hides = Boolean(this.data.present);
     this.run = run;
     for (const position of run.tokens.keys()) run.changed.add(position);
@@ -159,10 +177,10 @@ class View {
   inspect() {
     const position = this.hovered ?? this.pinned;
     const token = position === null ? null : this.run.tokens[position] ?? null;
-    const signature = [this.run.id, position, token?.recursion_depth, this.pinned, this.attending, this.run.header?.has_lens, this.theme().text, language].join();
+    const signature = [this.run.id, position, token?.recursion_depth, this.pinned, this.attending, this.run.header?.has_lens, this.theme().text, currentLanguage()].join();
     if (signature === this.inspected) return;
     this.inspected = signature;
-    drawInspector(this.part("inspector"), this.run, token, position !== null && position === this.pinned);
+    drawInspector(this.part("inspector"), this, token, position !== null && position === this.pinned);
   }
 
   hover(position, event) {
@@ -245,6 +263,96 @@ class View {
       neutral: isDark ? "#3b404b" : "#f1f2f4",
     };
     return this.look;
+  }
+
+  // What a reader chooses beside the pin: metric, units, filters, several pins, the window. Python hears of it for the link.
+  readTools(data) {
+    this.hasTools = Boolean(data.tools);
+    this.classLabels = data.tools ? data.tools.class_labels : [];
+    this.present = new Set(data.tools ? data.tools.classes : []);
+  }
+
+  classOf(token) {
+    return this.data.tools ? this.data.tools.classes[token.position] : null;
+  }
+
+  restore() { // what the link says, once a run
+    if (this.isRestored || !this.run.tokens.length) return;
+    this.isRestored = true;
+    const asked = this.data.tools ? this.data.tools.view : {};
+    if (asked.metric) this.metric.choose(asked.metric);
+    if (this.metric.name === "prediction" && !this.run.header.has_lens) this.metric.choose("depth");
+    if (asked.granularity) this.granularity = asked.granularity;
+    this.list.root.dataset.granularity = this.granularity;
+    this.pins.restore(asked.pins, this.run);
+    if (asked.window) [this.overview.start, this.overview.size] = [asked.window[0], asked.window[1] - asked.window[0]];
+    requestAnimationFrame(() => {
+      if (asked.window) this.list.show(this.overview.start);
+      if (this.pinned !== null) this.list.reveal(this.pinned);
+    });
+  }
+
+  click(position, event) {
+    if (!event.shiftKey || this.pinned === null) return this.pin(this.pinned === position ? null : position);
+    this.pins.toggle(position);
+    this.redraw();
+    return this.report();
+  }
+
+  setMetric(id) {
+    this.metric.choose(id);
+    this.list.repaint(this.run);
+    this.redraw();
+    this.report();
+  }
+
+  setGranularity(name) {
+    this.granularity = name;
+    this.list.rebuild(this.run);
+    this.filterChanged();
+    this.showAttending();
+    this.report();
+  }
+
+  filterChanged() {
+    this.list.filter(this.filters);
+    this.redraw();
+  }
+
+  attend(recursion) {
+    this.attending = recursion;
+    this.showAttending();
+    this.redraw();
+  }
+
+  showAttending() {
+    const token = this.pinned === null ? null : this.run.tokens[this.pinned];
+    const isKnown = token && this.attending !== null && token.recursion_depth >= this.attending;
+    this.list.attend(isKnown ? new Set(attendable(this.run, token.position, this.attending).found) : null);
+  }
+
+  windowMoved() { // by the reader: the text follows
+    this.redraw();
+    requestAnimationFrame(() => this.list.show(this.overview.start));
+    this.report();
+  }
+
+  scrolled(position) { // the text was: the window follows
+    if (!this.overview.isNeeded || !this.run.isFinished || !this.run.isAtEnd) return;
+    this.overview.start = position;
+    this.redraw();
+    this.report();
+  }
+
+  report() { // once it rests
+    clearTimeout(this.reportTimer);
+    this.reportTimer = setTimeout(() => {
+      const { run, pinned, overview } = this;
+      this.setState("pin", { run: run.id, position: pinned });
+      if (!this.hasTools) return;
+      const window = overview.isNeeded ? [overview.start, overview.end] : null;
+      this.setState("view", { run: run.id, metric: this.metric.id, granularity: this.granularity, pins: this.pins.text, window });
+    }, 300);
   }
 }
 

@@ -1,5 +1,11 @@
 // The strip and its heatmaps as a picture: the same drawing as on the screen, into an SVG, or from there into a PNG.
 
+import { counterValues, provenance, statusText } from "./counters.js";
+import { element } from "./dom.js";
+import { textOn, tokenLabel } from "./format.js";
+import { TITLE_HEIGHT } from "./heatmaps.js";
+import { currentLanguage, say } from "./words.js";
+
 const PICTURE_WIDTH = 1200;
 const MARGIN = 24;
 const LABELS = 100; // left of the heatmaps
@@ -27,7 +33,7 @@ class SvgPen {
   strokeRect(...box) { this.add("rect", { ...this.box(...box), fill: "none", stroke: this.strokeStyle, "stroke-width": this.lineWidth }); }
 
   fillText(text, x, y) {
-    const [, weight = "400", size] = this.font.match(/^(?:(\d+) )?([\d.]+)px/) ?? [, "400", "11"];
+    const [, weight = "400", size] = this.font.match(/^(?:(\d+) )?([\d.]+)px/) ?? ["", "400", "11"];
     const anchor = { left: "start", center: "middle", right: "end" }[this.textAlign];
     const baseline = { top: "text-before-edge", middle: "central", alphabetic: "alphabetic" }[this.textBaseline];
     this.add("text", {
@@ -168,10 +174,10 @@ async function savePng(view) {
 }
 
 // The two buttons below the heatmaps.
-function drawPictureButtons(root, view) {
+export function drawPictureButtons(root, view) {
   root.hidden = !view.run.header || !view.run.tokens.length;
-  if (root.hidden || root.dataset.for === language) return;
-  root.dataset.for = language;
+  if (root.hidden || root.dataset.for === currentLanguage()) return;
+  root.dataset.for = currentLanguage();
   root.replaceChildren();
   for (const [id, act] of [["png", savePng], ["svg", saveSvg]]) {
     const button = element("button", "transport-button", say(`picture_${id}`));

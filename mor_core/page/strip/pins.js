@@ -1,9 +1,14 @@
 // Several tokens compared: pin A is the inspector's, Shift+click adds B to E. A letter stays with its token.
 
+import { element } from "./dom.js";
+import { fixed, sigmoid, tokenLabel } from "./format.js";
+import { predictionDepth } from "./metrics.js";
+import { currentLanguage, say } from "./words.js";
+
 const LETTERS = ["A", "B", "C", "D", "E"];
 const PIN_COLOURS = { B: "#d81b7a", C: "#d96b00", D: "#8a5a2b", E: "#5f6b7a" }; // no depth has them
 
-class Pins {
+export class Pins {
   constructor(view) {
     this.view = view;
     this.clear();
@@ -46,7 +51,7 @@ class Pins {
 
   draw(root, run) {
     const pins = this.all;
-    const signature = [run.id, this.text, language, this.view.theme().text].join();
+    const signature = [run.id, this.text, currentLanguage(), this.view.theme().text].join();
     if (root.dataset.for === signature) return;
     root.dataset.for = signature;
     root.hidden = pins.length < 2;
