@@ -187,6 +187,12 @@ def test_nothing_on_the_screen_is_random_or_from_elsewhere(path):
         assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", text)
 
 
+def test_lock_file_of_the_checks_names_no_registry():
+    lock = (ROOT / "package-lock.json").read_text(encoding="utf-8")
+    assert '"integrity"' in lock
+    assert not re.search(r'"resolved"|registry|\.tgz', lock)
+
+
 @each_source
 def test_no_removed_streamlit_api(path):
     text = path.read_text()

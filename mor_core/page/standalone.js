@@ -4,7 +4,8 @@ import { prepareHiddenWords } from "./strip/hidden.js";
 import render from "./strip/strip.js";
 import { prepareWords } from "./strip/words.js";
 
-const { words, hidden, data } = JSON.parse(document.getElementById("run-data").textContent);
+const { words, hidden, data } = JSON.parse(document.getElementById("run-data")?.textContent ?? "");
 prepareWords(words);
 prepareHiddenWords(hidden);
-render({ parentElement: document.getElementById("run"), data, setStateValue() {}, setTriggerValue() {} });
+const parentElement = /** @type {HTMLElement} */ (document.getElementById("run"));
+render({ parentElement, data, setStateValue() {}, setTriggerValue() {} });

@@ -4,6 +4,10 @@ import { element, setText } from "./dom.js";
 import { fixed, formatBytes, formatFlops, sigmoid } from "./format.js";
 import { say } from "./words.js";
 
+/** @import { Run } from "./run.js" */
+/** @import { Header, Routing } from "./types" */
+
+/** @param {Run} run */
 export function statusText(run) {
   const { name, ahead, message } = run.status;
   if (name === "queued") return ahead ? say("waiting_line", { place: ahead + 1 }) : say("waiting");
@@ -17,6 +21,7 @@ export function statusText(run) {
 }
 
 // What produced the run, in one line.
+/** @param {Run} run */
 export function provenance(run) {
   const { header } = run;
   const prompt = run.numTokens("prefill");
@@ -30,15 +35,18 @@ export function provenance(run) {
   ].filter((part) => part).join(" · ");
 }
 
+/** @param {Header} header */
 function thresholdText(header) {
   const scores = [...new Set(header.threshold_logits.filter((z) => z !== null).map((z) => fixed(sigmoid(z), 2)))];
   return scores.length ? `, ${say("threshold", { scores: scores.join(" / ") })}` : "";
 }
 
+/** @param {Routing} routing */
 function capText(routing) {
   return routing.max_depth ? `, ${say("capped", { depth: routing.max_depth })}` : "";
 }
 
+/** @param {Header} header */
 function ruleText(header) {
   const { routing } = header;
   const name = say(`rule_${routing.name}`, routing) + capText(routing);
@@ -47,6 +55,7 @@ function ruleText(header) {
   return overrides ? `${name}, ${say(`gate_${routing.gate}`)}` : name;
 }
 
+/** @param {Run} run */
 export function counterValues(run) {
   const rate = run.decodeSeconds > 0 ? run.decodeTokens / run.decodeSeconds : null;
   const mean = run.meanDepth();
@@ -55,6 +64,7 @@ export function counterValues(run) {
   const layers = run.header && run.header.num_hidden_layers;
   const bytes = { bytes: formatBytes(run.cacheBytes), plain: formatBytes(plain), layers };
   Object.assign(bytes, { value: bytes.bytes, total: bytes.plain });
+  /** @type {[string, number | null][]} */
   const phases = [[say("prompt"), run.meanDepth("prefill")], [say("generated"), run.meanDepth("decode")]];
   return [
     {
@@ -76,9 +86,10 @@ export function counterValues(run) {
   ];
 }
 
+/** @param {HTMLElement} root  @param {Run} run */
 export function drawCounters(root, run) {
   counterValues(run).forEach((counter, index) => {
-    let tile = root.children[index];
+    let tile = /** @type {HTMLElement | undefined} */ (root.children[index]);
     if (!tile) {
       tile = element("div", "counter");
       tile.dataset.testid = `counter-${counter.id}`;
@@ -87,16 +98,19 @@ export function drawCounters(root, run) {
       tile.append(line, element("span", "counter-note"));
       root.append(tile);
     }
-    setText(tile.firstChild.firstChild, counter.label);
-    setText(tile.firstChild.lastChild, counter.value);
-    setText(tile.lastChild, counter.note);
+    const [line, note] = tile.children;
+    setText(line.children[0], counter.label);
+    setText(line.children[1], counter.value);
+    setText(note, counter.note);
   });
 }
 
+/** @param {HTMLElement} root  @param {Run} run  @param {string} badge */
 export function drawStatus(root, run, badge) {
+  const [mark, status, source] = /** @type {HTMLCollectionOf<HTMLElement>} */ (root.children);
   root.dataset.status = run.status.name;
-  setText(root.children[0], say(`badge_${badge}`));
-  setText(root.children[1], run.status.name === "failed" ? say("failed") : statusText(run)); // why stands above
-  setText(root.children[2], run.header ? provenance(run) : "");
-  root.children[0].dataset.badge = badge;
+  setText(mark, say(`badge_${badge}`));
+  setText(status, run.status.name === "failed" ? say("failed") : statusText(run)); // why stands above
+  setText(source, run.header ? provenance(run) : "");
+  mark.dataset.badge = badge;
 }

@@ -2,9 +2,13 @@
 
 import { say } from "./words.js";
 
+/** @import { Scales, Slot, TokenText } from "./types" */
+
+/** @type {Record<string, string>} */
 const VISIBLE = { " ": "␣", "\n": "⏎", "\r": "␍", "\t": "⇥", "\u00a0": "⍽" };
 
 // What a token shows: pieces of {text, mark}, where a mark stands for something invisible.
+/** @param {TokenText} token */
 export function tokenPieces(token) {
   if (token.special) return [{ text: token.text, mark: false }];
   if (token.text.includes("\ufffd")) {
@@ -24,23 +28,28 @@ export function tokenPieces(token) {
   return pieces.length ? pieces : [{ text: "∅", mark: true }];
 }
 
+/** @param {TokenText} token */
 export function tokenLabel(token) {
   return tokenPieces(token).map((piece) => piece.text).join("");
 }
 
 // A slot of a single recursion, such as "R2 L1", is called the same in all languages.
+/** @param {Slot} slot */
 export function slotLabel(slot) {
   return /^R\d/.test(slot.label) ? slot.label : say(`slot_${slot.stage}`, { number: slot.layer });
 }
 
+/** @param {number} logit */
 export function sigmoid(logit) {
   return 1 / (1 + Math.exp(-logit));
 }
 
+/** @param {number | null | undefined} value  @param {number} digits */
 export function fixed(value, digits) {
   return value === null || value === undefined ? "–" : value.toFixed(digits).replace("-", "−");
 }
 
+/** @param {number} value  @param {string[]} units  @param {number} base */
 function withUnit(value, units, base) {
   let index = 0;
   while (value >= base && index < units.length - 1) {
@@ -51,14 +60,18 @@ function withUnit(value, units, base) {
   return `${value.toFixed(digits)} ${units[index]}`;
 }
 
+/** @param {number} flops */
 export const formatFlops = (flops) => withUnit(flops, ["FLOP", "kFLOP", "MFLOP", "GFLOP", "TFLOP"], 1000);
+/** @param {number} bytes */
 export const formatBytes = (bytes) => withUnit(bytes, ["B", "KiB", "MiB", "GiB"], 1024);
 
+/** @param {string} colour  @returns {number[]} */
 function channels(colour) { // of #rrggbb, or of what mix() returns
-  if (colour.startsWith("rgb")) return colour.match(/\d+/g).map(Number);
+  if (colour.startsWith("rgb")) return (colour.match(/\d+/g) ?? []).map(Number);
   return [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16));
 }
 
+/** @param {string} colour */
 function luminance(colour) {
   const [red, green, blue] = channels(colour).map((value) => {
     const share = value / 255;
@@ -68,11 +81,13 @@ function luminance(colour) {
 }
 
 // Black or white, whichever contrasts more with the background.
+/** @param {string} colour */
 export function textOn(colour) {
   const light = luminance(colour);
   return 1.05 / (light + 0.05) >= (light + 0.05) / (luminance("#111111") + 0.05) ? "#ffffff" : "#111111";
 }
 
+/** @param {string} from  @param {string} to  @param {number} share */
 export function mix(from, to, share) {
   const start = channels(from);
   const end = channels(to);
@@ -80,6 +95,7 @@ export function mix(from, to, share) {
 }
 
 // The colour of a depth. Python sends the scales up to a number of levels; a model with more gets the largest one spread.
+/** @param {Scales} scales  @param {number} depth  @param {number} levels */
 export function levelColour(scales, depth, levels) {
   if (scales[levels]) return scales[levels][depth - 1];
   const largest = scales[Math.max(...Object.keys(scales).map(Number))];

@@ -8,12 +8,27 @@ import { SCORE_HIGH, SCORE_LOW, predictionDepth } from "./metrics.js";
 import { boundaries } from "./run.js";
 import { currentLanguage, say } from "./words.js";
 
+/** @import { SvgPen } from "./picture.js" */
+/** @import { Run } from "./run.js" */
+/** @import { View } from "./strip.js" */
+/** @import { Theme, Token } from "./types" */
+/** @typedef {CanvasRenderingContext2D | SvgPen} Pen what is drawn with: on the screen, or into a picture */
+/** @typedef {{ x: number, y: number, width: number, height: number, row: number }} Cell */
+/** @typedef {"depth" | "prediction" | "score" | "cache"} PanelName */
+/** @typedef {{ name: PanelName, title: string, rows: string[], height: number, top: number }} Panel */
+
 export const TITLE_HEIGHT = 34;
 const AXIS_HEIGHT = 22;
 const MIN_COLUMN = 5; // narrower is not legible: of a longer run a window is drawn
 const MAX_COLUMN = 24;
 
 export class Heatmaps {
+  column = MAX_COLUMN; // pixels a position
+  height = 0;
+  drawnLayout = "";
+  drawnFor = "";
+
+  /** @param {HTMLElement} root  @param {View} view */
   constructor(root, view) {
     this.root = root;
     this.view = view;
@@ -31,17 +46,19 @@ export class Heatmaps {
     };
     this.canvas.onmousemove = (event) => view.hover(this.positionOf(event), event);
     this.canvas.onmouseleave = () => view.hover(null);
-    this.drawnLayout = "";
+    this.theme = view.theme();
   }
 
   get span() {
     return this.view.overview;
   }
 
+  /** @param {number} position */
   leftOf(position) {
     return (position - this.span.start) * this.column;
   }
 
+  /** @param {MouseEvent} event */
   positionOf(event) {
     const box = this.canvas.getBoundingClientRect();
     const position = this.span.start + Math.floor((event.clientX - box.left) / zoomOf(this.canvas) / this.column);
@@ -49,25 +66,29 @@ export class Heatmaps {
     return run && run.tokens[position] ? position : null;
   }
 
+  /** @type {(run: Run) => Panel[]} */
   panels(run) {
     const recursions = Array.from({ length: run.numRecursions }, (_, index) => say("row_recursion", { number: index + 1 }));
     const judged = run.header.router_type === "token_choice" ? recursions.map((_, index) => say("row_depth", { number: index + 1 })) : recursions;
     const slots = run.header.cache_slots.map(slotLabel);
+    /** @type {Omit<Panel, "top">[]} */
     const panels = [
       { name: "depth", title: say("map_depth"), rows: recursions, height: 18 },
-      ...(run.header.has_lens ? [{ name: "prediction", title: say("map_prediction"), rows: [say("map_prediction_row")], height: 18 }] : []),
+      ...(run.header.has_lens ? [{ name: /** @type {const} */ ("prediction"), title: say("map_prediction"), rows: [say("map_prediction_row")], height: 18 }] : []),
       { name: "score", title: say("map_score"), rows: judged, height: 18 },
       { name: "cache", title: say("map_cache"), rows: slots, height: slots.length > 14 ? 9 : 13 },
     ];
-    let top = 0;
-    for (const panel of panels) {
-      panel.top = top + TITLE_HEIGHT;
-      top = panel.top + panel.rows.length * panel.height;
-    }
-    this.height = top + AXIS_HEIGHT;
-    return panels;
+    let bottom = 0;
+    const placed = panels.map((panel) => {
+      const top = bottom + TITLE_HEIGHT;
+      bottom = top + panel.rows.length * panel.height;
+      return { ...panel, top };
+    });
+    this.height = bottom + AXIS_HEIGHT;
+    return placed;
   }
 
+  /** @param {Run} run */
   layout(run) {
     const available = this.scroller.clientWidth;
     this.span.fit(run, Math.floor(available / MIN_COLUMN));
@@ -83,12 +104,13 @@ export class Heatmaps {
       this.canvas.style.height = `${this.height}px`;
       this.drawnLayout = layout;
     }
-    const context = this.canvas.getContext("2d");
+    const context = /** @type {CanvasRenderingContext2D} */ (this.canvas.getContext("2d"));
     context.setTransform(scale, 0, 0, scale, 0, 0);
     context.clearRect(0, 0, width, this.height);
     return context;
   }
 
+  /** @param {Run} run */
   update(run) {
     this.root.hidden = !run.header || !run.tokens.length;
     if (this.root.hidden) return;
@@ -103,6 +125,7 @@ export class Heatmaps {
     this.canvas.setAttribute("aria-label", this.summary(run));
   }
 
+  /** @param {Pen} context  @param {Run} run  @param {Panel} panel */
   drawPanel(context, run, panel) {
     const inset = this.column > 9 ? 1 : 0.5;
     context.textAlign = "center";
@@ -115,11 +138,12 @@ export class Heatmaps {
         const cell = {
           x: left, y: panel.top + row * panel.height, width: right - left - inset, height: panel.height - 1, row,
         };
-        this[`${panel.name}Cell`](context, run, token, cell);
+        this[/** @type {const} */ (`${panel.name}Cell`)](context, run, token, cell);
       }
     }
   }
 
+  /** @param {Pen} context  @param {Run} run  @param {Token} token  @param {Cell} cell */
   depthCell(context, run, token, cell) {
     const depth = token.recursion_depth;
     if (depth === null) return this.outline(context, cell);
@@ -133,6 +157,7 @@ export class Heatmaps {
     }
   }
 
+  /** @param {Pen} context  @param {Run} run  @param {Token} token  @param {Cell} cell */
   predictionCell(context, run, token, cell) {
     const depth = predictionDepth(token);
     if (depth === null) return this.outline(context, cell);
@@ -144,12 +169,13 @@ export class Heatmaps {
     context.fillText(String(depth), cell.x + cell.width / 2, cell.y + cell.height / 2 + 0.5);
   }
 
+  /** @param {Pen} context  @param {Run} run  @param {Token} token  @param {Cell} cell */
   scoreCell(context, run, token, cell) {
     const logit = token.router_logits[cell.row] ?? null;
     if (token.recursion_depth === null) return this.outline(context, cell);
     if (logit === null) return this.hatch(context, cell);
     if (run.header.router_type === "token_choice") { // no threshold: a score for each depth, the chosen one marked
-      this.fill(context, cell, mix(this.theme.neutral, SCORE_HIGH, token.router_scores[cell.row]));
+      this.fill(context, cell, mix(this.theme.neutral, SCORE_HIGH, token.router_scores[cell.row] ?? 0));
       if (token.recursion_depth === cell.row + 1) this.dot(context, cell);
       return;
     }
@@ -160,6 +186,7 @@ export class Heatmaps {
     if (token.recursion_depth > cell.row) this.dot(context, cell); // entered, so that colour is not alone
   }
 
+  /** @param {Pen} context  @param {Cell} cell */
   dot(context, cell) {
     context.fillStyle = "#ffffff";
     context.beginPath();
@@ -167,6 +194,7 @@ export class Heatmaps {
     context.fill();
   }
 
+  /** @param {Pen} context  @param {Run} run  @param {Token} token  @param {Cell} cell */
   cacheCell(context, run, token, cell) {
     if (token.recursion_depth === null) return this.outline(context, cell);
     const slot = run.header.cache_slots[cell.row];
@@ -175,17 +203,20 @@ export class Heatmaps {
     this.fill(context, cell, kept ? colour : this.theme.empty);
   }
 
+  /** @param {Pen} context  @param {Cell} cell  @param {string} colour */
   fill(context, cell, colour) {
     context.fillStyle = colour;
     context.fillRect(cell.x, cell.y, cell.width, cell.height);
   }
 
+  /** @param {Pen} context  @param {Cell} cell */
   outline(context, cell) {
     context.strokeStyle = this.theme.border;
     context.lineWidth = 1;
     context.strokeRect(cell.x + 0.5, cell.y + 0.5, cell.width - 1, cell.height - 1);
   }
 
+  /** @param {Pen} context  @param {Cell} cell */
   hatch(context, cell) {
     context.strokeStyle = this.theme.border;
     context.lineWidth = 1;
@@ -195,6 +226,7 @@ export class Heatmaps {
     context.stroke();
   }
 
+  /** @param {Pen} context  @param {Run} run  @param {Panel[]} panels */
   drawAxis(context, run, panels) {
     const bottom = this.height - AXIS_HEIGHT;
     const every = [5, 10, 20, 50].find((step) => step * this.column >= 60) || 100;
@@ -217,6 +249,7 @@ export class Heatmaps {
     }
   }
 
+  /** @param {Pen} context  @param {Run} run  @param {Panel[]} panels */
   drawVeil(context, run, panels) { // over what the filters leave out
     const { filters } = this.view;
     if (!filters.isOn) return;
@@ -227,7 +260,9 @@ export class Heatmaps {
     }
   }
 
+  /** @param {CanvasRenderingContext2D} context  @param {Panel[]} panels */
   drawFocus(context, panels) {
+    /** @type {[number, string, string][]} */
     const marks = this.view.pins.all.map(([letter, position]) => [position, this.view.pins.colour(letter), letter]);
     if (this.view.hovered !== null) marks.push([this.view.hovered, this.theme.text, ""]);
     for (const [position, colour, letter] of marks) {
@@ -240,6 +275,7 @@ export class Heatmaps {
     }
   }
 
+  /** @param {Pen} context  @param {string} letter  @param {string} colour  @param {number} left */
   letter(context, letter, colour, left) {
     context.fillStyle = colour;
     context.fillRect(left - 1, this.height - AXIS_HEIGHT + 1, 12, 13);
@@ -250,10 +286,12 @@ export class Heatmaps {
     context.fillText(letter, left + 5, this.height - AXIS_HEIGHT + 8);
   }
 
+  /** @param {number} position */
   reveal(position) {
     this.span.include(position);
   }
 
+  /** @param {Run} run */
   summary(run) {
     const decoded = run.depths("decode");
     const counts = Array.from({ length: run.numRecursions }, (_, i) => decoded.filter((d) => d === i + 1).length);
@@ -267,6 +305,7 @@ export class Heatmaps {
   }
 
   // Row labels, panel titles and their legends, drawn once a run as elements beside and above the canvas.
+  /** @param {Run} run  @param {Panel[]} panels */
   drawFrame(run, panels) {
     this.drawnFor = this.frameOf(run);
     this.labels.replaceChildren();
@@ -282,11 +321,12 @@ export class Heatmaps {
       });
       const title = element("div", "map-title");
       title.style.top = `${panel.top - TITLE_HEIGHT + 8}px`;
-      title.append(element("b", "", panel.title), ...this[`${panel.name}Legend`](run));
+      title.append(element("b", "", panel.title), ...this[/** @type {const} */ (`${panel.name}Legend`)](run));
       this.titles.append(title);
     }
   }
 
+  /** @param {Run} run */
   frameOf(run) {
     return [run.id, currentLanguage(), run.header.has_lens, this.view.theme().text].join();
   }
@@ -295,10 +335,12 @@ export class Heatmaps {
     return [element("span", "legend-text", say("map_prediction_note"))];
   }
 
+  /** @param {Run} run */
   depthLegend(run) {
     return Array.from({ length: run.numRecursions }, (_, index) => this.swatch(this.view.colourOf(index + 1), say("depth", { number: index + 1 })));
   }
 
+  /** @param {Run} run */
   scoreLegend(run) {
     if (run.header.router_type === "token_choice") {
       const ramp = element("span", "ramp");
@@ -318,6 +360,7 @@ export class Heatmaps {
     return [...parts, ...notes.map((note) => element("span", "legend-text", note))];
   }
 
+  /** @param {Run} run */
   cacheLegend(run) {
     const recursions = [...new Set(run.header.cache_slots.map((slot) => slot.recursion))].filter((r) => r !== null);
     return [
@@ -327,6 +370,7 @@ export class Heatmaps {
     ];
   }
 
+  /** @param {string} colour  @param {string} text */
   swatch(colour, text) {
     const node = element("span", "legend-text");
     const box = element("i", "swatch");

@@ -1,12 +1,17 @@
 // Words that presenter mode does not show, wherever a word begins and ends among the tokens. The words come from Python.
 // Only copies of the records are changed, and what is drawn is made of those; the run itself stays whole.
 
+/** @import { Choice, TokenText } from "./types" */
+
 const BLOCK = "▇";
 const WORDS_OF = /\p{L}+/gu;
+/** @type {Set<string>} */
 let hidden = new Set();
+/** @type {Set<string>} */
 let beginnings = new Set();
 let longest = 0;
 
+/** @param {string[]} found */
 export function prepareHiddenWords(found) {
   hidden = new Set(found);
   // Longer words that begin like this may follow, so an unfinished one waits behind blocks until it is known.
@@ -15,7 +20,14 @@ export function prepareHiddenWords(found) {
 }
 
 // Returns the records with hidden words as blocks, the same object where nothing is hidden, and how many words were.
+/**
+ * @template {TokenText & { alternatives?: Choice[], lens?: Choice[][] }} Shown
+ * @param {Shown[]} records
+ * @param {boolean} isOpen whether more text may follow
+ * @param {Map<number, { token: Shown, copy: Shown }>} known the blocked copies so far, by place
+ */
 export function withHiddenWords(records, isOpen, known = new Map()) {
+  /** @type {number[]} */
   const starts = [];
   let text = "";
   for (const token of records) {
@@ -48,6 +60,7 @@ export function withHiddenWords(records, isOpen, known = new Map()) {
 }
 
 // What could have followed a text, where it would have completed a hidden word; the same list if nothing would.
+/** @param {string} text  @param {Choice[]} choices */
 function choicesAfter(text, choices) {
   const before = text.match(/\p{L}+$/u)?.[0] ?? "";
   const shown = choices.map((choice) => blocked(choice.text, hiddenIn(before, choice.text)));
@@ -55,15 +68,18 @@ function choicesAfter(text, choices) {
   return choices.map((choice, at) => ({ ...choice, text: shown[at] }));
 }
 
+/** @type {(before: string, text: string) => (at: number) => boolean} */
 function hiddenIn(before, text) {
   const spans = [...(before + text).matchAll(WORDS_OF)].filter(({ 0: word }) => hidden.has(word.toLowerCase()));
   return (at) => spans.some(({ 0: word, index }) => index <= before.length + at && before.length + at < index + word.length);
 }
 
+/** @param {Choice} choice */
 function isBlocked(choice) {
   return choice.text.includes(BLOCK);
 }
 
+/** @param {string} text  @param {(at: number) => unknown} isHidden */
 function blocked(text, isHidden) {
   let shown = "";
   for (let at = 0; at < text.length; at += 1) shown += isHidden(at) ? BLOCK : text[at];

@@ -6,10 +6,15 @@ import { attendSection, lensChoice, lensSection } from "./lens.js";
 import { SCORE_HIGH, SCORE_LOW } from "./metrics.js";
 import { say } from "./words.js";
 
+/** @import { Run } from "./run.js" */
+/** @import { View } from "./strip.js" */
+/** @import { Token } from "./types" */
+
+/** @param {HTMLElement} root  @param {View} view  @param {Token | null} token  @param {boolean} isPinned */
 export function drawInspector(root, view, token, isPinned) {
   const { run } = view;
   root.replaceChildren();
-  root.dataset.position = token ? token.position : "";
+  root.dataset.position = token ? String(token.position) : "";
   if (!token) {
     root.append(
       element("p", "inspector-empty", say("inspector_empty")),
@@ -37,6 +42,7 @@ function keysHint() {
   return hint;
 }
 
+/** @param {View} view  @param {Token} token */
 function spentSection(view, token) {
   const { run } = view;
   const section = element("section");
@@ -59,6 +65,7 @@ function spentSection(view, token) {
   return section;
 }
 
+/** @param {Run} run  @param {Token} token  @param {number} index */
 function scoreRow(run, token, index) {
   const logit = token.router_logits[index] ?? null;
   if (logit !== null && run.header.router_type === "token_choice") return depthScoreRow(token, index, logit);
@@ -79,14 +86,15 @@ function scoreRow(run, token, index) {
     tick.style.left = `${100 * sigmoid(threshold)}%`;
     bar.append(tick);
   }
-  const entered = say(token.recursion_depth > index ? "entered" : "left_out");
+  const entered = say((token.recursion_depth ?? 0) > index ? "entered" : "left_out");
   row.append(element("span", "score-value", `${fixed(sigmoid(logit), 3)} (logit ${fixed(logit, 2)}) ${entered}`));
   return row;
 }
 
+/** @param {Token} token  @param {number} index  @param {number} logit */
 function depthScoreRow(token, index, logit) { // token-choice: every depth has a score, and the largest wins
   const row = element("div", "score-row");
-  const score = token.router_scores[index];
+  const score = token.router_scores[index] ?? 0;
   const chosen = token.recursion_depth === index + 1;
   const bar = element("span", "score-bar");
   const fill = element("i");
@@ -98,6 +106,7 @@ function depthScoreRow(token, index, logit) { // token-choice: every depth has a
   return row;
 }
 
+/** @param {Run} run  @param {Token} token */
 function cacheRows(run, token) {
   const box = element("div", "slots");
   const slots = run.header.cache_slots;
@@ -112,6 +121,7 @@ function cacheRows(run, token) {
   return box;
 }
 
+/** @param {Token} token */
 function chosenSection(token) {
   const section = element("section");
   section.append(element("h4", "", say("chosen_heading")));

@@ -5,6 +5,10 @@ import { textOn } from "./format.js";
 import { MAX_SURPRISE } from "./metrics.js";
 import { currentLanguage, say } from "./words.js";
 
+/** @import { Run } from "./run.js" */
+/** @import { View } from "./strip.js" */
+
+/** @param {HTMLElement} root  @param {Run} run  @param {View} view */
 export function drawLegend(root, run, view) {
   if (view.metric.name === "depth") return drawDepthLegend(root, run, view);
   const signature = [run.id, view.metric.id, currentLanguage(), view.theme().text].join();
@@ -24,6 +28,7 @@ export function drawLegend(root, run, view) {
   return undefined;
 }
 
+/** @param {View} view  @param {number} level */
 function levelItem(view, level) {
   const item = element("span", "depth-item");
   const digit = element("b", "", String(level));
@@ -33,6 +38,7 @@ function levelItem(view, level) {
   return item;
 }
 
+/** @param {HTMLElement} root  @param {Run} run  @param {View} view */
 function drawDepthLegend(root, run, view) {
   const signature = `${run.id}:${run.numRecursions}:${currentLanguage()}`;
   if (root.dataset.for !== signature) {

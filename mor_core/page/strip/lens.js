@@ -6,6 +6,11 @@ import { predictionDepth } from "./metrics.js";
 import { attendable } from "./run.js";
 import { say } from "./words.js";
 
+/** @import { Run } from "./run.js" */
+/** @import { View } from "./strip.js" */
+/** @import { Choice, Token } from "./types" */
+
+/** @param {Run} run  @param {Token} token */
 export function lensSection(run, token) {
   const section = element("section");
   section.dataset.testid = "lens";
@@ -30,6 +35,7 @@ export function lensSection(run, token) {
   return section;
 }
 
+/** @param {Choice} choice  @param {boolean} isFinal */
 export function lensChoice(choice, isFinal) {
   const row = element("div", isFinal ? "candidate taken" : "candidate");
   const bar = element("span", "candidate-bar");
@@ -41,6 +47,7 @@ export function lensChoice(choice, isFinal) {
   return row;
 }
 
+/** @param {View} view  @param {Token} token */
 export function attendSection(view, token) {
   const { run } = view;
   const section = element("section");
@@ -54,9 +61,9 @@ export function attendSection(view, token) {
   for (let recursion = 1; recursion <= run.numRecursions; recursion += 1) {
     const row = element("button", "attend-row");
     row.type = "button";
-    row.dataset.recursion = recursion;
+    row.dataset.recursion = String(recursion);
     row.append(element("b", "", `R${recursion}`));
-    if (recursion > Math.max(token.recursion_depth, 0)) {
+    if (recursion > (token.recursion_depth ?? 0)) {
       row.disabled = true;
       row.append(element("span", "", say("attend_left")));
     } else {
@@ -67,7 +74,7 @@ export function attendSection(view, token) {
       fill.style.width = `${(100 * seen.found.length) / seen.of}%`;
       bar.append(fill);
       row.append(bar, element("span", "", say("attend_count", { count: seen.found.length, total: seen.of })));
-      row.setAttribute("aria-pressed", view.attending === recursion);
+      row.setAttribute("aria-pressed", String(view.attending === recursion));
       row.onmouseenter = () => view.list.attend(new Set(seen.found));
       row.onmouseleave = () => view.showAttending();
       row.onclick = () => view.attend(view.attending === recursion ? null : recursion);

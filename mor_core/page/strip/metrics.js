@@ -3,6 +3,10 @@
 import { fixed, mix, sigmoid } from "./format.js";
 import { say } from "./words.js";
 
+/** @import { Run } from "./run.js" */
+/** @import { Theme, Token } from "./types" */
+/** @typedef {{ run: Run, theme(): Theme, colourOf(depth: number): string }} Shown what a metric needs of the view */
+
 const SURPRISE = "#a03a8a";
 const KEPT = "#2f7d4f";
 export const MAX_SURPRISE = 10; // nats; the scale is the same for every run, more is drawn as this much
@@ -10,6 +14,7 @@ export const SCORE_LOW = "#2b6cb0"; // below the threshold
 export const SCORE_HIGH = "#dd7611"; // above it
 export const METRICS = ["depth", "score", "surprise", "prediction", "kept"];
 
+/** @param {Token} token */
 export function predictionDepth(token) {
   if (!token.lens.length) return null;
   const best = token.lens.map((choices) => choices[0].token_id);
@@ -18,11 +23,16 @@ export function predictionDepth(token) {
 
 // The chosen metric of a view: its value at a token, and how a value looks. A mean of several tokens is a value too.
 export class Metric {
+  /** @param {Shown} view */
   constructor(view) {
     this.view = view;
+    this.name = "depth";
+    /** @type {number | undefined} */
+    this.recursion = undefined; // before which a score was made, as chosen
     this.choose("depth");
   }
 
+  /** @param {string} id */
   choose(id) { // such as "depth", or "score-2": the score of the router before recursion 2
     const [name, recursion] = id.split("-");
     this.name = METRICS.includes(name) ? name : "depth";
@@ -52,6 +62,7 @@ export class Metric {
     return this.name === "kept" ? this.run.header.cache_slots.length : this.run.numRecursions;
   }
 
+  /** @param {Token} token */
   of(token) {
     if (this.name === "depth") return token.recursion_depth;
     if (this.name === "surprise") return token.log_probability === null ? null : -token.log_probability;
@@ -62,11 +73,13 @@ export class Metric {
     return this.run.header.router_type === "token_choice" ? token.router_scores[this.row] : sigmoid(logit);
   }
 
+  /** @param {Token[]} tokens */
   mean(tokens) {
     const known = tokens.map((token) => this.of(token)).filter((value) => value !== null);
     return known.length ? known.reduce((sum, value) => sum + value, 0) / known.length : null;
   }
 
+  /** @param {number | null} value */
   colour(value) {
     if (value === null) return null;
     const neutral = this.view.theme().neutral;
@@ -77,6 +90,7 @@ export class Metric {
     return low === value ? this.view.colourOf(value) : mix(this.view.colourOf(low), this.view.colourOf(low + 1), value - low);
   }
 
+  /** @param {number} score  @param {string} neutral */
   scoreColour(score, neutral) {
     if (this.run.header.router_type === "token_choice") return mix(neutral, SCORE_HIGH, score);
     const threshold = sigmoid(this.run.header.threshold_logits[this.row] ?? 0);
@@ -84,6 +98,7 @@ export class Metric {
       ? mix(neutral, SCORE_HIGH, (score - threshold) / (1 - threshold)) : mix(neutral, SCORE_LOW, (threshold - score) / threshold);
   }
 
+  /** @param {number | null} value */
   sign(value) {
     if (value === null) return this.name === "depth" ? "?" : "–";
     if (this.name === "score") return fixed(value, 2).replace(/^0/, "");
@@ -91,6 +106,7 @@ export class Metric {
     return Number.isInteger(value) ? String(value) : fixed(value, 1);
   }
 
+  /** @param {string} [name] */
   label(name = this.name) {
     return name === "score" ? say("metric_score", { number: this.row + 1 }) : say(`metric_${name}`);
   }

@@ -5,12 +5,27 @@ import { element, setText, zoomOf } from "./dom.js";
 import { boundaries } from "./run.js";
 import { say } from "./words.js";
 
+/** @import { Run } from "./run.js" */
+/** @import { View } from "./strip.js" */
+
 const MAX_WINDOW = 256;
 const MIN_WINDOW = 16;
 const OVERVIEW_HEIGHT = 44;
 const GRIP = 6; // pixels at an end of the window that resize it
 
 export class Overview {
+  start = 0; // of the window
+  end = 0;
+  /** @type {number | null} */
+  size = null; // chosen by the reader
+  /** @type {{ offset: number } | { start: number } | { end: number } | null} */
+  held = null; // what the pointer moves: the window, or one of its ends while the other stays
+  total = 0;
+  most = MAX_WINDOW; // that the heatmaps have room for
+  width = 1;
+  isNeeded = false;
+
+  /** @param {HTMLElement} root  @param {View} view */
   constructor(root, view) {
     this.root = root;
     this.view = view;
@@ -20,7 +35,6 @@ export class Overview {
     this.canvas.setAttribute("role", "slider");
     this.note = element("p", "overview-note");
     root.replaceChildren(this.canvas, this.note);
-    this.reset();
     this.canvas.onpointerdown = (event) => this.grasp(event);
     this.canvas.onpointermove = (event) => this.drag(event);
     this.canvas.onpointerup = () => { this.held = null; };
@@ -30,12 +44,13 @@ export class Overview {
   reset() {
     this.start = 0;
     this.end = 0;
-    this.size = null; // chosen by the reader
+    this.size = null;
     this.held = null;
     this.total = 0;
   }
 
   // Fits the window to the run; `most` is how many columns the heatmaps have room for.
+  /** @param {Run} run  @param {number} most */
   fit(run, most) {
     this.total = run.numColumns;
     this.most = Math.min(Math.max(most, MIN_WINDOW), MAX_WINDOW);
@@ -46,11 +61,13 @@ export class Overview {
     this.end = this.start + size;
   }
 
+  /** @param {number} start */
   moveTo(start) {
     this.start = Math.round(start);
     this.view.windowMoved();
   }
 
+  /** @param {number} position */
   include(position) {
     if (position >= this.start && position < this.end) return;
     this.moveTo(position - (this.end - this.start) / 2);
@@ -60,11 +77,13 @@ export class Overview {
     return this.total / this.width > 1 ? Math.ceil(this.total / this.width) : 1 / Math.max(1, Math.floor(this.width / this.total));
   }
 
+  /** @param {PointerEvent} event */
   positionOf(event) {
     const box = this.canvas.getBoundingClientRect();
     return ((event.clientX - box.left) / zoomOf(this.canvas)) * this.perPixel;
   }
 
+  /** @param {PointerEvent} event */
   grasp(event) {
     const at = this.positionOf(event);
     const grip = GRIP * this.perPixel;
@@ -77,23 +96,28 @@ export class Overview {
     }
   }
 
+  /** @param {PointerEvent} event */
   drag(event) {
     const at = this.positionOf(event);
     if (!this.held) return;
-    if (this.held.offset !== undefined) return void this.moveTo(at - this.held.offset);
-    const fixedEnd = this.held.end ?? this.held.start;
+    if ("offset" in this.held) return void this.moveTo(at - this.held.offset);
+    const fixedEnd = "end" in this.held ? this.held.end : this.held.start;
     this.size = Math.round(Math.min(Math.max(Math.abs(at - fixedEnd), MIN_WINDOW), this.most));
-    this.moveTo(this.held.end === undefined ? fixedEnd : fixedEnd - this.size);
+    this.moveTo("end" in this.held ? fixedEnd - this.size : fixedEnd);
   }
 
+  /** @param {KeyboardEvent} event */
   key(event) {
     const step = Math.round((this.end - this.start) / 4);
-    const to = { ArrowLeft: this.start - step, ArrowRight: this.start + step, Home: 0, End: this.total }[event.key];
+    /** @type {Record<string, number>} */
+    const places = { ArrowLeft: this.start - step, ArrowRight: this.start + step, Home: 0, End: this.total };
+    const to = places[event.key];
     if (to === undefined) return;
     event.preventDefault();
     this.moveTo(to);
   }
 
+  /** @param {Run} run */
   update(run) {
     this.root.hidden = !this.isNeeded;
     if (this.root.hidden) return;
@@ -104,7 +128,7 @@ export class Overview {
     this.canvas.height = OVERVIEW_HEIGHT * scale;
     this.canvas.style.width = `${width}px`;
     this.canvas.style.height = `${OVERVIEW_HEIGHT}px`;
-    const context = this.canvas.getContext("2d");
+    const context = /** @type {CanvasRenderingContext2D} */ (this.canvas.getContext("2d"));
     context.setTransform(scale, 0, 0, scale, 0, 0);
     this.drawColumns(context, run, width);
     this.drawMarks(context, run, width);
@@ -114,10 +138,11 @@ export class Overview {
     setText(this.note, `${this.view.metric.label()}. ${how} ${range}`);
     this.canvas.setAttribute("aria-label", say("overview_label"));
     for (const [name, value] of [["valuemin", 0], ["valuemax", this.total - 1], ["valuenow", this.start], ["valuetext", range]]) {
-      this.canvas.setAttribute(`aria-${name}`, value);
+      this.canvas.setAttribute(`aria-${name}`, String(value));
     }
   }
 
+  /** @param {CanvasRenderingContext2D} context  @param {Run} run  @param {number} width */
   drawColumns(context, run, width) {
     const { metric } = this.view;
     const theme = this.view.theme();
@@ -133,7 +158,7 @@ export class Overview {
       if (!values.length) continue;
       const most = Math.max(...values);
       const tall = (height * Math.min(most, metric.top)) / metric.top;
-      context.fillStyle = metric.colour(most);
+      context.fillStyle = metric.colour(most) ?? theme.empty;
       context.fillRect(x, OVERVIEW_HEIGHT - tall, column, tall);
       const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
       means.push([x + column / 2, OVERVIEW_HEIGHT - (height * Math.min(mean, metric.top)) / metric.top]);
@@ -143,6 +168,7 @@ export class Overview {
     for (const [x, y] of means) context.fillRect(x - column / 2, y - 1, column, 2);
   }
 
+  /** @param {CanvasRenderingContext2D} context  @param {Run} run  @param {number} width */
   drawMarks(context, run, width) {
     const theme = this.view.theme();
     const left = this.start / this.perPixel;

@@ -6,50 +6,82 @@ import { textOn, tokenLabel } from "./format.js";
 import { TITLE_HEIGHT } from "./heatmaps.js";
 import { currentLanguage, say } from "./words.js";
 
+/** @import { Run } from "./run.js" */
+/** @import { View } from "./strip.js" */
+
 const PICTURE_WIDTH = 1200;
 const MARGIN = 24;
 const LABELS = 100; // left of the heatmaps
 const PNG_SCALE = 2;
+/** @type {Record<string, string>} */
+const ANCHORS = { left: "start", center: "middle", right: "end" };
+/** @type {Record<string, string>} */
+const BASELINES = { top: "text-before-edge", middle: "central", alphabetic: "alphabetic" };
 
 // Takes what the heatmaps draw on a canvas and keeps it as SVG elements.
-class SvgPen {
+export class SvgPen {
+  x = 0; // where what is drawn begins
+  y = 0;
+  /** @type {string | CanvasGradient | CanvasPattern} */
+  fillStyle = "#000";
+  /** @type {string | CanvasGradient | CanvasPattern} */
+  strokeStyle = "#000";
+  lineWidth = 1;
+  font = "";
+  /** @type {CanvasTextAlign} */
+  textAlign = "left";
+  /** @type {CanvasTextBaseline} */
+  textBaseline = "top";
+  path = "";
+  circle = {};
+
+  /** @param {string | null} namespace  @param {Element} root */
   constructor(namespace, root) {
-    Object.assign(this, { namespace, root, x: 0, y: 0, fillStyle: "#000", strokeStyle: "#000", lineWidth: 1, font: "", textAlign: "left", textBaseline: "top" });
-    this.beginPath();
+    this.namespace = namespace;
+    this.root = root;
   }
 
+  /** @param {string} name  @param {object} attributes  @param {string} [text] */
   add(name, attributes, text) {
     const node = document.createElementNS(this.namespace, name);
-    for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, typeof value === "number" ? Math.round(value * 100) / 100 : value);
+    for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, String(typeof value === "number" ? Math.round(value * 100) / 100 : value));
     if (text !== undefined) node.textContent = text;
     this.root.append(node);
     return node;
   }
 
+  /** @param {number} x  @param {number} y  @param {number} width  @param {number} height */
   box(x, y, width, height) { return { x: x + this.x, y: y + this.y, width: Math.max(0, width), height: Math.max(0, height) }; }
 
+  /** @param {[x: number, y: number, width: number, height: number]} box */
   fillRect(...box) { this.add("rect", { ...this.box(...box), fill: this.fillStyle }); }
 
+  /** @param {[x: number, y: number, width: number, height: number]} box */
   strokeRect(...box) { this.add("rect", { ...this.box(...box), fill: "none", stroke: this.strokeStyle, "stroke-width": this.lineWidth }); }
 
+  /** @param {string} text  @param {number} x  @param {number} y */
   fillText(text, x, y) {
     const [, weight = "400", size] = this.font.match(/^(?:(\d+) )?([\d.]+)px/) ?? ["", "400", "11"];
-    const anchor = { left: "start", center: "middle", right: "end" }[this.textAlign];
-    const baseline = { top: "text-before-edge", middle: "central", alphabetic: "alphabetic" }[this.textBaseline];
+    const anchor = ANCHORS[this.textAlign];
+    const baseline = BASELINES[this.textBaseline];
     this.add("text", {
       x: x + this.x, y: y + this.y, fill: this.fillStyle, "font-size": size, "font-weight": weight, "text-anchor": anchor, "dominant-baseline": baseline, "xml:space": "preserve",
     }, text);
   }
 
   beginPath() { this.path = ""; }
+  /** @param {number} x  @param {number} y */
   moveTo(x, y) { this.path += `M${x + this.x} ${y + this.y}`; }
+  /** @param {number} x  @param {number} y */
   lineTo(x, y) { this.path += `L${x + this.x} ${y + this.y}`; }
   stroke() { this.add("path", { d: this.path, fill: "none", stroke: this.strokeStyle, "stroke-width": this.lineWidth }); }
+  /** @type {(x: number, y: number, radius: number, ...angles: number[]) => void} */
   arc(x, y, radius) { this.circle = { cx: x + this.x, cy: y + this.y, r: radius }; }
   fill() { this.add("circle", { ...this.circle, fill: this.fillStyle }); }
 }
 
 // Draws the run as it is shown and returns the SVG element.
+/** @param {View} view */
 function pictureOf(view) {
   const { run } = view;
   const theme = view.theme();
@@ -58,6 +90,7 @@ function pictureOf(view) {
   const pen = new SvgPen(namespace, root);
   const back = pen.add("rect", { x: 0, y: 0, width: PICTURE_WIDTH, fill: theme.isDark ? "#14161b" : "#ffffff" });
   let top = MARGIN;
+  /** @type {(text: string, size: number, weight?: number) => void} */
   const line = (text, size, weight = 400) => {
     pen.font = `${weight} ${size}px`;
     pen.fillStyle = theme.text;
@@ -73,12 +106,13 @@ function pictureOf(view) {
   top = drawPictureMaps(pen, view, top + 6);
   line(say("digit_hint"), 12);
   const height = Math.ceil(top + MARGIN / 2);
-  back.setAttribute("height", height);
+  back.setAttribute("height", String(height));
   const size = { width: PICTURE_WIDTH, height, viewBox: `0 0 ${PICTURE_WIDTH} ${height}`, "font-family": "system-ui, sans-serif" };
-  for (const [name, value] of Object.entries(size)) root.setAttribute(name, value);
+  for (const [name, value] of Object.entries(size)) root.setAttribute(name, String(value));
   return root;
 }
 
+/** @param {SvgPen} pen  @param {View} view  @param {number} top */
 function drawPictureLegend(pen, view, top) {
   let left = MARGIN;
   for (let depth = 1; depth <= view.run.numRecursions; depth += 1) {
@@ -95,8 +129,9 @@ function drawPictureLegend(pen, view, top) {
   return top + 30;
 }
 
+/** @param {SvgPen} pen  @param {View} view  @param {number} top */
 function drawPictureTokens(pen, view, top) {
-  const ruler = document.createElement("canvas").getContext("2d");
+  const ruler = /** @type {CanvasRenderingContext2D} */ (document.createElement("canvas").getContext("2d"));
   ruler.font = "16px system-ui, sans-serif";
   let left = MARGIN;
   for (const token of view.run.tokens) {
@@ -124,6 +159,7 @@ function drawPictureTokens(pen, view, top) {
 }
 
 // The heatmaps, as wide as they stand on the screen.
+/** @param {SvgPen} pen  @param {View} view  @param {number} top */
 function drawPictureMaps(pen, view, top) {
   const { maps, run } = view;
   const panels = maps.panels(run);
@@ -142,6 +178,7 @@ function drawPictureMaps(pen, view, top) {
   return top + maps.height + 8;
 }
 
+/** @param {Blob} blob  @param {string} name */
 function save(blob, name) {
   const link = element("a");
   link.href = URL.createObjectURL(blob);
@@ -150,15 +187,18 @@ function save(blob, name) {
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
 }
 
+/** @param {Run} run  @param {string} ending */
 function pictureName(run, ending) {
   return `${run.header.checkpoint.replace(/[^\w.-]/g, "-")}-${run.header.created.slice(0, 19).replace(/:/g, "")}.${ending}`;
 }
 
+/** @param {View} view */
 function saveSvg(view) {
   const text = new XMLSerializer().serializeToString(pictureOf(view));
   save(new Blob([text], { type: "image/svg+xml" }), pictureName(view.run, "svg"));
 }
 
+/** @param {View} view */
 async function savePng(view) {
   const svg = pictureOf(view);
   const image = new Image();
@@ -167,19 +207,20 @@ async function savePng(view) {
   const canvas = element("canvas");
   canvas.width = PICTURE_WIDTH * PNG_SCALE;
   canvas.height = Number(svg.getAttribute("height")) * PNG_SCALE;
-  const context = canvas.getContext("2d");
+  const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
   context.scale(PNG_SCALE, PNG_SCALE);
   context.drawImage(image, 0, 0);
-  canvas.toBlob((blob) => save(blob, pictureName(view.run, "png")));
+  canvas.toBlob((blob) => blob && save(blob, pictureName(view.run, "png")));
 }
 
 // The two buttons below the heatmaps.
+/** @param {HTMLElement} root  @param {View} view */
 export function drawPictureButtons(root, view) {
   root.hidden = !view.run.header || !view.run.tokens.length;
   if (root.hidden || root.dataset.for === currentLanguage()) return;
   root.dataset.for = currentLanguage();
   root.replaceChildren();
-  for (const [id, act] of [["png", savePng], ["svg", saveSvg]]) {
+  for (const [id, act] of /** @type {const} */ ([["png", savePng], ["svg", saveSvg]])) {
     const button = element("button", "transport-button", say(`picture_${id}`));
     button.type = "button";
     button.dataset.testid = `picture-${id}`;

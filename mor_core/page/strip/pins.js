@@ -5,19 +5,27 @@ import { fixed, sigmoid, tokenLabel } from "./format.js";
 import { predictionDepth } from "./metrics.js";
 import { currentLanguage, say } from "./words.js";
 
+/** @import { Run } from "./run.js" */
+/** @import { View } from "./strip.js" */
+/** @import { Token } from "./types" */
+
 const LETTERS = ["A", "B", "C", "D", "E"];
+/** @type {Record<string, string>} */
 const PIN_COLOURS = { B: "#d81b7a", C: "#d96b00", D: "#8a5a2b", E: "#5f6b7a" }; // no depth has them
 
 export class Pins {
+  /** @param {View} view */
   constructor(view) {
     this.view = view;
-    this.clear();
-  }
-
-  clear() {
+    /** @type {Record<string, number>} */
     this.others = {}; // letter: position
   }
 
+  clear() {
+    this.others = {};
+  }
+
+  /** @param {number} position */
   toggle(position) {
     if (position === this.view.pinned) return;
     const held = Object.keys(this.others).find((letter) => this.others[letter] === position);
@@ -26,11 +34,14 @@ export class Pins {
     else if (free) this.others[free] = position;
   }
 
+  /** @returns {[string, number][]} */
   get all() { // [letter, position], A first
+    /** @type {[string, number][]} */
     const others = LETTERS.filter((letter) => letter in this.others).map((letter) => [letter, this.others[letter]]);
     return this.view.pinned === null ? others : [["A", this.view.pinned], ...others];
   }
 
+  /** @param {string} letter */
   colour(letter) {
     return PIN_COLOURS[letter] || this.view.theme().accent;
   }
@@ -39,6 +50,7 @@ export class Pins {
     return this.all.map(([letter, position]) => `${letter}${position}`).join(".");
   }
 
+  /** @param {string | undefined} text  @param {Run} run */
   restore(text, run) {
     this.clear();
     for (const part of text ? text.split(".") : []) {
@@ -49,6 +61,7 @@ export class Pins {
     }
   }
 
+  /** @param {HTMLElement} root  @param {Run} run */
   draw(root, run) {
     const pins = this.all;
     const signature = [run.id, this.text, currentLanguage(), this.view.theme().text].join();
@@ -78,7 +91,9 @@ export class Pins {
     root.append(table, element("p", "inspector-note", say("pins_note")));
   }
 
+  /** @param {Run} run */
   rows(run) {
+    /** @type {[string, (token: Token) => string][]} */
     const rows = [
       [say("pin_position"), (token) => String(token.position)],
       [say("metric_depth"), (token) => (token.recursion_depth === null ? "–" : String(token.recursion_depth))],

@@ -5,17 +5,26 @@ import { Run } from "./run.js";
 import { isForAnother } from "./transport.js";
 import { currentLanguage, say } from "./words.js";
 
+/** @import { View } from "./strip.js" */
+/** @import { Batch, StripData } from "./types" */
+
+/** @type {{ run: string, batch: Batch } | null} */
 let lastRecorded = null; // the last recorded run that was drawn on this page: playing it needs no server
 const SILENT_MS = 3000; // an audience looks at a still screen no longer
 
 export class Presenter {
+  /** @param {View} view */
   constructor(view) {
     this.view = view;
     this.heard = performance.now();
     this.notice = view.part("notice");
     this.blank = element("dialog", "blank");
     this.blank.dataset.testid = "blank";
-    this.blank.append(element("span", "blank-text"));
+    this.said = element("span", "blank-text");
+    this.blank.append(this.said);
+    this.wasOn = false;
+    /** @type {ReturnType<typeof setInterval> | undefined} */
+    this.timer = undefined;
     view.root.append(this.blank);
   }
 
@@ -23,9 +32,10 @@ export class Presenter {
     return Boolean(this.view.data?.present);
   }
 
+  /** @param {StripData} data */
   receive(data) {
     this.view.root.classList.toggle("present", this.isOn);
-    if (!data.live && data.batch) lastRecorded = { run: data.run, batch: data.batch };
+    if (!data.live && data.batch && "events" in data.batch) lastRecorded = { run: data.run, batch: data.batch };
     if (this.isOn && !this.wasOn) this.view.transport.setSpeed("ten"); // slow enough to be followed aloud
     this.wasOn = this.isOn;
     if (!this.isOn && this.blank.open) this.blank.close();
@@ -72,7 +82,7 @@ export class Presenter {
   turn() {
     const { view } = this;
     if (view.run !== view.main) view.watch(view.main, !view.main.isFinished);
-    else {
+    else if (lastRecorded) {
       const run = new Run(`${lastRecorded.run}-fallback`);
       run.take(lastRecorded.batch);
       view.watch(run, true);
@@ -83,6 +93,7 @@ export class Presenter {
   }
 
   // Returns whether the key was one of its own.
+  /** @param {KeyboardEvent} event */
   key(event) {
     if (!this.isOn) return false;
     const name = event.key.toLowerCase();
@@ -90,7 +101,7 @@ export class Presenter {
       if (isForAnother(event)) return false;
       if (this.blank.open) this.blank.close();
       else {
-        this.blank.firstChild.textContent = say("blank");
+        this.said.textContent = say("blank");
         this.blank.showModal();
       }
     } else if (event.key === "PageDown" && !this.view.data.live && !isForAnother(event)) this.view.setTrigger("wants_run", true);

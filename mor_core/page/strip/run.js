@@ -3,24 +3,36 @@
 
 import { withHiddenWords } from "./hidden.js";
 
+/** @import { Batch, Frame, Granularity, Header, Phase, RunEvent, Slot, Status, Step, Token, TokensEvent } from "./types" */
+
 export class Run {
+  /** @param {string} id */
   constructor(id) {
     this.id = id;
-    this.header = null;
+    /** @type {Header} */
+    this.header = /** @type {any} */ (null); // before the first event; whoever may be asked so early looks
+    /** @type {Token[]} */
     this.records = []; // all that was received, by position
+    /** @type {Frame[]} */
     this.frames = [];
     this.at = -1; // the frame that is shown
+    /** @type {Token[]} */
     this.tokens = []; // by position, as of that frame
+    /** @type {Set<number>} */
     this.changed = new Set(); // positions to redraw
     this.applied = 0; // events taken in
+    /** @type {Status} */
     this.status = { name: "queued", ahead: 0, message: "" };
+    /** @type {string | null} */
     this.finishReason = null;
     this.hides = false; // whether hidden words are blocks
+    /** @type {Map<number, { token: Token, copy: Token }>} */
     this.blocked = new Map();
     this.numHidden = 0;
   }
 
   // Returns false if events are missing before these.
+  /** @param {Batch} batch */
   take(batch) {
     if (batch.from > this.applied) return false;
     batch.events.slice(this.applied - batch.from).forEach((event) => this.apply(event));
@@ -29,6 +41,7 @@ export class Run {
     return true;
   }
 
+  /** @param {RunEvent} event */
   apply(event) {
     if (event.kind === "header") this.header = event.header;
     if (event.kind === "end") this.finishReason = event.finish_reason;
@@ -45,6 +58,7 @@ export class Run {
     for (const frame of this.frames.slice(first)) frame.vanillaBytes = (last.vanillaBytes * frame.computed) / last.computed;
   }
 
+  /** @type {(step: Step) => Frame} */
   frameAfter(step) {
     const { last } = this;
     const isDecode = step.phase === "decode";
@@ -55,6 +69,7 @@ export class Run {
       activeFlops: last.activeFlops + step.active_flops,
       fullDepthFlops: cost === null || last.fullDepthFlops === null ? null : last.fullDepthFlops + cost,
       cacheBytes: step.cache_bytes.reduce((sum, bytes) => sum + bytes, 0),
+      vanillaBytes: 0, // known with the totals of the event
       cacheEntries: step.cache_entries,
       decodeSeconds: last.decodeSeconds + (isDecode ? step.latency_s : 0),
       decodeTokens: last.decodeTokens + (isDecode ? step.num_tokens : 0),
@@ -70,6 +85,7 @@ export class Run {
   }
 
   // Shows the run as of a frame; tokens that the model had not been through by then have no depth yet.
+  /** @param {number} at */
   show(at) {
     const before = this.tokens;
     const { computed } = this.frames[at];
@@ -120,28 +136,34 @@ export class Run {
   get decodeSeconds() { return this.shown.decodeSeconds; }
   get decodeTokens() { return this.shown.decodeTokens; }
 
+  /** @param {Phase} phase */
   numTokens(phase) {
     return this.tokens.filter((token) => token && token.phase === phase).length;
   }
 
   // Depths of content tokens: specials are left out, as is the newest token, which has none yet.
+  /** @param {Phase} [phase] */
   depths(phase) {
     return this.tokens
-      .filter((t) => t && !t.special && t.recursion_depth !== null && (!phase || t.phase === phase))
-      .map((token) => token.recursion_depth);
+      .filter((t) => t && !t.special && (!phase || t.phase === phase))
+      .map((token) => token.recursion_depth)
+      .filter((depth) => depth !== null);
   }
 
+  /** @param {Phase} [phase] */
   meanDepth(phase) {
     const depths = this.depths(phase);
     return depths.length ? depths.reduce((sum, depth) => sum + depth, 0) / depths.length : null;
   }
 }
 
+/** @type {Frame} */
 const NOTHING = {
   computed: 0, seconds: 0, activeFlops: 0, fullDepthFlops: 0, cacheBytes: 0, vanillaBytes: 0, cacheEntries: [], decodeSeconds: 0, decodeTokens: 0,
 };
 
 // A token as it stood when it had been chosen and not been through the model.
+/** @param {Token} token */
 function withoutDepth(token) {
   if (token.recursion_depth === null) return token;
   const unknown = token.router_logits.map(() => null);
@@ -151,12 +173,14 @@ function withoutDepth(token) {
 }
 
 // Where a text that was read in windows goes on in the next one.
+/** @param {Run} run */
 export function boundaries(run) {
   return run.header.windows.slice(0, -1).map(([, end]) => end).filter((position) => run.tokens[position]);
 }
 
 // The positions whose keys and values a recursion can read at a position: those kept in its slot, itself included.
 // A long text is read in windows: what was read again at the start of a window left no record of its own.
+/** @param {Run} run  @param {number} position  @param {number} recursion */
 export function attendable(run, position, recursion) {
   const slots = run.header.cache_slots;
   const own = slots.findIndex((slot) => slot.recursion === recursion);
@@ -172,6 +196,7 @@ export function attendable(run, position, recursion) {
 }
 
 // Splits a run into what one unit shows: arrays of tokens. A word ends where a space, a line or a special token begins.
+/** @param {Run} run  @param {Granularity} granularity */
 export function unitsOf(run, granularity) {
   const units = [];
   let isOpen = false;

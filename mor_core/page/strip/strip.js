@@ -20,19 +20,52 @@ import { Filters, Toolbar } from "./toolbar.js";
 import { PLAYED, Transport } from "./transport.js";
 import { currentLanguage, say, setLanguage } from "./words.js";
 
+/** @import { Batch, Component, Granularity, Scales, StripData, Theme, Token, Tools } from "./types" */
+
+/** @type {WeakMap<HTMLElement, View>} */
 const VIEWS = new WeakMap();
 const NO_DEPTH = "#8a8f99"; // a token that took no recursion (first capacity below 1)
 
-class View {
+export class View {
+  /** @param {HTMLElement} root */
   constructor(root) {
     this.root = root;
-    this.part = (name) => root.querySelector(`[data-part="${name}"]`);
+    /** @type {(name: string) => HTMLElement} */
+    this.part = (name) => /** @type {HTMLElement} */ (root.querySelector(`[data-part="${name}"]`));
+    /** @type {number | null} */
     this.pinned = null;
+    /** @type {number | null} */
     this.hovered = null;
-    this.run = null;
+    /** @type {Run} */
+    this.main = /** @type {any} */ (null); // the run that Python names; before its first data there is none
+    /** @type {Run} */
+    this.run = /** @type {any} */ (null); // the one that is drawn
+    /** @type {StripData} */
+    this.data = /** @type {any} */ (null);
+    /** @type {Scales} */
+    this.colours = {};
+    /** @type {Granularity} */
     this.granularity = "token";
+    /** @type {number | null} */
     this.attending = null; // a recursion, whose readable positions are marked
+    this.hasTools = false;
+    /** @type {string[]} */
     this.classLabels = [];
+    /** @type {Set<number>} */
+    this.present = new Set(); // classes that the run has
+    /** @type {Feed | undefined} */
+    this.feed = undefined;
+    /** @type {Component["setStateValue"]} */
+    this.setState = () => {};
+    /** @type {Component["setTriggerValue"]} */
+    this.setTrigger = () => {};
+    this.textShown = this.inspected = ""; // for which run, and which of its tokens
+    /** @type {ReturnType<typeof setTimeout> | undefined} */
+    this.reportTimer = undefined;
+    /** @type {number | null} */
+    this.frame = null;
+    /** @type {Theme | undefined} */
+    this.look = undefined;
     this.metric = new Metric(this);
     this.filters = new Filters(this);
     this.pins = new Pins(this);
@@ -44,6 +77,7 @@ class View {
     this.presenter = new Presenter(this);
     this.observer = new ResizeObserver(() => this.redraw());
     this.observer.observe(this.part("maps"));
+    /** @type {(event: KeyboardEvent) => void} */
     this.onKey = (event) => this.key(event);
     document.addEventListener("keydown", this.onKey);
   }
@@ -57,6 +91,7 @@ class View {
     document.removeEventListener("keydown", this.onKey);
   }
 
+  /** @param {Component} component */
   receive(component) {
     const { data, setStateValue, setTriggerValue } = component;
     this.data = data;
@@ -73,10 +108,11 @@ class View {
     if (!this.main || this.main.id !== data.run || isRecoloured) this.begin(data);
     this.presenter.receive(data);
     this.hide(Boolean(data.present));
-    this.feed.receive([data]);
+    this.feed?.receive([data]);
     this.redraw();
   }
 
+  /** @param {StripData} data */
   begin(data) {
     this.feed?.close();
     const main = new Run(data.run);
@@ -92,6 +128,7 @@ class View {
   }
 
   // Draws this run from now on: the one that Python names, or a recorded one in its place.
+  /** @param {Run} run  @param {boolean} plays */
   watch(run, plays) {
     run.hides = Boolean(this.data.present);
     this.run = run;
@@ -105,12 +142,13 @@ class View {
     this.overview.reset();
     this.list.reset();
     this.list.attend(null);
-    this.isRestored = false;
+    this.isRestored = false; // what the link says, once a run
     this.part("counters").replaceChildren();
     this.transport.arrived();
     this.redraw();
   }
 
+  /** @param {boolean} hides */
   hide(hides) {
     const { run } = this;
     if (run.hides === hides) return;
@@ -122,6 +160,7 @@ class View {
     return this.run === this.main ? this.data.badge : "RECORDED";
   }
 
+  /** @param {Batch} batch */
   arrived(batch) {
     const { main } = this;
     if (batch.events.length || main.isFinished) this.presenter.hear();
@@ -170,7 +209,7 @@ class View {
     drawPictureButtons(this.part("pictures"), this);
     drawForeignNote(this.part("foreign"), run);
     setText(this.part("hidden"), run.numHidden ? say("hidden_note", { count: run.numHidden }) : "");
-    this.root.dataset.pinned = this.pinned !== null;
+    this.root.dataset.pinned = String(this.pinned !== null);
     this.inspect();
   }
 
@@ -183,6 +222,7 @@ class View {
     drawInspector(this.part("inspector"), this, token, position !== null && position === this.pinned);
   }
 
+  /** @param {number | null} position  @param {MouseEvent} [event] */
   hover(position, event) {
     if (position !== this.hovered) {
       this.hovered = position;
@@ -190,7 +230,7 @@ class View {
     }
     const tip = this.part("tip");
     tip.hidden = position === null;
-    if (position === null) return;
+    if (position === null || !event) return;
     const token = this.run.tokens[position];
     const spent = token.recursion_depth === null
       ? say("no_depth_yet") : say("depth_of", { depth: token.recursion_depth, total: this.run.numRecursions });
@@ -201,6 +241,7 @@ class View {
     tip.style.top = `${event.clientY - box.top + 18}px`;
   }
 
+  /** @param {number | null} position */
   pin(position) {
     this.pinned = position;
     if (position !== null) {
@@ -212,10 +253,11 @@ class View {
     this.report();
   }
 
+  /** @param {KeyboardEvent} event */
   key(event) {
     if (event.ctrlKey || event.metaKey || event.altKey || !this.run || !this.run.tokens.length) return;
     if (this.presenter.key(event) || this.transport.key(event)) return;
-    const target = event.composedPath()[0];
+    const target = /** @type {HTMLElement} */ (event.composedPath()[0]);
     if (target.isContentEditable || ["INPUT", "TEXTAREA", "SELECT"].includes(target.tagName)) return;
     const name = event.key.toLowerCase();
     const last = this.run.tokens.length - 1;
@@ -228,15 +270,26 @@ class View {
   }
 
   // Says whether the viewer chose another palette: the run is then drawn anew, which is rare.
+  /** @param {Scales} colours */
   recolour(colours) {
     const isOther = JSON.stringify(this.colours) !== JSON.stringify(colours);
     this.colours = colours;
     if (!isOther || !this.main) return false;
-    this.root.querySelectorAll("[data-for]").forEach((node) => { node.dataset.for = ""; });
-    this.inspected = null;
+    for (const node of /** @type {NodeListOf<HTMLElement>} */ (this.root.querySelectorAll("[data-for]"))) node.dataset.for = "";
+    this.inspected = "";
     return true;
   }
 
+  /**
+   * @overload
+   * @param {number} depth
+   * @returns {string}
+   *
+   * @overload
+   * @param {number | null} depth
+   * @returns {string | null}
+   */
+  /** @param {number | null} depth */
   colourOf(depth) {
     if (depth === null || !this.run.header) return null;
     if (depth === 0) return NO_DEPTH;
@@ -249,6 +302,7 @@ class View {
 
   readTheme() {
     const style = getComputedStyle(this.root);
+    /** @type {(name: string, otherwise: string) => string} */
     const read = (name, otherwise) => style.getPropertyValue(name).trim() || otherwise;
     const text = style.color;
     const isDark = Math.max(...(text.match(/\d+/g) || [0]).slice(0, 3).map(Number)) > 127;
@@ -266,12 +320,14 @@ class View {
   }
 
   // What a reader chooses beside the pin: metric, units, filters, several pins, the window. Python hears of it for the link.
+  /** @param {StripData} data */
   readTools(data) {
     this.hasTools = Boolean(data.tools);
     this.classLabels = data.tools ? data.tools.class_labels : [];
     this.present = new Set(data.tools ? data.tools.classes : []);
   }
 
+  /** @param {Token} token */
   classOf(token) {
     return this.data.tools ? this.data.tools.classes[token.position] : null;
   }
@@ -279,6 +335,7 @@ class View {
   restore() { // what the link says, once a run
     if (this.isRestored || !this.run.tokens.length) return;
     this.isRestored = true;
+    /** @type {Partial<Tools["view"]>} */
     const asked = this.data.tools ? this.data.tools.view : {};
     if (asked.metric) this.metric.choose(asked.metric);
     if (this.metric.name === "prediction" && !this.run.header.has_lens) this.metric.choose("depth");
@@ -292,6 +349,7 @@ class View {
     });
   }
 
+  /** @param {number} position  @param {MouseEvent} event */
   click(position, event) {
     if (!event.shiftKey || this.pinned === null) return this.pin(this.pinned === position ? null : position);
     this.pins.toggle(position);
@@ -299,6 +357,7 @@ class View {
     return this.report();
   }
 
+  /** @param {string} id */
   setMetric(id) {
     this.metric.choose(id);
     this.list.repaint(this.run);
@@ -306,6 +365,7 @@ class View {
     this.report();
   }
 
+  /** @param {Granularity} name */
   setGranularity(name) {
     this.granularity = name;
     this.list.rebuild(this.run);
@@ -319,6 +379,7 @@ class View {
     this.redraw();
   }
 
+  /** @param {number | null} recursion */
   attend(recursion) {
     this.attending = recursion;
     this.showAttending();
@@ -327,8 +388,9 @@ class View {
 
   showAttending() {
     const token = this.pinned === null ? null : this.run.tokens[this.pinned];
-    const isKnown = token && this.attending !== null && token.recursion_depth >= this.attending;
-    this.list.attend(isKnown ? new Set(attendable(this.run, token.position, this.attending).found) : null);
+    const { attending } = this;
+    const isKnown = token && attending !== null && token.recursion_depth !== null && token.recursion_depth >= attending;
+    this.list.attend(isKnown ? new Set(attendable(this.run, token.position, attending).found) : null);
   }
 
   windowMoved() { // by the reader: the text follows
@@ -337,6 +399,7 @@ class View {
     this.report();
   }
 
+  /** @param {number} position */
   scrolled(position) { // the text was: the window follows
     if (!this.overview.isNeeded || !this.run.isFinished || !this.run.isAtEnd) return;
     this.overview.start = position;
@@ -356,11 +419,12 @@ class View {
   }
 }
 
+/** @param {Component} component */
 export default function render(component) {
   const { parentElement } = component;
   let view = VIEWS.get(parentElement);
   if (!view) {
-    view = new View(parentElement.querySelector(".mor-strip"));
+    view = new View(/** @type {HTMLElement} */ (parentElement.querySelector(".mor-strip")));
     VIEWS.set(parentElement, view);
   }
   view.receive(component);

@@ -6,7 +6,26 @@ import { textOn, tokenLabel, tokenPieces } from "./format.js";
 import { boundaries, unitsOf } from "./run.js";
 import { say } from "./words.js";
 
+/** @import { Run } from "./run.js" */
+/** @import { View } from "./strip.js" */
+/** @import { Filters } from "./toolbar.js" */
+/** @import { Pins } from "./pins.js" */
+/** @import { Token, TokenNode } from "./types" */
+
+/** @type {WeakMap<Element, () => string[]>} */
+const DIVIDED = new WeakMap(); // the words beside a divider, in the viewer's language
+
 export class TokenList {
+  /** @type {TokenNode[]} */
+  nodes = []; // by position; the tokens of a unit share one
+  /** @type {Token[][]} */
+  units = [];
+  /** @type {HTMLElement | null} */
+  divider = null;
+  follows = true;
+  ownScroll = false;
+
+  /** @param {HTMLElement} root  @param {View} view */
   constructor(root, view) {
     this.root = root;
     this.view = view;
@@ -23,23 +42,26 @@ export class TokenList {
       if (this.ownScroll) this.ownScroll = false;
       else if (this.nodes.length) view.scrolled(this.firstVisible());
     };
-    this.reset();
+    root.replaceChildren();
   }
 
   reset() {
     this.root.replaceChildren();
-    this.nodes = []; // by position; the tokens of a unit share one
+    this.nodes = [];
     this.units = [];
     this.divider = null;
     this.follows = true;
     this.ownScroll = false;
   }
 
+  /** @param {MouseEvent} event */
   positionOf(event) {
-    const node = event.target.closest("[data-position]");
+    const target = /** @type {HTMLElement} */ (event.target);
+    const node = /** @type {HTMLElement | null} */ (target.closest("[data-position]"));
     return node ? Number(node.dataset.position) : null;
   }
 
+  /** @param {Run} run */
   update(run) {
     this.trim(run.tokens.length);
     const arrivesWhole = run.isFinished && !this.nodes.length; // a recording is read from its first token
@@ -50,12 +72,13 @@ export class TokenList {
     if (positions.length && this.follows && !arrivesWhole) this.scrollTo(this.root.scrollHeight);
   }
 
+  /** @param {number} length */
   trim(length) { // after a step back
     for (const position of this.nodes.keys()) if (position >= length) this.nodes[position]?.remove();
     this.nodes.length = Math.min(this.nodes.length, length);
     this.units.length = Math.min(this.units.length, length);
     for (const breaking of this.root.querySelectorAll(".line-break")) {
-      if (!breaking.previousElementSibling?.dataset.position) breaking.remove();
+      if (!(/** @type {HTMLElement | null} */ (breaking.previousElementSibling)?.dataset.position)) breaking.remove();
     }
     if (this.divider && !this.divider.nextElementSibling) {
       this.divider.remove();
@@ -63,6 +86,7 @@ export class TokenList {
     }
   }
 
+  /** @param {Run} run */
   rebuild(run) { // in other units
     const top = this.root.scrollTop;
     const { follows } = this;
@@ -73,6 +97,7 @@ export class TokenList {
     this.scrollTo(top);
   }
 
+  /** @param {Run} run  @param {Token[]} unit */
   draw(run, unit) {
     const token = unit[0];
     let node = this.nodes[token.position];
@@ -94,33 +119,37 @@ export class TokenList {
     this.paint(run, unit, node);
   }
 
+  /** @param {string} name  @param {() => string[]} words */
   divide(name, words) {
     const node = element("span", "divider");
     const [before, after] = words();
     node.append(element("i", "", before), element("b", "", "│"), element("i", "", after));
     node.dataset.testid = name;
-    node.words = words;
+    DIVIDED.set(node, words);
     return node;
   }
 
+  /** @param {Run} run  @param {Token[]} unit  @param {TokenNode} node */
   paint(run, unit, node) {
     const { metric } = this.view;
     const value = unit.length === 1 ? metric.of(unit[0]) : metric.mean(unit);
     const colour = metric.colour(value);
     const depth = unit.length === 1 ? unit[0].recursion_depth : null;
-    node.dataset.depth = depth === null ? "" : depth;
+    node.dataset.depth = depth === null ? "" : String(depth);
     node.classList.toggle("pending", unit.some((token) => token.recursion_depth === null));
     node.classList.toggle("absent", value === null && !node.classList.contains("pending"));
     node.style.setProperty("--token-colour", colour || "transparent");
     node.style.setProperty("--token-text", colour ? textOn(colour) : "inherit");
-    node.lastChild.textContent = metric.sign(value);
+    node.children[1].textContent = metric.sign(value);
     this.describe(run, unit, node, value);
   }
 
+  /** @param {Run} run */
   repaint(run) { // after another metric was chosen
     for (const unit of this.units) if (unit) this.paint(run, unit, this.nodes[unit[0].position]);
   }
 
+  /** @param {Run} run  @param {Token[]} unit  @param {TokenNode} node  @param {number | null} value */
   describe(run, unit, node, value) {
     const { metric } = this.view;
     const text = unit.map(tokenLabel).join("");
@@ -131,34 +160,42 @@ export class TokenList {
     node.setAttribute("aria-label", `${text}, ${spent}`);
   }
 
+  /** @param {Run} run */
   translate(run) { // after the viewer changed the language; tokens that are not drawn yet come in it anyway
     for (const divider of this.root.querySelectorAll(".divider")) {
-      [divider.firstChild.textContent, divider.lastChild.textContent] = divider.words();
+      const [before, after] = DIVIDED.get(divider)?.() ?? [];
+      const [first, , last] = divider.children;
+      [first.textContent, last.textContent] = [before, after];
     }
     this.repaint(run);
   }
 
+  /** @param {Token[]} unit */
   make(unit) {
     const [token] = unit;
     const node = element("span", token.special ? "token special" : "token");
     node.dataset.testid = "token";
-    node.dataset.position = token.position;
+    node.dataset.position = String(token.position);
     node.dataset.phase = token.phase;
     node.setAttribute("role", "option");
     node.append(element("span", "text"), element("span", "digit"));
     return node;
   }
 
+  /** @param {TokenNode} node  @param {Token[]} unit */
   write(node, unit) { // again where presenter mode hides a word
     const written = unit.map((token) => token.text).join("");
     if (node.written === written) return;
     node.written = written;
     const pieces = unit.flatMap(tokenPieces);
-    node.firstChild.replaceChildren(...pieces.map((piece) => element("span", piece.mark ? "mark" : "", piece.text)));
+    node.children[0].replaceChildren(...pieces.map((piece) => element("span", piece.mark ? "mark" : "", piece.text)));
   }
 
+  /** @param {number | null} pinned  @param {number | null} hovered */
   focus(pinned, hovered) {
-    for (const [name, position] of [["pinned", pinned], ["hovered", hovered]]) {
+    /** @type {[string, number | null][]} */
+    const marked = [["pinned", pinned], ["hovered", hovered]];
+    for (const [name, position] of marked) {
       const before = this.root.querySelector(`.${name}`);
       if (before) before.classList.remove(name);
       const node = position === null ? null : this.nodes[position];
@@ -166,8 +203,9 @@ export class TokenList {
     }
   }
 
+  /** @param {Pins} pins */
   mark(pins) { // the letters of the pins, where there are several
-    for (const node of this.root.querySelectorAll("[data-pin]")) delete node.dataset.pin;
+    for (const node of /** @type {NodeListOf<HTMLElement>} */ (this.root.querySelectorAll("[data-pin]"))) delete node.dataset.pin;
     if (pins.all.length < 2) return;
     for (const [letter, position] of pins.all) {
       if (!this.nodes[position]) continue;
@@ -176,6 +214,7 @@ export class TokenList {
     }
   }
 
+  /** @param {Filters} filters */
   filter(filters) { // what is left out stays readable, but recedes
     this.root.classList.toggle("filtered", filters.isOn);
     for (const unit of this.units) {
@@ -183,6 +222,7 @@ export class TokenList {
     }
   }
 
+  /** @param {Set<number> | null} positions */
   attend(positions) { // a set of positions that a token can attend to, or null
     this.root.classList.toggle("attending", positions !== null);
     for (const unit of this.units) {
@@ -190,6 +230,7 @@ export class TokenList {
     }
   }
 
+  /** @param {number} top */
   scrollTo(top) {
     const before = this.root.scrollTop;
     this.ownScroll = true;
@@ -197,6 +238,7 @@ export class TokenList {
     if (this.root.scrollTop === before) this.ownScroll = false; // no event will come
   }
 
+  /** @param {number} position */
   show(position) { // at the top of the list
     const node = this.nodes[position];
     if (node) this.scrollTo(this.root.scrollTop + node.getBoundingClientRect().top - this.root.getBoundingClientRect().top - 8);
@@ -213,6 +255,7 @@ export class TokenList {
     return low;
   }
 
+  /** @param {number} position */
   reveal(position) {
     const node = this.nodes[position];
     if (!node) return;

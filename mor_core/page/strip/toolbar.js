@@ -4,12 +4,21 @@ import { element } from "./dom.js";
 import { METRICS, predictionDepth } from "./metrics.js";
 import { currentLanguage, say } from "./words.js";
 
+/** @import { Run } from "./run.js" */
+/** @import { View } from "./strip.js" */
+/** @import { Granularity, Token } from "./types" */
+
+/** @type {Granularity[]} */
 const GRANULARITIES = ["token", "word", "line"];
 
 export class Filters {
+  /** @param {View} view */
   constructor(view) {
     this.view = view;
-    this.clear();
+    /** @type {Set<number | null>} */
+    this.depths = new Set();
+    this.tokenClass = "";
+    this.differs = false;
   }
 
   clear() {
@@ -22,6 +31,7 @@ export class Filters {
     return this.depths.size > 0 || this.tokenClass !== "" || this.differs;
   }
 
+  /** @param {Token} token */
   matches(token) {
     if (this.depths.size && !this.depths.has(token.recursion_depth)) return false;
     if (this.tokenClass !== "" && this.view.classOf(token) !== Number(this.tokenClass)) return false;
@@ -30,11 +40,14 @@ export class Filters {
 }
 
 export class Toolbar {
+  /** @param {HTMLElement} root  @param {View} view */
   constructor(root, view) {
     this.root = root;
     this.view = view;
+    this.drawn = "";
   }
 
+  /** @param {Run} run */
   draw(run) {
     const { view } = this;
     this.root.hidden = !view.hasTools || !run.header;
@@ -43,11 +56,12 @@ export class Toolbar {
       [...view.filters.depths].join(), view.filters.tokenClass, view.filters.differs].join("|");
     if (signature === this.drawn) return;
     this.drawn = signature;
-    const focused = this.root.getRootNode().activeElement?.dataset.choice;
+    const focused = /** @type {HTMLElement | null} */ (/** @type {ShadowRoot} */ (this.root.getRootNode()).activeElement)?.dataset.choice;
     this.root.replaceChildren(this.metrics(run), this.granularities(), this.filters(run));
-    if (focused) this.root.querySelector(`[data-choice="${focused}"]`)?.focus();
+    if (focused) /** @type {HTMLElement | null} */ (this.root.querySelector(`[data-choice="${focused}"]`))?.focus();
   }
 
+  /** @param {string} label  @param {...HTMLElement} parts */
   group(label, ...parts) {
     const group = element("div", "tool-group");
     group.setAttribute("role", "group");
@@ -56,15 +70,17 @@ export class Toolbar {
     return group;
   }
 
+  /** @param {string} text  @param {string} choice  @param {boolean} isOn  @param {() => void} act */
   button(text, choice, isOn, act) {
     const button = element("button", "tool", text);
     button.type = "button";
     button.dataset.choice = choice;
-    button.setAttribute("aria-pressed", isOn);
+    button.setAttribute("aria-pressed", String(isOn));
     button.onclick = act;
     return button;
   }
 
+  /** @param {Run} run */
   metrics(run) {
     const { view } = this;
     const buttons = METRICS.map((name) => {
@@ -93,10 +109,12 @@ export class Toolbar {
     )));
   }
 
+  /** @param {Run} run */
   filters(run) {
     const { view } = this;
     const { filters } = view;
     const changed = () => view.filterChanged();
+    /** @type {HTMLElement[]} */
     const parts = Array.from({ length: run.numRecursions }, (_, index) => (
       this.button(String(index + 1), `depth-${index + 1}`, filters.depths.has(index + 1), () => {
         if (!filters.depths.delete(index + 1)) filters.depths.add(index + 1);
@@ -124,6 +142,7 @@ export class Toolbar {
     return group;
   }
 
+  /** @param {Filters} filters  @param {() => void} changed */
   classes(filters, changed) {
     const select = element("select", "tool");
     select.dataset.choice = "class";

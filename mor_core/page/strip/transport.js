@@ -4,21 +4,27 @@
 import { element, setText } from "./dom.js";
 import { currentLanguage, say } from "./words.js";
 
+/** @import { Run } from "./run.js" */
+/** @import { View } from "./strip.js" */
+
+/** @type {[string, number | null][]} */
 const SPEEDS = [["real", null], ["ten", 100], ["three", 1000 / 3], ["step", Infinity]]; // at least so many milliseconds a token
 const LONGEST_WAIT = 3000; // of a replayed pause
 // Runs that this page has begun to show. A new one plays once; a recorded one, or one that is seen again, stands at its end.
 export const PLAYED = new Set();
 
 export class Transport {
+  /** @param {HTMLElement} root  @param {View} view */
   constructor(root, view) {
     this.root = root;
     this.view = view;
     this.speed = "real";
     this.paused = false;
-    this.build();
-  }
-
-  build() {
+    /** @type {ReturnType<typeof setTimeout> | null} */
+    this.timer = null;
+    this.received = -1; // the last frame that had arrived when it was last asked
+    this.shownAt = 0; // when the present frame appeared
+    /** @type {(id: string, sign: string, act: () => void) => HTMLButtonElement} */
     const button = (id, sign, act) => {
       const node = element("button", "transport-button", sign);
       node.type = "button";
@@ -32,7 +38,7 @@ export class Transport {
     this.newest = button("newest", "⇥", () => this.toNewest());
     this.slider = element("input", "transport-slider");
     this.slider.type = "range";
-    this.slider.min = 0;
+    this.slider.min = "0";
     this.slider.dataset.testid = "transport-slider";
     this.slider.oninput = () => this.seek(Number(this.slider.value));
     this.where = element("span", "transport-where");
@@ -55,19 +61,20 @@ export class Transport {
   }
 
   get shortest() {
-    return SPEEDS.find(([name]) => name === this.speed)[1];
+    return SPEEDS.find(([name]) => name === this.speed)?.[1] ?? 0;
   }
 
+  /** @param {Run} run  @param {boolean} plays */
   begin(run, plays) {
     this.cancel();
     this.paused = !plays;
     PLAYED.add(run.id);
-    this.received = -1; // the last frame that had arrived when it was last asked
-    this.shownAt = 0; // when the present frame appeared
+    this.received = -1;
+    this.shownAt = 0;
   }
 
   cancel() {
-    clearTimeout(this.timer);
+    if (this.timer) clearTimeout(this.timer);
     this.timer = null;
   }
 
@@ -84,6 +91,7 @@ export class Transport {
     this.schedule();
   }
 
+  /** @param {number} at */
   show(at) {
     this.run.show(at);
     this.shownAt = performance.now();
@@ -103,9 +111,10 @@ export class Transport {
   }
 
   // Milliseconds that a frame is due after the one before it.
+  /** @param {number} at */
   wait(at) {
     const took = Math.min(this.run.frames[at].seconds * 1000, LONGEST_WAIT);
-    return Math.max(took, this.shortest ?? 0);
+    return Math.max(took, this.shortest);
   }
 
   // Steps by as many frames as their times allow: a timer cannot be shorter than a few milliseconds, a model can.
@@ -139,10 +148,12 @@ export class Transport {
     this.view.redraw();
   }
 
+  /** @param {number} by */
   step(by) {
     this.seek(this.run.at + by);
   }
 
+  /** @param {number} at */
   seek(at) {
     const { run } = this;
     if (run.at < 0) return;
@@ -159,6 +170,7 @@ export class Transport {
     this.schedule();
   }
 
+  /** @param {string} name */
   setSpeed(name) {
     if (this.speed === "step" && name !== "step") this.paused = this.run.isFinished && this.run.isAtEnd;
     this.speed = name;
@@ -174,11 +186,15 @@ export class Transport {
   }
 
   // Returns whether the key was one of its own.
+  /** @param {KeyboardEvent} event */
   key(event) {
     if (this.root.hidden || isForAnother(event)) return false;
     const isSlider = event.composedPath()[0] === this.slider;
+    /** @type {Record<string, number>} */
     const turns = this.view.data.present ? { PageDown: 1, PageUp: -1 } : {};
-    const by = { ArrowRight: 1, ArrowLeft: -1, ...turns }[event.key];
+    /** @type {Record<string, number>} */
+    const steps = { ArrowRight: 1, ArrowLeft: -1, ...turns };
+    const by = steps[event.key];
     if (event.key === " ") this.toggle();
     else if (by !== undefined && !(isSlider && event.key.startsWith("Arrow"))) this.step(by);
     else return false;
@@ -195,17 +211,18 @@ export class Transport {
     for (const node of [this.play, this.back, this.next, this.newest, this.slider]) node.disabled = waits;
     this.back.disabled = waits || run.at <= 0;
     this.next.disabled = this.newest.disabled = waits || run.at >= last;
-    this.slider.max = Math.max(last, 1);
-    if (Number(this.slider.value) !== run.at) this.slider.value = Math.max(run.at, 0);
+    this.slider.max = String(Math.max(last, 1));
+    if (Number(this.slider.value) !== run.at) this.slider.value = String(Math.max(run.at, 0));
     const place = { shown: run.tokens.length, total: run.records.length };
     setText(this.where, waits ? "" : say("transport_where", place));
     this.slider.setAttribute("aria-valuetext", waits ? "" : say("transport_where", place));
     setText(this.play, this.isPlaying ? "❚❚" : "▶");
-    this.root.dataset.playing = this.isPlaying;
+    this.root.dataset.playing = String(this.isPlaying);
     this.name();
   }
 
   name() {
+    /** @type {[HTMLElement, string][]} */
     const words = [
       [this.play, say(this.isPlaying ? "transport_pause" : "transport_play")], [this.back, say("transport_back")],
       [this.next, say("transport_next")], [this.newest, say("transport_newest")], [this.slider, say("transport_slider")],
@@ -219,7 +236,7 @@ export class Transport {
       const [name] = SPEEDS[index];
       setText(node, say(`transport_speed_${name}`));
       node.title = say(`transport_speed_${name}_help`);
-      node.setAttribute("aria-pressed", name === this.speed);
+      node.setAttribute("aria-pressed", String(name === this.speed));
     });
     const signature = `${currentLanguage()}:${Boolean(this.view.data.present)}`;
     if (this.keys.dataset.for === signature) return;
@@ -232,9 +249,11 @@ export class Transport {
 }
 
 // Whether a key belongs to a field, a button or a menu that has the focus.
+/** @param {KeyboardEvent} event */
 export function isForAnother(event) {
-  const target = event.composedPath()[0];
+  const path = /** @type {HTMLElement[]} */ (event.composedPath());
+  const [target] = path;
   if (!target.closest || target.isContentEditable) return false;
-  if (target.tagName === "INPUT" && target.type === "range") return event.composedPath().every((node) => !node.classList?.contains("transport"));
+  if (target.matches("input[type=range]")) return path.every((node) => !node.classList?.contains("transport"));
   return Boolean(target.closest("input, textarea, select, button, a, [role=slider], [role=radiogroup], [role=tablist], [role=option], [role=menu]"));
 }
