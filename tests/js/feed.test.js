@@ -55,6 +55,7 @@ test("the event route is read once a run, until it ends", () => {
   assert.deepEqual(sources.map(({ url }) => url), ["/events/run"]);
   const [source] = sources;
   source.onmessage({ data: JSON.stringify(batch(0, 3)) });
+  mock.timers.tick(10_000);
   assert.deepEqual([runs[0].applied, source.readyState], [3, 1]);
   source.onmessage({ data: JSON.stringify(batch(3, 5, "done")) });
   assert.deepEqual([runs[0].isFinished, source.readyState, told.arrived.length], [true, 2, 2]);

@@ -17,6 +17,7 @@ test("the end of a text that grows waits until it is known not to be the beginni
   assert.deepEqual(shown(["a ", "da"], true), ["a ", "▇▇"]);
   assert.deepEqual(shown(["a ", "da"], false), ["a ", "da"]);
   assert.deepEqual(shown(["a ", "dance"], true), ["a ", "dance"]);
+  assert.equal(withHiddenWords([record("da")], true).count, 0);
 });
 
 test("a special token ends a word and is never hidden", () => {
@@ -35,9 +36,9 @@ test("the count is of whole words, and a token that hides nothing is the same ob
 
 test("what could have followed is hidden where it would have completed the word", () => {
   const choice = (text) => ({ token_id: 1, text, probability: 0.5 });
-  const records = [record(" da"), record("y", { alternatives: [choice("mn"), choice("y")], lens: [[choice("s")]] })];
+  const records = [record(" da"), record("y", { alternatives: [choice("mn!"), choice("y")], lens: [[choice("s")]] })];
   const [, second] = withHiddenWords(records, false).tokens;
-  assert.deepEqual(second.alternatives.map(({ text }) => text), ["▇▇", "y"]);
+  assert.deepEqual(second.alternatives.map(({ text }) => text), ["▇▇!", "y"]);
   assert.equal(second.text, "y");
   assert.equal(second.lens[0], records[1].lens[0]);
 });

@@ -57,6 +57,16 @@ test("shown earlier, a token that was chosen and not yet computed has no depth",
   assert.deepEqual([run.activeFlops, run.records[3].recursion_depth], [3000, 3]);
 });
 
+test("the newest token is not drawn again while nothing new is known of it", () => {
+  const run = new Run("run");
+  run.take(batch(0, 2));
+  run.show(0);
+  run.changed.clear();
+  run.records[3] = { ...run.records[3] };
+  run.show(0);
+  assert.deepEqual([...run.changed], []);
+});
+
 test("a text that is read has no newest token", () => {
   const run = new Run("run");
   const header = { ...HEADER, run_kind: "analyse" };
@@ -110,6 +120,9 @@ test("in a later window only what that window recorded can be attended to", () =
   const run = whole();
   run.header = { ...HEADER, windows: [[0, 3], [1, 5]] };
   assert.deepEqual(boundaries(run), [3]);
+  run.header = { ...HEADER, windows: [[0, 3], [1, 4]] };
+  assert.deepEqual(boundaries(run), [3]);
+  run.header = { ...HEADER, windows: [[0, 3], [1, 5]] };
   assert.deepEqual(attendable(run, 4, 1), { found: [3, 4], of: 2, again: 2 });
   assert.deepEqual(attendable(run, 2, 1), { found: [0, 1, 2], of: 3, again: 0 });
 });
