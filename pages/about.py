@@ -4,7 +4,6 @@ import streamlit as st
 
 from app.frame import messages
 from app.runs import resources
-from app.tables import features
 from app.text.words import say, term, terms
 from app.views import about_view as view
 
@@ -31,12 +30,6 @@ if not checkpoints:
     messages.show_info(say("frame.no_checkpoints"))
 for problem in resources.checkpoint_problems():
     messages.show_warning(say("frame.left_out", problem=problem))
-
-st.subheader(say("features.heading"))
-st.markdown(f"**{features.finding()}**")
-table = features.feature_table().map(messages.as_text)
-st.table(table, border="horizontal", hide_index=True)
-st.caption(say("features.caption"))
 
 st.subheader(say("about.licences_heading"))
 st.markdown(say("about.licences"))

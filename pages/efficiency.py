@@ -4,6 +4,7 @@ import streamlit as st
 
 from app.frame import messages, page_parts
 from app.runs import resources
+from app.tables import result_files
 from app.text.words import say
 from app.views import bench_view, family_view
 from app.views import efficiency_view as view
@@ -15,9 +16,10 @@ if not checkpoints:
 info = page_parts.choose_checkpoint(checkpoints, key="efficiency_checkpoint")
 page_parts.provenance(info)
 traces = view.recorded(info)
+calls = result_files.decode_table(traces)
 depths = view.measured_depths(info, traces)
 family = family_view.read()
-view.answers_row(info, depths, traces, family)
+view.answers_row(info, depths, calls, family)
 part = view.choose_part()
 if part == view.PEERS:
     bench_view.draw()
@@ -26,4 +28,4 @@ elif part == view.FAMILY:
 elif part == view.PAPER:
     family_view.draw_paper(family)
 else:
-    view.model_panels(info, depths, traces)
+    view.model_panels(info, depths, calls, traces)

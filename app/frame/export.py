@@ -6,7 +6,7 @@ from app.components import strip
 from app.frame import messages
 from app.runs import session
 from app.tables.trace_tables import to_csv, token_table
-from app.text.words import say
+from app.text.words import say, say_in
 from mor_core.page.standalone import standalone_page
 from mor_core.traces.trace import Trace
 
@@ -34,7 +34,7 @@ def downloads(trace: Trace, *, key: str) -> None:
         )
         st.download_button(
             say("live.download_page"),
-            lambda: standalone_page(trace, language, strip.words(), strip.depth_scales()),
+            lambda: exported_page(trace, language),
             file_name=f"{name}.html",
             mime="text/html",
             icon=":material/download:",
@@ -42,3 +42,14 @@ def downloads(trace: Trace, *, key: str) -> None:
             on_click="ignore",
             help=say("live.download_page_help"),
         )
+
+
+def exported_page(trace: Trace, language: str) -> str:
+    """Return the HTML of a page of its own that draws a run, in a language and in the viewer's colours."""
+    return standalone_page(
+        trace,
+        language,
+        say_in(language, "language.html_lang"),
+        strip.words(),
+        strip.depth_scales(),
+    )

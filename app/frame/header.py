@@ -6,7 +6,7 @@ from app.components.copylink import copy_link
 from app.runs import session
 from app.style import palettes
 from app.style.theme import text_on
-from app.text.words import LANGUAGES, follow, say
+from app.text.words import LANGUAGES, follow, say, say_in
 
 ICONS = {
     "live": ":material/play_circle:",
@@ -56,17 +56,24 @@ def draw() -> None:
         ):
             _look()
         copy_link(key="header_link")
-        other = next(name for name in LANGUAGES if name != session.language())
-        st.button(
-            say("frame.other_language"),
-            key="header_language",
-            type="tertiary",
-            help=say("frame.other_language_help"),
-            on_click=session.set_language,
-            args=(other,),
-        )
+        with st.container(key="header_language", horizontal=True, gap="xsmall", width="content"):
+            _languages()
     scale = SCALES[session.text_size()]
     st.html(_STYLE % (scale, scale))
+
+
+def _languages() -> None:
+    """Draw one button for each other language, in that language's own words."""
+    for language, name in LANGUAGES.items():
+        if language != session.language():
+            st.button(
+                name,
+                key=f"header_language_{language}",
+                type="tertiary",
+                help=say_in(language, "frame.other_language_help", name=name),
+                on_click=session.set_language,
+                args=(language,),
+            )
 
 
 def _look() -> None:

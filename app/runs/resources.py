@@ -6,7 +6,6 @@ A recorded run needs no weights: torch is imported when the first model is loade
 import logging
 import os
 import time
-from collections.abc import Hashable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,7 +72,7 @@ def family() -> dict[str, Any]:
 
 
 def training_log(name: str) -> pd.DataFrame:
-    """Return a checkpoint's training log as `results.training_table` does, read once for all viewers.
+    """Return a checkpoint's training log as `app.tables.result_files.training_table` does, read once for all viewers.
 
     Raises:
         ResultError: the file holds something else.
@@ -82,22 +81,6 @@ def training_log(name: str) -> pd.DataFrame:
     folders = {info.name: info.path for info in list_checkpoints()}
     path = folders.get(name, checkpoint_root() / name) / "train_log.jsonl"
     return _read_log(str(path), path.stat().st_mtime_ns)
-
-
-def load_model(path: str, weights_sha256: str, device: str, dtype: str) -> LoadedCheckpoint:
-    """Return a checkpoint's model and tokenizer, loading them the first time.
-
-    Args:
-        path: the checkpoint's folder.
-        weights_sha256: of its weights, so that a replaced file is loaded anew.
-        device: such as `cpu` or `cuda`.
-        dtype: such as `float32`.
-
-    Raises:
-        CheckpointError: the folder does not hold what it should.
-        PlacementError: its weights are more than the memory that is left.
-    """
-    return shelf().get(ModelName(path, weights_sha256), Placement(device, dtype))
 
 
 def read_config(info: CheckpointInfo) -> "MoRConfig":
@@ -110,7 +93,7 @@ def read_config(info: CheckpointInfo) -> "MoRConfig":
         return _read_config(str(info.path), (info.path / "config.json").stat().st_mtime_ns)
 
 
-def model_key(info: CheckpointInfo) -> Hashable:
+def model_key(info: CheckpointInfo) -> ModelName:
     """Name the worker that serves a checkpoint's model: runs of the same weights take turns."""
     return ModelName(str(info.path), info.sha256)
 

@@ -13,6 +13,7 @@ from app.runs.fair_queue import Owner
 from app.runs.jobs import Job
 from app.runs.polling import Race as Race
 from app.style.palettes import DEFAULT, NORMAL_TEXT, PALETTES
+from app.text.words import ENGLISH
 from mor_core.traces.trace import Trace
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 PROMPT = "live_prompt"
 PRESET = "live_preset"
 LANGUAGE = "lang"
-ENGLISH = "en"
 PALETTE = "palette"
 TEXT_SIZE = "text"
 COMPARE_SOURCE = "compare_source"
@@ -182,7 +182,7 @@ def set_loading_job(job: Job | None) -> None:
 
 
 def language() -> str:
-    """Return the viewer's language, `en` or `zh`; English outside a session."""
+    """Return the viewer's language, such as `en`; English outside a session."""
     return str(st.session_state.get(LANGUAGE) or ENGLISH) if _is_session() else ENGLISH
 
 

@@ -43,7 +43,7 @@ def answers(
         name: of the checkpoint.
         config: of the model; it has a router.
         shares: of tokens that take recursion 1, 2, ...
-        calls: the table of `results.decode_table`.
+        calls: the table of `app.tables.result_files.decode_table`.
         family: the family's file, empty if there is none.
     """
     tokens = config.max_position_embeddings

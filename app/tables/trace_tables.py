@@ -1,4 +1,4 @@
-"""Runs as tables: one row a token, a model call or a cache slot; units in the names of the columns.
+"""Runs as tables: one row a token or a cache slot; units in the names of the columns.
 
 Knows neither Streamlit nor charts. What was not computed is empty, never zero.
 """
@@ -12,7 +12,7 @@ import pandas as pd
 from app.style.theme import visible_text
 from app.text.words import say
 from mor_core.traces.token_class import token_classes
-from mor_core.traces.trace import Phase, StepRecord, TokenRecord, Trace
+from mor_core.traces.trace import Phase, TokenRecord, Trace
 
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "|", "%")
 
@@ -50,21 +50,6 @@ def token_table(trace: Trace) -> pd.DataFrame:
         "token_bytes_hex": pd.Series([token.token_bytes for token in tokens], dtype="str"),
     }
     return pd.DataFrame(columns)
-
-
-def step_table(steps: Sequence[StepRecord]) -> pd.DataFrame:
-    """Return one row a call of the model."""
-    return pd.DataFrame(
-        {
-            "phase": [step.phase for step in steps],
-            "first_position": [step.first_position for step in steps],
-            "num_tokens": [step.num_tokens for step in steps],
-            "latency_s": [step.latency_s for step in steps],
-            "active_flops": [step.active_flops for step in steps],
-            "kv_entries": [sum(step.cache_entries) for step in steps],
-            "kv_bytes": [sum(step.cache_bytes) for step in steps],
-        }
-    )
 
 
 def slot_table(trace: Trace) -> pd.DataFrame:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 import streamlit as st
 
 from app.charts import costs as costs_charts
@@ -80,10 +81,17 @@ def measured_depths(info: CheckpointInfo, traces: Sequence[Trace]) -> Measured |
 def answers_row(
     info: CheckpointInfo,
     depths: Measured | None,
-    traces: Sequence[Trace],
+    calls: pd.DataFrame,
     family: Mapping[str, Any],
 ) -> None:
-    """Draw the four answers on a model with a router; a plain one has nothing to be worth."""
+    """Draw the four answers on a model with a router; a plain one has nothing to be worth.
+
+    Args:
+        info: the checkpoint.
+        depths: how deep its tokens went, if that is known.
+        calls: the table of `app.tables.result_files.decode_table`.
+        family: the family's file, empty if there is none.
+    """
     if depths is None or info.config.get("router_type", "none") == "none":
         return
     try:
@@ -91,7 +99,6 @@ def answers_row(
     except CheckpointError:
         return  # the panels below say what is wrong with it
     page_parts.heading(say("worth.heading"))
-    calls = result_files.decode_table(traces)
     found = efficiency_summary.answers(info.name, config, depths.shares, calls, family)
     for column, answer in zip(st.columns(len(found)), found, strict=True):
         column.metric(answer.question, answer.value, help=messages.as_text(answer.how), border=True)
@@ -112,13 +119,15 @@ def choose_part() -> str:
     return part or MODEL
 
 
-def model_panels(info: CheckpointInfo, depths: Measured | None, traces: Sequence[Trace]) -> None:
+def model_panels(
+    info: CheckpointInfo, depths: Measured | None, calls: pd.DataFrame, traces: Sequence[Trace]
+) -> None:
     """Draw what one model costs, how fast it ran and what its predictions are worth."""
     if depths is None:
         messages.show_info(say("efficiency.no_depths", name=info.name))
     else:
         counted_panels(info, depths)
-    speed_panel(traces, int(info.config.get("num_recursions", 1)))
+    speed_panel(calls, traces, int(info.config.get("num_recursions", 1)))
     quality_panel(info)
     training_panel(info)
 
@@ -167,17 +176,16 @@ def kv_panel(config: "MoRConfig", depths: Measured) -> None:
     )
 
 
-def speed_panel(traces: Sequence[Trace], num_recursions: int) -> None:
+def speed_panel(calls: pd.DataFrame, traces: Sequence[Trace], num_recursions: int) -> None:
     """Draw panel 3."""
     page_parts.heading(say("efficiency.speed_heading"), "prefill", "decode")
-    table = result_files.decode_table(traces)
-    if table.empty:
+    if calls.empty:
         messages.show_info(say("efficiency.no_speed"))
         return
-    places = sorted(set(table["device"] + ", " + table["dtype"]))
+    places = sorted(set(calls["device"] + ", " + calls["dtype"]))
     measured = say("efficiency.speed_measured_on", places=messages.as_text("; ".join(places)))
     st.caption(f"{say('efficiency.speed_note')} {measured}")
-    page_parts.show_chart(costs_charts.latency_by_depth(table, num_recursions), key="latency")
+    page_parts.show_chart(costs_charts.latency_by_depth(calls, num_recursions), key="latency")
     page_parts.show_table(result_files.speed_table(traces), key="speed")
 
 

@@ -1,7 +1,7 @@
 """Which benchmarks there are, how one is run, and the file that it leaves.
 
-A benchmark is one module `bench_NAME.py` with a function `run(bench)` that yields results. What it has found is saved
-after every result, so that nothing measured is lost when a later one fails.
+A benchmark is one module `NAME.py` of this package with a function `run(bench)` that yields results. Results are saved
+one by one, so that nothing measured is lost when a later one fails.
 """
 
 import importlib

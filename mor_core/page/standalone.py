@@ -14,13 +14,18 @@ _FOLDER = Path(__file__).parent
 
 
 def standalone_page(
-    trace: Trace, language: str, words: PageWords, colours: Mapping[int, Sequence[str]]
+    trace: Trace,
+    language: str,
+    html_language: str,
+    words: PageWords,
+    colours: Mapping[int, Sequence[str]],
 ) -> str:
     """Return the HTML of a page that draws a run.
 
     Args:
         trace: the run.
         language: that the page speaks, one of those in `words`.
+        html_language: its HTML code, such as `zh-Hans`.
         words: what the strip says.
         colours: scales of depth as #rrggbb, by the number of their levels.
     """
@@ -36,7 +41,7 @@ def standalone_page(
     }
     held = {"words": words.texts, "hidden": words.hidden, "data": data}
     return f"""<!doctype html>
-<html lang="{language}">
+<html lang="{html_language}">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width">

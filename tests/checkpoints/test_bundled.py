@@ -1,9 +1,8 @@
 """What is bundled is what its papers say it is."""
 
+import functools
 import json
 import re
-
-import pytest
 
 from mor_core.checkpoints.checkpoint import checkpoint_root, list_checkpoints
 from mor_core.evaluation.checkpoint_evaluation import evaluation_rules
@@ -12,13 +11,17 @@ from mor_core.reports.checkpoint_family import FAMILY_FILE, describe_family
 from mor_core.reports.write_report import CREDIT_FILES
 from mor_core.traces.trace import TRACE_SUFFIX
 from mor_core.traces.trace_file import load_trace
+from tests.loops import for_each
 
 BUNDLED = list_checkpoints()
-each_checkpoint = pytest.mark.parametrize("info", BUNDLED, ids=[info.name for info in BUNDLED])
+each_checkpoint = for_each(BUNDLED, lambda info: info.name)
 
 
-def traces_of(info):
-    return [load_trace(path) for path in sorted((info.path / "traces").glob(f"*{TRACE_SUFFIX}"))]
+@functools.cache
+def recorded_runs(folder):
+    """The checkpoint's hash and the decode tokens at each depth, of every trace of a checkpoint."""
+    traces = map(load_trace, sorted((folder / "traces").glob(f"*{TRACE_SUFFIX}")))
+    return [(trace.header.checkpoint_sha256, trace.depth_histogram("decode")) for trace in traces]
 
 
 def test_there_is_a_checkpoint():
@@ -37,7 +40,7 @@ def test_shards_are_small_and_stored_in_bf16(info):
 @each_checkpoint
 def test_papers_are_those_of_these_weights(info):
     assert info.evaluation["checkpoint_sha256"] == info.sha256
-    assert {trace.header.checkpoint_sha256 for trace in traces_of(info)} == {info.sha256}
+    assert {sha256 for sha256, _ in recorded_runs(info.path)} == {info.sha256}
     log = (info.path / "train_log.jsonl").read_text().splitlines()
     last = json.loads(log[-1])
     assert last["tokens"] == info.provenance["num_tokens"]
@@ -83,14 +86,13 @@ def test_credits_travel_with_the_weights(info):
 
 @each_checkpoint
 def test_recorded_runs_show_adaptive_depth(info):
-    traces = traces_of(info)
-    assert len(traces) >= 3
+    runs = recorded_runs(info.path)
+    assert len(runs) >= 3
     recursions = info.config["num_recursions"]
     if info.config["router_type"] == "none":
         return
     totals = [0] * recursions
-    for trace in traces:
-        counts = trace.depth_histogram("decode")
+    for _, counts in runs:
         totals = [old + new for old, new in zip(totals, counts, strict=True)]
     assert all(totals), totals
     assert max(totals) <= 0.7 * sum(totals), totals

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-import pytest
 from streamlit.testing.v1 import AppTest
 
 from app.components.component_assets import ServedComponent
+from tests.loops import for_each
 
 ROOT = Path(__file__).resolve().parents[2]
 MOUNT = "from tests.components.test_component_assets import LAMP\nLAMP(key='lamp', data={'lit': True})\n"
@@ -29,10 +29,8 @@ def test_a_file_is_named_after_what_it_holds() -> None:
     assert (other._css == LAMP._css, other._js == LAMP._js) == (True, False)
 
 
-@pytest.mark.parametrize(
-    "path",
-    sorted((ROOT / "app" / "components").glob("*/__init__.py")),
-    ids=lambda path: path.parent.name,
+@for_each(
+    sorted((ROOT / "app" / "components").glob("*/__init__.py")), lambda path: path.parent.name
 )
 def test_no_component_sends_its_code_inline(path: Path) -> None:
     assert "v2.component(" not in path.read_text()

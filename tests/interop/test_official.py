@@ -13,6 +13,7 @@ from transformers import PreTrainedConfig
 from mor_core import MoRConfig, RoutingRule
 from mor_core.interop.official import load_official, read_official
 from mor_core.interop.official_inference import unrolled_layers
+from tests.loops import thinned
 from tests.models import ROUTED, TOKEN_CHOICE, UNROUTED, UPDATED, tiny_model, token_ids
 from tests.official_export import export_official, official_weights, save_weights
 
@@ -71,13 +72,7 @@ NOT_SHOWN = {
     "token_choice": ("temp", "z_loss", "token.router_func", "token.alpha", "token.gating"),
     "none": (),
 }
-each_variant = pytest.mark.parametrize(
-    "fields",
-    [
-        pytest.param(fields, id=name, marks=pytest.mark.slow if number % 3 else ())
-        for number, (name, fields) in enumerate(VARIANTS.items())
-    ],
-)
+each_variant = pytest.mark.parametrize("fields", thinned(VARIANTS, every=3))
 
 
 def varied_model(**fields):

@@ -7,6 +7,7 @@ import pytest
 
 from mor_core.page.modules import ModuleError, join
 from mor_core.page.strip_files import STRIP, PageWords, script
+from tests.loops import for_each
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPONENTS = ROOT / "app" / "components"
@@ -79,7 +80,7 @@ def test_every_script_and_style_of_the_folders_is_used() -> None:
     assert set.union(*map(below, ENTRIES)) == set(SOURCES)
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
+@for_each(SOURCES, lambda path: path.name)
 def test_scripts_make_no_markup_from_text_invent_no_numbers_and_ask_no_other_host(
     path: Path,
 ) -> None:

@@ -13,7 +13,7 @@ COLOURS = {levels: [f"#00000{level}" for level in range(levels)] for levels in r
 
 
 def page_of(trace: Trace) -> str:
-    return standalone_page(trace, "zh", WORDS, COLOURS)
+    return standalone_page(trace, "zh", "zh-Hans", WORDS, COLOURS)
 
 
 def test_page_of_a_run_holds_it_all_and_no_token_ends_its_script() -> None:
@@ -34,4 +34,4 @@ def test_page_speaks_the_words_and_shows_the_colours_that_it_is_given() -> None:
     assert (held["words"], held["hidden"]) == (WORDS.texts, WORDS.hidden)
     assert held["data"]["colours"] == {str(levels): scale for levels, scale in COLOURS.items()}
     assert held["data"]["language"] == "zh"
-    assert '<html lang="zh">' in text
+    assert '<html lang="zh-Hans">' in text

@@ -4,7 +4,6 @@ import re
 import string
 from pathlib import Path
 
-import pytest
 from markdown_it import MarkdownIt
 
 from app.text.words import LANGUAGES, entries
@@ -23,13 +22,19 @@ def fields(text):
     return {name for _, name, _, _ in string.Formatter().parse(text) if name}
 
 
-@pytest.mark.parametrize("key", entries())
-def test_both_languages_say_it_with_the_same_values(key):
-    texts = entries()[key]
-    assert set(texts) == set(LANGUAGES)
-    assert all(text.strip() for text in texts.values())
-    if "\\" not in texts["en"]:  # formulas have braces of their own
-        assert fields(texts["en"]) == fields(texts["zh"])
+def word_faults(texts):
+    """Yield what is wrong with one entry; formulas have braces of their own."""
+    if set(texts) != set(LANGUAGES):
+        yield f"languages are {sorted(texts)}"
+    elif not all(text.strip() for text in texts.values()):
+        yield "a text is empty"
+    elif "\\" not in texts["en"] and fields(texts["en"]) != fields(texts["zh"]):
+        yield f"values are {sorted(fields(texts['en']))} and {sorted(fields(texts['zh']))}"
+
+
+def test_both_languages_say_it_with_the_same_values():
+    faults = [f"{key}: {fault}" for key, texts in entries().items() for fault in word_faults(texts)]
+    assert not faults, "\n".join(faults)
 
 
 def test_emphasis_closes():

@@ -8,6 +8,7 @@ import pytest
 from mor_core.model.accounting import training_flops
 from mor_core.training.recipe import RecipeError, load_recipe, parse_recipe, recipe_text
 from mor_core.training.training_schedule import make_plan, step_flops
+from tests.loops import for_each
 
 SHIPPED = sorted((Path(__file__).parents[2] / "recipes").glob("*.toml"))
 SMALL = {
@@ -22,7 +23,7 @@ def changed(section, **fields):
     return {**SMALL, section: {**SMALL.get(section, {}), **fields}}
 
 
-@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+@for_each(SHIPPED, lambda path: path.stem)
 def test_shipped_recipe_is_valid_and_named_as_its_file(path):
     recipe = load_recipe(path)
     assert recipe.run.name == path.stem

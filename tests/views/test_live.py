@@ -16,6 +16,7 @@ from app.runs import model_cache, resources, session
 from app.runs.jobs import Job, JobStatus, job_manager
 from app.views.controls import MAX_PROMPT_CHARACTERS, prompt_problem
 from mor_core.checkpoints.checkpoint import describe_checkpoint
+from mor_core.checkpoints.placement import Placement
 from mor_core.traces.presets import PRESETS
 from mor_core.traces.trace import TRACE_SUFFIX
 from mor_core.traces.trace_file import save_trace
@@ -235,10 +236,11 @@ def test_no_checkpoint_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_model_is_shared_by_weights_and_precision(checkpoints: Path) -> None:
-    info = describe_checkpoint(checkpoints / "tiny")
-    single = resources.load_model(str(info.path), info.sha256, "cpu", "float32")
-    assert resources.load_model(str(info.path), info.sha256, "cpu", "float32") is single
-    other = resources.load_model(str(info.path), info.sha256, "cpu", "bfloat16")
+    name = resources.model_key(describe_checkpoint(checkpoints / "tiny"))
+    shelf = model_cache.shelf()
+    single = shelf.get(name, Placement("cpu", "float32"))
+    assert shelf.get(name, Placement("cpu", "float32")) is single
+    other = shelf.get(name, Placement("cpu", "bfloat16"))
     assert str(other.model.dtype) == "torch.bfloat16"
     assert str(single.model.dtype) == "torch.float32"
 

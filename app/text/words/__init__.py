@@ -1,6 +1,8 @@
-"""Every word that the app shows, in English and in Chinese: one TOML file a page, one entry a text.
+"""Every text that the app shows: one folder a language, in it one TOML file a page and one entry a text.
 
 `say("page.entry")` is the text in the viewer's language; it may be shown as Markdown where the entry is written so.
+A folder with a `language.toml` is a language: its name is what links call it (`lang=zh`), and `language.toml` holds the
+language's own name and its HTML code. English has every entry; another language shows English where it has none.
 """
 
 import functools
@@ -8,7 +10,7 @@ import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
-LANGUAGES = {"en": "English", "zh": "中文"}
+ENGLISH = "en"
 _FOLDER = Path(__file__).parent
 
 
@@ -66,11 +68,27 @@ def terms() -> list[str]:
     return [key.replace("_", " ") for key in keys if not key.endswith("_title")]
 
 
+def read_words(folder: Path) -> dict[str, dict[str, str]]:
+    """Return each language's own entries, key to text, without the fallback; English comes first."""
+    words = {
+        found.parent.name: {
+            f"{path.stem}.{name}": text
+            for path in sorted(found.parent.glob("*.toml"))
+            for name, text in tomllib.loads(path.read_text(encoding="utf-8")).items()
+        }
+        for found in sorted(folder.glob("*/language.toml"))
+    }
+    return {ENGLISH: words.pop(ENGLISH), **words}
+
+
 @functools.cache
 def entries() -> dict[str, dict[str, str]]:
-    """Return every entry: its key, and its text in each language."""
-    found: dict[str, dict[str, str]] = {}
-    for path in sorted(_FOLDER.glob("*.toml")):
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-        found |= {f"{path.stem}.{name}": texts for name, texts in tables.items()}
-    return found
+    """Return every entry: its key, and its text in each language, in English where a language has none."""
+    words = read_words(_FOLDER)
+    return {
+        key: {language: own.get(key, english) for language, own in words.items()}
+        for key, english in words[ENGLISH].items()
+    }
+
+
+LANGUAGES = dict(entries()["language.name"])  # what links call a language: its own name
