@@ -86,7 +86,8 @@ function scoreRow(run, token, index) {
     tick.style.left = `${100 * sigmoid(threshold)}%`;
     bar.append(tick);
   }
-  const entered = say((token.recursion_depth ?? 0) > index ? "entered" : "left_out");
+  const isEntered = (token.recursion_depth ?? 0) > index;
+  const entered = say(isEntered ? "entered" : "left_out");
   row.append(element("span", "score-value", `${fixed(sigmoid(logit), 3)} (logit ${fixed(logit, 2)}) ${entered}`));
   return row;
 }
