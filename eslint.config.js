@@ -21,6 +21,10 @@ export default [
         { object: "document", property: "write", message: "Token text is text content, never markup." },
         { object: "Math", property: "random", message: "Nothing on the screen is made up." },
       ],
+      "no-restricted-syntax": [
+        "error",
+        { selector: "ImportExpression, MetaProperty", message: "What is served is one joined module: import at the top." },
+      ],
       "no-undef": "error",
       "no-unused-vars": ["error", { ignoreRestSiblings: true, caughtErrors: "all" }],
       "no-var": "error",
