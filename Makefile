@@ -1,6 +1,8 @@
 # Every target sets the project up first; `make app` and `make test` need nothing but Python 3.11.
 PYTHON ?= python3
 BIN := .venv/bin
+# One process a core, at most four, since each holds torch; what a slow test leaves, the others take.
+PYTEST := $(BIN)/python -m pytest -q -n logical --maxprocesses 4 --dist worksteal
 
 .PHONY: setup app test test-all browser bench members soak lint js fmt type lock clean
 
@@ -20,10 +22,10 @@ app: setup
 	$(BIN)/mor app
 
 test: setup
-	$(BIN)/python -m pytest -q -m "not slow and not browser"
+	$(PYTEST) -m "not slow and not browser"
 
 test-all: setup
-	$(BIN)/python -m pytest -q -m "not browser"
+	$(PYTEST) -m "not browser"
 
 browser: .venv/checked
 	$(BIN)/python -m pytest -q -m browser
@@ -62,7 +64,7 @@ type: .venv/checked
 # Pins what a clean environment gets; the local part of a version (+cpu) is the machine's, not the project's.
 lock:
 	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
-	.venv-lock/bin/python -m pip install --quiet . pytest pytest-timeout "python-dateutil<3"  # typepy's, which lm-eval takes
+	.venv-lock/bin/python -m pip install --quiet . pytest pytest-timeout pytest-xdist "python-dateutil<3"  # typepy's, which lm-eval takes
 	(echo "# Everything that running and testing needs, pinned. Refresh with: make lock"; \
 	.venv-lock/bin/python -m pip freeze --exclude mor-explorer | sed 's/+[a-z0-9]*$$//' | grep -v '^nvidia-') > requirements.txt
 	rm -rf .venv-lock

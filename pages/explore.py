@@ -3,10 +3,10 @@
 from app.components.strip import token_strip
 from app.frame import links
 from app.runs import resources
-from app.views import explore_picker, explore_view
+from app.views import explore_view, run_picker
 
-chosen = explore_picker.choose(resources.list_checkpoints())
-if chosen is not None:
+chosen = run_picker.choose(resources.list_checkpoints())
+if chosen.trace is not None:
     view = links.view_of_run(chosen.checkpoint, chosen.name)
     drawn = token_strip(chosen.trace, key="explore_strip", badge=chosen.badge, view=view)
     links.remember(chosen.checkpoint, chosen.name, drawn.view or view)

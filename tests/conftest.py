@@ -3,7 +3,6 @@
 import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-os.environ.setdefault("OMP_NUM_THREADS", "2")  # more threads only slow tiny models down
 
 import pytest
 
@@ -13,6 +12,15 @@ STORY = (
     'answered, "Stay near the gate, my dear, and come home before the sun is high." '
     "But the rabbit was bold, and the carrots were sweet, and the gate was not so very far away."
 )
+
+
+def pytest_configure(config):
+    """Set the threads of torch, which nobody has imported yet; the processes of `-n` inherit them.
+
+    More than two only slow tiny models down, and with a process a core they would fight.
+    """
+    in_parallel = config.getoption("numprocesses", None)
+    os.environ.setdefault("OMP_NUM_THREADS", "1" if in_parallel else "2")
 
 
 @pytest.fixture(scope="session")

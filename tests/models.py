@@ -94,7 +94,7 @@ MEET_EVERY_RULE = ("default", "token choice")
 def pairs(family, rules, *, with_draws=True):
     """Parameters (fields, rule) of every pair that the rule itself allows (test_routing looks at the refusals).
 
-    Two members meet every rule, and each of the others a third of them; the pairs that are left are slow.
+    Two members meet every rule, and each of the others a fifth of them; the pairs that are left are slow.
     Without draws, a control under the rule of training is left out: it draws once for each candidate of a call.
     """
     found = []
@@ -107,7 +107,7 @@ def pairs(family, rules, *, with_draws=True):
             if rule.fits(config) and (with_draws or not (draws and rule.sees_future))
         ]
         for place, (rule_name, rule) in enumerate(allowed):
-            is_kept = name in MEET_EVERY_RULE or (place - number) % min(3, len(allowed)) == 0
+            is_kept = name in MEET_EVERY_RULE or (place - number) % min(5, len(allowed)) == 0
             marks = () if is_kept else pytest.mark.slow
             found.append(pytest.param(fields, rule, id=f"{name}-{rule_name}", marks=marks))
     return found

@@ -49,7 +49,7 @@ def anchors(text: str) -> set[str]:
 def named_paths(text: str) -> set[str]:
     """Return every path that a page names; a word in capitals, such as NAME, stands for any."""
     found = re.findall(rf"(?<![\w/.-])(?:{FOLDERS})/[\w./*-]*[\w/*]", text)
-    return {re.sub(r"\b[A-Z]{2,}\b", "*", path).rstrip("/") for path in found}
+    return {re.sub(r"(?<![A-Za-z])[A-Z]{2,}(?![A-Za-z])", "*", path).rstrip("/") for path in found}
 
 
 def source_code(*parts: str) -> str:
@@ -157,6 +157,7 @@ def test_variables_exist():
 
 def test_named_functions_and_classes_exist():
     """A code span such as `Trace` or `load_trace()` is something that the sources define."""
+    defined = r"^\s*(?:export )?(?:(?:def|class|function) {0}\b|{0} = )"
     code = source_code("mor_core", "app")
     named = {
         (page.name, found[1] or found[2])
@@ -168,7 +169,7 @@ def test_named_functions_and_classes_exist():
     assert not [
         f"{page}: {name}"
         for page, name in named
-        if not re.search(rf"^\s*(?:export )?(?:def|class|function) {name}\b", code, re.MULTILINE)
+        if not re.search(defined.format(name), code, re.MULTILINE)
     ]
 
 

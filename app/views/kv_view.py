@@ -25,10 +25,6 @@ CONTEXTS = tuple(2**power for power in range(8, 18))
 BATCHES = tuple(2**power for power in range(11))
 MEMORIES_GIB = (4, 8, 12, 16, 24, 32, 40, 48, 64, 80, 96, 141, 192)
 PAPER_CONTEXT = 2048
-EXAMPLE = (
-    "The old clock in the hall struck nine, and still nobody came. Anna put down her book. "
-    '"Perhaps they have lost their way," she said, and went to the window.'
-)
 
 
 def occupancy_panel(trace: Trace) -> None:

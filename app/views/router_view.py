@@ -1,6 +1,6 @@
 """The Router page's panels: scores of a run, a threshold to move over them, and what the evaluation says."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from app.charts import router as router_charts
 from app.charts import run_heatmaps
 from app.frame import messages, page_parts
 from app.frame.routing_controls import THRESHOLD_LOGITS
+from app.runs import resources
 from app.tables import router_results, router_tables
 from app.tables.result_files import ResultError
 from app.text.display_names import rule_label
@@ -25,36 +26,52 @@ from mor_core.traces.trace import Trace
 ONE_RUN, ALL_RUNS = SCOPES = "one", "all"
 BY_LOGIT, BY_SHARE = SCALES = "logit", "share"
 WINDOW = 192  # columns of a heatmap, as on Explore
-EXAMPLE = (
-    "The old clock in the hall struck nine, and still nobody came. Anna put down her book. "
-    '"Perhaps they have lost their way," she said, and went to the window.'
-)
 
 
-def explain_no_router(info: CheckpointInfo) -> None:
-    """Say why there is nothing to see."""
-    recursions = int(info.config.get("num_recursions", 1))
-    messages.show_info(say("router.no_router", name=info.name, recursions=recursions))
+def draw(chosen: Chosen) -> None:
+    """Draw what is known of the chosen run and of its checkpoint."""
+    info, trace = chosen.info, chosen.trace
+    config = info.config if info is not None else trace.header.config if trace is not None else {}
+    if config and config.get("router_type", "none") == "none":
+        name = info.name if info is not None else trace.header.checkpoint if trace else ""
+        recursions = int(config.get("num_recursions", 1))
+        messages.show_info(say("router.no_router", name=name, recursions=recursions))
+        return
+    if trace is not None:
+        scores_panel(trace, like_it(chosen))
+        knob_panel(trace)
+    if info is not None:
+        evaluation_panels(info)
+        facts_panel(info)
 
 
-def scores_panel(chosen: Chosen) -> None:
-    """Draw how the scores of the run, or of all recorded runs, are spread."""
-    header = chosen.trace.header
+def like_it(chosen: Chosen) -> list[Trace]:
+    """Return every recorded run of the checkpoint that followed a recorded run's rule; none beside another run."""
+    if chosen.info is None or chosen.trace is None or chosen.name is None:
+        return []
+    rule = chosen.trace.header.routing
+    opened = map(messages.opened_trace, resources.recorded_traces(chosen.info.path))
+    return [trace for trace in opened if trace and trace.tokens and trace.header.routing == rule]
+
+
+def scores_panel(trace: Trace, like_it: Sequence[Trace]) -> None:
+    """Draw how the scores of the run, or of all recorded runs like it, are spread."""
+    header = trace.header
     chooses_depth = router_tables.is_token_choice(header)
     page_parts.heading(say("router.scores_heading"), "router score", "threshold", "logit")
-    traces = [chosen.trace]
-    if len(chosen.like_it) > 1:
+    traces = [trace]
+    if len(like_it) > 1:
         scope = st.segmented_control(
             say("router.scope"),
             list(SCOPES),
-            format_func=lambda name: say(f"router.scope_{name}", runs=len(chosen.like_it)),
+            format_func=lambda name: say(f"router.scope_{name}", runs=len(like_it)),
             default=ALL_RUNS,
             required=True,
             key="scope",
             bind="query-params",
             label_visibility="collapsed",
         )
-        traces = chosen.like_it if scope == ALL_RUNS else traces
+        traces = list(like_it) if scope == ALL_RUNS else traces
     table = router_tables.judgements(traces)
     if table.empty:
         messages.show_info(say("router.nothing_judged"))
@@ -65,7 +82,7 @@ def scores_panel(chosen: Chosen) -> None:
     caption = "router.scores_caption_choice" if chooses_depth else "router.scores_caption"
     page_parts.show_chart(chart, key="scores", caption=say(caption))
     if chooses_depth:
-        _probabilities(chosen.trace)
+        _probabilities(trace)
 
 
 def _probabilities(trace: Trace) -> None:

@@ -1,4 +1,7 @@
-"""Which run a page looks at: the recorded ones of a checkpoint, or a text that the reader types."""
+"""Which run Explore, Router and KV cache look at: a recorded one, a text read now, an opened file, a run of Live.
+
+The three pages share the choice: who goes from one to the next sees the same run there.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,16 +9,23 @@ from dataclasses import dataclass
 import streamlit as st
 
 from app.components.strip import Badge
-from app.frame import analysis_progress, messages, page_parts
-from app.runs import analysis_jobs, gallery, session
+from app.frame import analysis_progress, links, messages, page_parts
+from app.frame.routing_controls import choose_routing
+from app.runs import analysis_jobs, gallery, resources, session
 from app.runs.gallery import Recorded
 from app.runs.requests import AnalysisRequest
 from app.text.words import say
 from mor_core.checkpoints.checkpoint import CheckpointInfo
-from mor_core.model.routing_rules import RoutingRule
 from mor_core.traces.trace import Trace
+from mor_core.traces.trace_file import TraceError, load_trace
 
-RECORDED, OWN = SOURCES = "recorded", "own"
+RECORDED, OWN_TEXT, FILE, LIVE = SOURCES = "recorded", "own", "file", "live"
+EXAMPLE = (
+    "The old clock in the hall struck nine, and still nobody came. Anna put down her book. "
+    '"Perhaps they have lost their way," she said, and went to the window. Outside the snow was '
+    "falling, softly and slowly, on the garden, on the gate and on the long white road."
+)
+MAX_UPLOAD_MIB = 20
 
 
 @dataclass(frozen=True)
@@ -23,32 +33,25 @@ class Chosen:
     """What a page looks at.
 
     Attributes:
-        trace: the run.
+        info: the checkpoint; `None` where it is not known, or not among those here.
+        trace: its run; `None` where there is none yet, and the page says why.
         badge: whether it was computed just now.
-        like_it: every recorded run of the checkpoint that followed the same rule; none beside a text just read.
+        name: of a recorded run's file, which a link may name.
     """
 
-    trace: Trace
-    badge: Badge
-    like_it: list[Trace]
+    info: CheckpointInfo | None
+    trace: Trace | None
+    badge: Badge = "LIVE"
+    name: str | None = None
+
+    @property
+    def checkpoint(self) -> str | None:
+        """Name of the checkpoint, for a link."""
+        return None if self.info is None else self.info.name
 
 
-def choose_checkpoint(checkpoints: Sequence[CheckpointInfo]) -> CheckpointInfo:
-    """Draw the choice of a checkpoint, which the link keeps, and return the chosen one."""
-    if len(checkpoints) == 1:
-        return checkpoints[0]
-    names = [info.name for info in checkpoints]
-    name = st.selectbox(say("frame.checkpoint"), names, key="model", bind="query-params", width=400)
-    return checkpoints[names.index(name)]
-
-
-def choose_run(info: CheckpointInfo, example: str) -> Chosen | None:
-    """Draw the choice of a run of a checkpoint; say what to do where there is none yet.
-
-    Args:
-        info: the checkpoint.
-        example: text that stands in the field at first.
-    """
+def choose(checkpoints: Sequence[CheckpointInfo]) -> Chosen:
+    """Draw the choice of a run and return it; where there is no run, say what to do."""
     source = st.segmented_control(
         say("explore.source"),
         list(SOURCES),
@@ -59,71 +62,162 @@ def choose_run(info: CheckpointInfo, example: str) -> Chosen | None:
         bind="query-params",
         label_visibility="collapsed",
     )
-    if source == OWN:
-        trace = _own_text(info, example)
-        chosen = None if trace is None else Chosen(trace, "LIVE", [])
-    else:
-        chosen = _recorded(info)
-    if chosen is not None:
+    if source == FILE:
+        trace = _uploaded()
+        return Chosen(_checkpoint_of(trace, checkpoints), trace, "RECORDED")
+    if source == LIVE:
+        trace = _of_live()
+        return Chosen(_checkpoint_of(trace, checkpoints), trace)
+    if not checkpoints:
+        messages.show_info(say("frame.no_checkpoints"))
+        return Chosen(None, None)
+    with_runs = (info.name for info in checkpoints if resources.recorded_traces(info.path))
+    asked = links.asked_checkpoint() or next(with_runs, None)
+    info = page_parts.choose_checkpoint(checkpoints, key="run_checkpoint", first=asked)
+    return Chosen(info, _own_text(info)) if source == OWN_TEXT else _recorded(info)
+
+
+def provenance(chosen: Chosen) -> None:
+    """Write a line on the checkpoint and one on its run; say what is left out where the checkpoint is not here."""
+    if chosen.info is not None:
+        page_parts.provenance(chosen.info)
+    if chosen.trace is not None:
         page_parts.run_provenance(chosen.trace, chosen.badge)
-    return chosen
+        if chosen.info is None:
+            name = chosen.trace.header.checkpoint
+            messages.show_info(say("explore.checkpoint_elsewhere", name=name))
 
 
-def _recorded(info: CheckpointInfo) -> Chosen | None:
-    listed, problems = gallery.recorded_runs(info.path)
-    opened = {run.name: trace for run in listed if (trace := _opened(run)) is not None}
+def _recorded(info: CheckpointInfo) -> Chosen:
+    found, problems = gallery.recorded_runs(info.path)
     for problem in problems:
         messages.show_error(problem)
-    if not opened:
-        messages.show_info(say("explore.no_traces"))
-        return None
-    titles = {run.name: run.title for run in listed}
-    name = st.selectbox(
+    if not found:
+        if not problems:
+            messages.show_info(say("explore.no_traces"))
+        return Chosen(info, None)
+    asked = links.asked_run(info.name)
+    wanted = next((run for run in found if asked in (run.name, run.title)), found[0])
+    if asked and asked not in (wanted.name, wanted.title):
+        messages.show_info(say("explore.no_such_run", name=asked))
+    run = _pick(info.name, found, wanted)
+    trace = _filled(messages.opened_trace(run.path), run.path.name)
+    if trace is not None and (note := gallery.note_of(run, trace.header)):
+        st.caption(messages.as_text(note))
+    return Chosen(info, trace, "RECORDED", run.name)
+
+
+def _pick(checkpoint: str, found: Sequence[Recorded], first: Recorded) -> Recorded:
+    """Draw the groups, where there are several, and the runs of the chosen one."""
+    groups = gallery.groups_of(found)
+    key = f"run_{checkpoint}"
+    if len(groups) > 1:
+        group = st.pills(
+            say("gallery.group"),
+            groups,
+            format_func=lambda name: say(f"gallery.group_{name}"),
+            default=first.group,
+            required=True,
+            key=f"run_group_{checkpoint}",
+            persist_state="session",
+            label_visibility="collapsed",
+        )
+        found = [run for run in found if run.group == group]
+        key = f"{key}_{group}"
+    chosen = st.pills(
         say("explore.run"),
-        list(opened),
-        format_func=lambda name: titles[name],
-        key="trace",
-        bind="query-params",
-        width=400,
+        list(range(len(found))),
+        format_func=lambda index: messages.as_text(found[index].title),
+        default=found.index(first) if first in found else 0,
+        required=True,
+        key=key,
+        persist_state="session",
+        label_visibility="collapsed",
     )
-    trace = opened[name]
-    rule = trace.header.routing
-    like_it = [other for other in opened.values() if other.header.routing == rule]
-    return Chosen(trace, "RECORDED", like_it)
+    return found[chosen or 0]
 
 
-def _opened(run: Recorded) -> Trace | None:
-    """Open a recorded run that holds something; name it if it is damaged."""
-    trace = messages.opened_trace(run.path)
-    return trace if trace is not None and trace.tokens else None
+def _uploaded() -> Trace | None:
+    file = st.file_uploader(
+        say("explore.source_file"),
+        type=["gz"],
+        key="run_file",
+        max_upload_size=MAX_UPLOAD_MIB,
+        help=say("explore.file_note"),
+    )
+    if file is None:
+        messages.show_info(say("explore.file_note"))
+        return None
+    try:
+        return _filled(load_trace(file.getvalue()), file.name)
+    except TraceError as error:
+        messages.show_problem(error, file.name)
+        return None
 
 
-def _own_text(info: CheckpointInfo, example: str) -> Trace | None:
+def _of_live() -> Trace | None:
+    """Return the last run of this viewer that ended on Live."""
+    trace = analysis_jobs.finished_trace(session.live_job())
+    runs = [*([trace] if trace else []), *session.kept_runs()]
+    found = next((run for run in runs if run.tokens), None)
+    if found is None:
+        messages.show_info(say("explore.no_live"))
+    return found
+
+
+def _own_text(info: CheckpointInfo) -> Trace | None:
     text = st.text_area(
         say("explore.text"),
-        example,
+        EXAMPLE,
         height=110,
         key="own_text",
         persist_state="session",
         help=say("explore.analyse_note"),
         label_visibility="collapsed",
     )
+    rule, rule_problem = choose_routing(info.config, "run")
     job = session.analysis_job()
     is_running = job is not None and not job.is_finished
-    if st.button(say("explore.analyse"), type="primary", key="analyse", disabled=is_running):
-        problem = analysis_jobs.text_problem(text)
+    left, right, _ = st.columns([1, 1, 6])
+    starts = left.button(
+        say("explore.analyse"), type="primary", key="analyse", width="stretch", disabled=is_running
+    )
+    stops = right.button(
+        say("explore.stop"), key="analyse_stop", width="stretch", disabled=not is_running
+    )
+    if starts:
+        problem = analysis_jobs.text_problem(text) or rule_problem
         if not problem:
-            session.set_analysis_job(
-                analysis_jobs.analyse(AnalysisRequest(info, text, RoutingRule.causal()))
-            )
+            request = AnalysisRequest(info, text, rule)
+            session.set_analysis_job(analysis_jobs.analyse(request))
             st.rerun()
         messages.show_error(problem)
+    if job is None:
+        return None
+    if stops:
+        job.cancel()
     if is_running:
         analysis_progress.watch()
         return None
-    if job is not None and job.message:
+    if job.message:
         messages.show_error(job.message)
     trace = analysis_jobs.finished_trace(job)
     if trace is None or not trace.tokens or trace.header.checkpoint_sha256 != info.sha256:
         return None
     return trace
+
+
+def _filled(trace: Trace | None, name: str) -> Trace | None:
+    """Return a run that holds something; of one that does not say so."""
+    if trace is not None and not trace.tokens:
+        messages.show_error(say("explore.no_token", name=name))
+        return None
+    return trace
+
+
+def _checkpoint_of(
+    trace: Trace | None, checkpoints: Sequence[CheckpointInfo]
+) -> CheckpointInfo | None:
+    """Return the checkpoint that wrote a run, if it is here."""
+    wanted = None if trace is None else trace.header.checkpoint_sha256
+    return next((info for info in checkpoints if info.sha256 == wanted), None)

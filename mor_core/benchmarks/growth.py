@@ -44,7 +44,7 @@ def run(bench: Bench) -> Iterator[Result]:
     for context in contexts:
         if bench.seconds_left() <= 0:
             break
-        ours, theirs = (_Decode(model, context) for model in models)
+        ours, theirs = (FilledDecode(model, context) for model in models)
         yield bench.compare(
             f"decode at a context of {context:,} tokens, MoR-3 at the 135M shape",
             ours.side("MoR, gathered path"),
@@ -60,7 +60,7 @@ def run(bench: Bench) -> Iterator[Result]:
     yield from slots_benchmark.run(bench, DEMO)
 
 
-class _Decode:
+class FilledDecode:
     """Decodes a few tokens of one row on a cache that was filled with nothing in particular."""
 
     def __init__(self, model: MoRForCausalLM, context: int) -> None:

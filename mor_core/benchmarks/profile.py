@@ -33,7 +33,7 @@ PARTS = (*OPERATIONS, "recording", "rest")
 """Of a token's time, in the order in which they are shown."""
 _PRODUCTS = {"addmm", "mm", "bmm", "mv", "linear", "_linear_pointwise"}
 _COPIES = {"copy_", "cat", "index", "index_select"}
-_RECORDING = "mor: choosing and recording a token"
+RECORDING = "mor: choosing and recording a token"
 
 
 def run(bench: Bench) -> Iterator[Result]:
@@ -61,7 +61,7 @@ def _parts(
     """Yield one result a part, in milliseconds a token; `recording` says the seconds of one run's records."""
     whole = bench.compare(side.name, side, unit="ms")
     recorded = 1000 * recording()
-    runs = [_operations(bench, side) for _ in range(whole.repeats)]
+    runs = [time_by_kind(bench, side) for _ in range(whole.repeats)]
     spent = {part: statistics.median(run[part] for run in runs) for part in OPERATIONS}
     spent["recording"] = recorded
     spent["rest"] = max(0.0, whole.ours - sum(spent.values()))
@@ -81,7 +81,7 @@ def _parts(
         )
 
 
-def _operations(bench: Bench, side: Side) -> dict[str, float]:
+def time_by_kind(bench: Bench, side: Side) -> dict[str, float]:
     """Return milliseconds of one run by kind of operation, those while a token is recorded left out."""
     if side.prepare is not None:
         side.prepare()
@@ -94,7 +94,7 @@ def _operations(bench: Bench, side: Side) -> dict[str, float]:
         kind, above = kind_of(event.name), event
         if kind is None:
             continue
-        while above is not None and above.name != _RECORDING:
+        while above is not None and above.name != RECORDING:
             above = above.cpu_parent
         if above is None:
             taken = event.self_device_time_total if is_cuda else event.self_cpu_time_total
@@ -164,7 +164,7 @@ class _Timed:
 
     def _noted(self, record: Callable[[], int | None]) -> int | None:
         started = time.perf_counter()
-        with record_function(_RECORDING):
+        with record_function(RECORDING):
             chosen = record()
         self.seconds += time.perf_counter() - started
         return chosen

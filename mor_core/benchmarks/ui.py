@@ -19,7 +19,7 @@ _UNWATCHED_S = 10.0  # the server gives a run up when nobody has asked for it fo
 
 
 @dataclass
-class _Found:
+class Found:
     """What was noted over all pages."""
 
     paints_s: list[float] = field(default_factory=list)
@@ -41,11 +41,11 @@ class _Found:
 
 def run(bench: Bench) -> Iterator[Result]:
     """Watch runs with the event route and with the fallback."""
-    found = _Found()
+    found = Found()
     bench.planned = 4
     repeats = bench.pick(max(3, bench.repeats), 1)
     with tempfile.TemporaryDirectory() as folder, chromium() as browser:
-        paced = _Paced(Path(folder))
+        paced = Paced(Path(folder))
         with serve("app/bench_server.py", MOR_BENCH=folder) as (address, _):
 
             def each(what: str, work: Callable[[Viewer], None], count: int) -> None:
@@ -69,10 +69,10 @@ def run(bench: Bench) -> Iterator[Result]:
             bench.report(0.0, "a run without the event route")
             _fallback(viewer, found)
             bench.finish("a run without the event route")
-    yield from _results(found)
+    yield from results_of(found)
 
 
-class _Paced:
+class Paced:
     """The files by which `app/bench_server.py` is told its rate and tells when tokens were known."""
 
     def __init__(self, folder: Path) -> None:
@@ -90,7 +90,7 @@ class _Paced:
         return {int(pair[0]): float(pair[1]) for pair in pairs if len(pair) == 2}
 
 
-def _watch(viewer: Viewer, paced: _Paced, found: _Found) -> None:
+def _watch(viewer: Viewer, paced: Paced, found: Found) -> None:
     """Watch one whole run at 30 tokens a second, then stop another."""
     paced.hold(RATE)
     before = viewer.socket_bytes
@@ -107,7 +107,7 @@ def _watch(viewer: Viewer, paced: _Paced, found: _Found) -> None:
     found.stops_ms.append(1000 * viewer.stop())
 
 
-def _race(viewer: Viewer, paced: _Paced, found: _Found) -> None:
+def _race(viewer: Viewer, paced: Paced, found: Found) -> None:
     """Measure the rate of a run that is watched, and of one whose page has gone."""
     paced.hold(0)
     viewer.run()
@@ -125,7 +125,7 @@ def _race(viewer: Viewer, paced: _Paced, found: _Found) -> None:
         found.unwatched.append(tokens_per_s(alone))
 
 
-def _fallback(viewer: Viewer, found: _Found) -> None:
+def _fallback(viewer: Viewer, found: Found) -> None:
     before = viewer.socket_bytes
     viewer.run()
     viewer.wait_for("done")
@@ -148,7 +148,8 @@ def percentile_95(values: list[float]) -> float:
     )
 
 
-def _results(found: _Found) -> Iterator[Result]:
+def results_of(found: Found) -> Iterator[Result]:
+    """Yield a result for each budget of the app."""
     one, pixels = statistics.median, found.pixels_ms
     rows = (
         (

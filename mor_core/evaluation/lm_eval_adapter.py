@@ -102,11 +102,10 @@ def run_tasks(
     """
     evaluator, base, tasks = map(_part, ("evaluator", "api.model", "tasks"))
     model = type("MoRModel", (CausalAnswers, base.LM), {})(loaded)
-    manager = _manager(tasks, names, folder)
     found = evaluator.simple_evaluate(
         model=model,
         tasks=list(names),
-        task_manager=manager,
+        task_manager=task_manager(tasks, names, folder),
         num_fewshot=few_shot,
         limit=limit,
         bootstrap_iters=0,
@@ -118,7 +117,7 @@ def run_tasks(
     }
 
 
-def _manager(tasks: Any, names: Sequence[str], folder: Path | None) -> Any:
+def task_manager(tasks: Any, names: Sequence[str], folder: Path | None) -> Any:
     """Return what finds the tasks: in the folder alone if it has them all, for the harness has thousands to read."""
     unknown: Sequence[str] = names
     if folder is not None:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+import torch
 
 from mor_core.benchmarks import growth as growth_benchmark
 from mor_core.benchmarks import prefill as prefill_benchmark
@@ -85,29 +86,33 @@ def test_growth_fills_caches_of_the_schedules_size(bench, monkeypatch):
 
 def test_growth_decodes_on_what_it_says_it_holds(monkeypatch):
     model = growth_benchmark.random_model(TINY)
-    decode = growth_benchmark._Decode(model, 128)
-    decode._fill()
+    decode = growth_benchmark.FilledDecode(model, 128)
+    side = decode.side("ours")
+    side.prepare()
     assert decode.cache.nbytes == decode.num_bytes
-    decode._decode()
+    side.run()
     assert decode.cache.num_seen_tokens == 128 + 8
-    decode._fill()
+    side.prepare()
     assert decode.cache.nbytes == decode.num_bytes
 
 
 def test_training_steps_change_the_weights_and_share_the_peak(bench, monkeypatch):
+    models = []
+
+    def watched(*settings):
+        model = random_model(*settings)
+        models.append((model, [weight.detach().clone() for weight in model.parameters()]))
+        return model
+
     monkeypatch.setattr(train_benchmark, "DEMO", TINY)
+    monkeypatch.setattr(train_benchmark, "random_model", watched)
     (result,) = train_benchmark.run(bench)
     assert result.unit == "tokens/s"
     flops = training_flops(TINY, 512, [512, 341, 170])
     assert result.extra["matrix_peak_share"] == pytest.approx(result.ours / 512 * flops / 1e9)
-    case = train_benchmark._Case("tiny", TINY, 1)
-    side = train_benchmark._side(bench, case, "ours")
-    weight = next(
-        cell.cell_contents for cell in side.run.__closure__ if isinstance(cell.cell_contents, list)
-    )[0]
-    before = weight.detach().clone()
-    side.run()
-    assert not before.equal(weight)
+    assert len(models) == 2  # ours and the vanilla model
+    for model, before in models:
+        assert not any(map(torch.equal, before, model.parameters()))
 
 
 def test_a_step_reads_its_texts_once_a_pass():

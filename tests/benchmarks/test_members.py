@@ -133,18 +133,24 @@ def test_no_checkpoint_is_an_error(tmp_path, monkeypatch):
         list(members_benchmark.run(bench()))
 
 
-@pytest.fixture
-def measured(family_root, tmp_path, monkeypatch):
-    """A copy of the tiny family, with the file of the benchmark."""
-    root = shutil.copytree(family_root, tmp_path / "copy")
-    monkeypatch.setenv("MOR_CHECKPOINTS", str(root))
-    monkeypatch.setattr("gc.collect", lambda: 0)
-    monkeypatch.setattr(registry, "busy_warnings", lambda: [])
-    monkeypatch.setattr(
-        "mor_core.benchmarks.roofline.measure_roofline", lambda *_, **__: Roofline(1e9, 1e9)
-    )
-    run_benchmark("members", Settings(repeats=1), path=root / MEMBERS_FILE)
+@pytest.fixture(scope="module")
+def measured_once(family_root, tmp_path_factory):
+    """A copy of the tiny family, with the file of the benchmark; not to be changed."""
+    root = shutil.copytree(family_root, tmp_path_factory.mktemp("measured") / "copy")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MOR_CHECKPOINTS", str(root))
+        patch.setattr("gc.collect", lambda: 0)
+        patch.setattr(registry, "busy_warnings", lambda: [])
+        patch.setattr(
+            "mor_core.benchmarks.roofline.measure_roofline", lambda *_, **__: Roofline(1e9, 1e9)
+        )
+        run_benchmark("members", Settings(repeats=1), path=root / MEMBERS_FILE)
     return root
+
+
+@pytest.fixture
+def measured(measured_once, tmp_path):
+    return shutil.copytree(measured_once, tmp_path / "copy")
 
 
 def family_of(root):

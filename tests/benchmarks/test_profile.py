@@ -49,11 +49,11 @@ def test_what_records_a_token_is_told_apart_from_the_model():
     weights = torch.randn(200, 200)
 
     def record():
-        with record_function(profile_benchmark._RECORDING):
+        with record_function(profile_benchmark.RECORDING):
             weights @ weights
 
-    assert not profile_benchmark._operations(Bench(), Side("records", record))["products"]
-    assert profile_benchmark._operations(Bench(), Side("models", lambda: weights @ weights))[
+    assert not profile_benchmark.time_by_kind(Bench(), Side("records", record))["products"]
+    assert profile_benchmark.time_by_kind(Bench(), Side("models", lambda: weights @ weights))[
         "products"
     ]
 

@@ -21,7 +21,7 @@ def test_rates_and_percentiles_by_hand():
 
 
 def test_every_budget_of_the_app_has_its_result():
-    found = ui_benchmark._Found(
+    found = ui_benchmark.Found(
         paints_s=[1.0, 2.0, 4.0],
         pixels_ms=[100.0] * 99 + [1000.0],
         stops_ms=[100.0, 600.0],
@@ -32,7 +32,7 @@ def test_every_budget_of_the_app_has_its_result():
         unwatched=[100.0],
         complaints=["broken"],
     )
-    results = {result.what: result for result in ui_benchmark._results(found)}
+    results = {result.what: result for result in ui_benchmark.results_of(found)}
     reached = [result.reached for result in results.values()]
     assert reached == [True, True, False, True, True, True, True, False, True]
     assert results["first paint of a recorded trace, warm server"].ours == 2.0
@@ -42,8 +42,8 @@ def test_every_budget_of_the_app_has_its_result():
 
 
 def test_paced_notes_when_a_token_is_known_and_holds_it_to_the_rate(tmp_path):
-    (tmp_path / "rate").write_text("20")
-    (tmp_path / "known").write_text("")
+    paced = ui_benchmark.Paced(tmp_path)
+    paced.hold(20)
     code = (
         "from tests.scripted import scripted_trace\n"
         "from app import bench_server\nfrom app.runs import jobs\n"
@@ -57,7 +57,7 @@ def test_paced_notes_when_a_token_is_known_and_holds_it_to_the_rate(tmp_path):
     before = 1000 * time.time()
     environment = {**os.environ, "MOR_BENCH": str(tmp_path)}
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, env=environment)
-    known = ui_benchmark._Paced.known(type("P", (), {"folder": tmp_path}))
+    known = paced.known()
     assert list(known) == [0, 1, 2, 3]
     times = list(known.values())
     assert all(later - earlier >= 49 for earlier, later in itertools.pairwise(times))

@@ -8,8 +8,16 @@ from app.components.component_assets import ServedComponent
 from tests.loops import for_each
 
 ROOT = Path(__file__).resolve().parents[2]
-MOUNT = "from tests.components.test_component_assets import LAMP\nLAMP(key='lamp', data={'lit': True})\n"
+MOUNT = """
+import streamlit as st
+from streamlit.components.v2.get_bidi_component_manager import get_bidi_component_manager
+from tests.components.test_component_assets import LAMP, OTHER
+
+LAMP(key="lamp", data={"lit": True})
+st.text(get_bidi_component_manager().get_component_asset_root(LAMP.name))
+"""
 LAMP = ServedComponent("lamp", html="<i></i>", css="i { color: red }", js="export default () => {}")
+OTHER = ServedComponent("lamp", html="", css="i { color: red }", js="export default null")
 
 
 def test_code_and_style_are_fetched_as_files() -> None:
@@ -19,14 +27,18 @@ def test_code_and_style_are_fetched_as_files() -> None:
         sent = page.get("bidi_component")[0].proto
         assert (sent.js_content, sent.css_content) == ("", "")
         assert sent.html_content == "<i></i>"
-        folder = Path(LAMP._root.name) / "assets"
+        folder = Path(page.text[0].value)
         assert (folder / sent.js_source_path).read_text() == "export default () => {}"
         assert (folder / sent.css_source_path).read_text() == "i { color: red }"
 
 
 def test_a_file_is_named_after_what_it_holds() -> None:
-    other = ServedComponent("lamp", html="", css="i { color: red }", js="export default null")
-    assert (other._css == LAMP._css, other._js == LAMP._js) == (True, False)
+    lamp, other = (
+        AppTest.from_string(script, default_timeout=30).run().get("bidi_component")[0].proto
+        for script in (MOUNT, MOUNT.replace("LAMP(", "OTHER("))
+    )
+    assert other.css_source_path == lamp.css_source_path
+    assert other.js_source_path != lamp.js_source_path
 
 
 @for_each(

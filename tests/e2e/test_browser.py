@@ -284,3 +284,28 @@ def test_switching_the_language_translates_the_strip_where_it_stands(watched: Wa
     switch.click()
     watched.page.get_by_text("Recursion depth", exact=True).first.wait_for()
     assert_clean(watched)
+
+
+def test_escape_closes_the_settings_and_leaves_run_and_pins_alone(slow: Watched) -> None:
+    page = slow.page
+    expect(button(slow, "Stop")).to_contain_text("Shift")
+    set_number(slow, "New tokens", "2000")
+    press(slow, "Run")
+    slow.wait_for_status("running")
+    slow.token(1).click()
+    page.get_by_text("Checkpoint and sampling").click()
+    field = page.get_by_label("New tokens", exact=True)
+    field.wait_for()
+    page.keyboard.press("Escape")
+    field.wait_for(state="detached")
+    slow.sent()
+    assert slow.status() == "running"
+    expect(page.locator('[data-testid="inspector"]')).to_contain_text("pinned")
+    page.keyboard.press("Escape")
+    expect(page.locator('[data-testid="inspector"]')).not_to_contain_text("pinned")
+    slow.sent()
+    assert slow.status() == "running", "nothing else is open, and still Escape is not Stop's key"
+    page.get_by_label("Prompt").focus()  # one can stop while one types
+    page.keyboard.press("Control+Shift+Enter")
+    slow.wait_for_status("cancelled")
+    assert_clean(slow)

@@ -12,7 +12,7 @@ import yaml
 from mor_core import RoutingRule
 from mor_core.checkpoints.checkpoint import load_checkpoint
 from mor_core.evaluation.evaluation import evaluate
-from mor_core.evaluation.lm_eval_adapter import CausalAnswers, _manager
+from mor_core.evaluation.lm_eval_adapter import CausalAnswers, task_manager
 from mor_core.evaluation.lm_eval_tasks import CONTINUATION, LAST_WORD, write_tasks
 from mor_core.evaluation.small_tasks import score_pairs, score_tasks
 from mor_core.generation.generation import generate_with_trace
@@ -118,7 +118,7 @@ def test_tasks_are_looked_for_in_the_folder_first(tmp_path, in_folder):
 
     tasks = SimpleNamespace(TaskManager=manager)
     folder = str(tmp_path)
-    _manager(tasks, ["ours"] if in_folder else ["ours", "theirs"], tmp_path)
+    task_manager(tasks, ["ours"] if in_folder else ["ours", "theirs"], tmp_path)
     assert made == [(folder, False)] + [(folder, True)] * (not in_folder)
     with pytest.raises(ValueError, match="knows no task other; write our own two with: mor tasks"):
-        _manager(tasks, ["other"], None)
+        task_manager(tasks, ["other"], None)

@@ -114,7 +114,7 @@ def test_explore_paints_a_recorded_run_without_torch(checkpoints: Path) -> None:
 def test_explore_changes_the_run(checkpoints: Path) -> None:
     page = opened("explore")
     before = strip_data(page)["run"]
-    choose(page, "explore_run_tiny", 1)
+    choose(page, "run_tiny", 1)
     assert strip_data(page)["run"] != before
     assert "note of *Second*" in shown(page)
 
@@ -147,9 +147,9 @@ def test_explore_groups_by_the_next_token(checkpoints: Path) -> None:
 
 
 def test_explore_reads_a_text_of_the_viewer(checkpoints: Path) -> None:
-    page = choose(opened("explore"), "explore_source", "Own text")
-    page.text_area(key="explore_text").set_value("The old <script>rabbit</script> ran home.").run()
-    page.button(key="explore_analyse").click().run()
+    page = choose(opened("explore"), "source", "Own text")
+    page.text_area(key="own_text").set_value("The old <script>rabbit</script> ran home.").run()
+    page.button(key="analyse").click().run()
     waited(page)
     data = strip_data(page)
     assert data["badge"] == "LIVE"
@@ -159,10 +159,10 @@ def test_explore_reads_a_text_of_the_viewer(checkpoints: Path) -> None:
 
 
 def test_explore_applies_the_chosen_rule(checkpoints: Path) -> None:
-    page = choose(opened("explore"), "explore_source", "Own text")
-    page.selectbox(key="explore_routing").set_value("fixed").run()
-    page.number_input(key="explore_depth").set_value(2).run()
-    page.button(key="explore_analyse").click().run()
+    page = choose(opened("explore"), "source", "Own text")
+    page.selectbox(key="run_routing").set_value("fixed").run()
+    page.number_input(key="run_depth").set_value(2).run()
+    page.button(key="analyse").click().run()
     waited(page)
     tokens = strip_data(page)["batch"]["events"][1]["completed"]
     assert {token["recursion_depth"] for token in tokens} == {2}
@@ -170,13 +170,13 @@ def test_explore_applies_the_chosen_rule(checkpoints: Path) -> None:
 
 @pytest.mark.parametrize("text", ["", " \n", "x" * 100_000], ids=["empty", "blank", "long"])
 def test_explore_refuses_a_text_and_stays_up(checkpoints: Path, text: str) -> None:
-    page = choose(opened("explore"), "explore_source", "Own text")
-    page.text_area(key="explore_text").set_value(text)
-    page.button(key="explore_analyse").click().run()
+    page = choose(opened("explore"), "source", "Own text")
+    page.text_area(key="own_text").set_value(text)
+    page.button(key="analyse").click().run()
     assert not page.exception
     assert len(page.error) == 1
-    page.text_area(key="explore_text").set_value("A rabbit.")
-    page.button(key="explore_analyse").click().run()
+    page.text_area(key="own_text").set_value("A rabbit.")
+    page.button(key="analyse").click().run()
     waited(page)
     assert not page.error
 
@@ -196,8 +196,8 @@ def test_long_text_is_read_in_windows(checkpoints: Path) -> None:
 
 
 def upload(page: AppTest, content: bytes) -> AppTest:
-    choose(page, "explore_source", "Trace file")
-    page.file_uploader(key="explore_file").set_value(
+    choose(page, "source", "Trace file")
+    page.file_uploader(key="run_file").set_value(
         (f"run{TRACE_SUFFIX}", content, "application/gzip")
     ).run()
     assert not page.exception

@@ -222,7 +222,9 @@ def test_link_opens_the_view_that_it_names(checkpoints: Path) -> None:
     page.query_params["threshold_2"] = "3"
     page.switch_page("../pages/router.py").run()
     assert not page.exception
-    assert page.selectbox(key="trace").value == "1"
+    assert page.button_group(key="run_tiny").value == 1
+    assert page.query_params["run"] == "tiny/1"
+    assert "trace" not in page.query_params
     assert page.slider(key="threshold_2").value == 3
 
 
