@@ -15,7 +15,7 @@ if not checkpoints:
     st.stop()
 info = page_parts.choose_checkpoint(checkpoints, key="efficiency_checkpoint")
 page_parts.provenance(info)
-traces = view.recorded(info)
+traces = messages.opened_traces(info.path)
 calls = result_files.decode_table(traces)
 depths = view.measured_depths(info, traces)
 family = family_view.read()

@@ -8,6 +8,12 @@ from app.views import explore_view, run_picker
 chosen = run_picker.choose(resources.list_checkpoints())
 if chosen.trace is not None:
     view = links.view_of_run(chosen.checkpoint, chosen.name)
-    drawn = token_strip(chosen.trace, key="explore_strip", badge=chosen.badge, view=view)
+    drawn = token_strip(
+        chosen.trace,
+        key="explore_strip",
+        badge=chosen.badge,
+        view=view,
+        pin=explore_view.asked_pin(),
+    )
     links.remember(chosen.checkpoint, chosen.name, drawn.view or view)
     explore_view.draw(chosen.trace, drawn)

@@ -1,12 +1,14 @@
-"""What a page has drawn, the header's own parts left out."""
+"""What a page has drawn, the header's own parts left out, and what a chart draws."""
 
 import base64
 import json
 import zlib
 from typing import Any
 
+import altair as alt
 from streamlit.testing.v1 import AppTest
 
+from app.charts.figure import Chart
 from app.runs.jobs import Job
 from tests.waiting import wait_for
 
@@ -37,3 +39,15 @@ def unpacked(batch: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the events that a browser without the event route reads from a batch."""
     events: list[dict[str, Any]] = json.loads(zlib.decompress(base64.b64decode(batch["packed"])))
     return events
+
+
+def layers(chart: Chart, mark: str) -> list[dict[str, Any]]:
+    """Return an Altair chart's layers of a mark as the browser is given them, each with the rows that it draws."""
+    assert isinstance(chart.figure, alt.LayerChart)
+    spec = chart.figure.to_dict()
+    found = [layer for layer in spec["layer"] if layer["mark"]["type"] == mark]
+    shared = spec.get("data", {}).get("name")
+    return [
+        layer | {"rows": spec["datasets"][layer.get("data", {}).get("name", shared)]}
+        for layer in found
+    ]

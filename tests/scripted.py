@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from app.runs.jobs import Job, JobManager
+from mor_core.model.router_types import RouterTraits
 from mor_core.traces.trace import (
     Alternative,
     CacheSlot,
@@ -51,6 +52,7 @@ def scripted_header() -> TraceHeader:
             "num_layers_per_recursion": 1,
             "capacity_factors": None,
         },
+        router=RouterTraits("none", False, False, False, num_logits=0),
         num_recursions=3,
         routing={"name": "causal", "gate": "learned", "thresholds": [0.5]},
         kv_strategy="recursion_wise",

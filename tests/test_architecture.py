@@ -68,6 +68,7 @@ FREE_OF_TORCH = (
     "mor_core.common",
     "mor_core.traces",
     "mor_core.page",
+    "mor_core.model.router_types",
     "mor_core.model.routing_rules",
     "app.text",
     "app.tables",
@@ -202,6 +203,19 @@ def test_lock_file_of_the_checks_names_no_registry():
     lock = (ROOT / "package-lock.json").read_text(encoding="utf-8")
     assert '"integrity"' in lock
     assert not re.search(r'"resolved"|registry|\.tgz', lock)
+
+
+SCRIPTS = [path for part in ("mor_core", "app") for path in sorted((ROOT / part).rglob("*.js"))]
+
+
+@for_each([*SOURCES, *SCRIPTS], inside)
+def test_routers_are_asked_what_they_can_do_not_for_their_name(path):
+    """The name is compared where the model's own code stands, once; see `mor_core/model/router_types.py`."""
+    if path.parent != ROOT / "mor_core" / "model":
+        compared = re.search(
+            r"router_type[^\n]{0,24}[=!]==?|is_token_choice", path.read_text("utf-8")
+        )
+        assert not compared, compared[0]
 
 
 @each_source

@@ -3,14 +3,17 @@
 Pure: tables of `app.tables.family_results` in, charts out.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import altair as alt
 import pandas as pd
 
 from app.charts.figure import Chart, hover_text, interval, new_figure
 from app.style.theme import LINE, SERIES, format_bytes, format_flops
 from app.tables.family_results import SPEEDS
+from app.text.display_names import column_label
 from app.text.words import say
 
 COSTS = {
@@ -22,9 +25,19 @@ COSTS = {
     "training_tokens_per_s": lambda rate: f"{rate:,.0f}",
     "decode_tokens_per_s": lambda rate: f"{rate:,.0f}",
 }
-_MARKERS = ("circle", "square", "diamond", "triangle-up", "cross", "star", "hexagon", "pentagon")
+_MARKERS = (  # that Altair and Plotly both have
+    "circle",
+    "square",
+    "diamond",
+    "triangle-up",
+    "cross",
+    "triangle-down",
+    "triangle-left",
+    "triangle-right",
+)
 MOST_LABELS = 6
-_LEGEND_ROW = 10  # pixels that a member adds to the legend, two or three beside each other
+_HEIGHT = 420
+_LEGEND_COLUMNS, _LEGEND_ROW = 4, 22  # pixels of a row
 VALIDATION = "validation_nll_causal_nats_per_token"
 
 
@@ -40,52 +53,109 @@ def member_marker(index: int) -> dict[str, str]:
 
 
 def pareto(table: pd.DataFrame, cost: str, gap: float | None) -> Chart:
-    """Draw bits per byte with intervals against one cost; a line joins what nothing beats in both."""
+    """Draw bits per byte with intervals against one cost; a line joins what nothing beats in both.
+
+    The names stand at the points. Of many members only those on the line have theirs, the others when one points at
+    them; what one points at stands out from the others.
+    """
     table = table[table[cost].notna()]  # speed is not measured for all
-    labelled = len(table) <= MOST_LABELS  # names beside more points than that lie on each other
-    figure = new_figure(420 if labelled else 420 + _LEGEND_ROW * len(table))
     best = frontier(table, cost)
-    line = table[table["name"].isin(best)].sort_values(cost)
     rounds = [f"{cost}_low", f"{cost}_high"] if cost in SPEEDS else []
-    figure.add_scatter(
-        x=line[cost],
-        y=line["bits_per_byte"],
-        mode="lines",
-        line={"color": LINE, "dash": "dot", "width": 2},
-        name=say("efficiency.frontier"),
-        hoverinfo="skip",
+    few = len(table) <= MOST_LABELS  # names at more points than that lie on each other
+    data = table.assign(
+        cost=[_written(row, cost, rounds) for row in table.to_dict("records")],
+        is_best=table["name"].isin(best),
+        is_named=few | table["name"].isin(best),
     )
-    for index, row in enumerate(table.to_dict("records")):
-        bits = [table[f"bits_per_byte{end}"].iloc[[index]] for end in ("", "_low", "_high")]
-        figure.add_scatter(
-            x=[row[cost]],
-            y=bits[0],
-            error_y=interval(*bits, **({} if labelled else _faint(index))),
-            error_x=interval(*(table[name].iloc[[index]] for name in (cost, *rounds)))
-            if rounds
-            else None,
-            mode="markers+text" if labelled else "markers",
-            text=[hover_text(row["name"])],
-            textposition="top left" if row[cost] > 0.7 * table[cost].max() else "top right",
-            name=hover_text(row["name"]),
-            showlegend=not labelled,
-            marker={"size": 12, **member_marker(index)},
-            hovertemplate=(
-                f"{hover_text(row['title'])}<br>{row['bits_per_byte']:.4f} "
-                f"({row['bits_per_byte_low']:.4f} - {row['bits_per_byte_high']:.4f})<br>"
-                f"{_written(row, cost, rounds)}<extra></extra>"
-            ),
-            cliponaxis=False,
-        )
-    figure.update_xaxes(title_text=say(f"efficiency.cost_{cost}"), rangemode="tozero")
-    figure.update_yaxes(title_text=say("efficiency.axis_bits_per_byte"))
+    line = alt.Chart(data).transform_filter(alt.datum.is_best)
+    line = line.mark_line(color=LINE, strokeDash=[2, 3]).encode(x=_cost_axis(cost), y=_loss_axis())
+    figure = alt.layer(line, *_members(data, cost, rounds)).resolve_scale(color="shared")
+    height = _HEIGHT if few else _HEIGHT + _LEGEND_ROW * math.ceil(len(table) / _LEGEND_COLUMNS)
     columns = ["name", cost, *rounds, "bits_per_byte", "bits_per_byte_low", "bits_per_byte_high"]
-    return Chart(figure, _finding(table, cost, best, gap), table[columns])
+    return Chart(figure.properties(height=height), _finding(table, cost, best, gap), table[columns])
 
 
-def _faint(index: int) -> dict[str, Any]:
-    """Return the look of a member's bars where many lie on each other: markers must stay in sight."""
-    return {"color": f"{member_marker(index)['color']}59", "thickness": 1, "width": 2}
+def _cost_axis(cost: str) -> alt.X:
+    axis = alt.Axis(format="~s", grid=False, tickCount=8)
+    title = say(f"efficiency.cost_{cost}")
+    return alt.X(f"{cost}:Q", title=title, axis=axis, scale=alt.Scale(zero=True))
+
+
+def _loss_axis() -> alt.Y:
+    title = say("efficiency.axis_bits_per_byte")
+    return alt.Y("bits_per_byte:Q", title=title, scale=alt.Scale(zero=False, nice=True))
+
+
+def _members(data: pd.DataFrame, cost: str, rounds: Sequence[str]) -> list[alt.Chart]:
+    """Return the layers of bars, points and names, in which the member that one points at stands out."""
+    pointed = alt.selection_point(
+        name="pointed", fields=["name"], on="pointerover", clear="pointerout"
+    )
+    names = data["name"].tolist()
+    looks = [member_marker(index) for index in range(len(names))]
+    colours = alt.Scale(domain=names, range=[look["color"] for look in looks])
+    shapes = alt.Scale(domain=names, range=[look["symbol"] for look in looks])
+    legend = None
+    if len(names) > MOST_LABELS:
+        legend = alt.Legend(title=None, orient="bottom", columns=_LEGEND_COLUMNS, labelLimit=240)
+    colour = alt.Color("name:N", scale=colours, legend=legend)
+    told = {
+        "title:N": column_label("name"),
+        "cost:N": say(f"efficiency.cost_{cost}"),
+        **{
+            f"{name}:Q": column_label(name)
+            for name in ("bits_per_byte", "bits_per_byte_low", "bits_per_byte_high")
+        },
+    }
+    base = alt.Chart(data).encode(color=colour)
+    seen = alt.when(pointed).then(alt.value(1)).otherwise(alt.value(0.2))
+    hidden = alt.when(pointed, empty=False).then(alt.value(1)).otherwise(alt.value(0))
+    faint = alt.when(pointed, empty=False).then(alt.value(1)).otherwise(alt.value(0.3))
+    bars = [
+        base.mark_rule().encode(
+            x=_cost_axis(cost), y="bits_per_byte_low:Q", y2="bits_per_byte_high:Q", opacity=faint
+        )
+    ]
+    if rounds:
+        low, high = rounds
+        bars.append(
+            base.mark_rule().encode(x=f"{low}:Q", x2=f"{high}:Q", y=_loss_axis(), opacity=faint)
+        )
+    points = (
+        base.mark_point(size=110, filled=True)
+        .encode(
+            x=_cost_axis(cost),
+            y=_loss_axis(),
+            shape=alt.Shape("name:N", scale=shapes, legend=legend),
+            opacity=seen,
+            tooltip=[
+                alt.Tooltip(name, title=title, format=".4f" if name.endswith(":Q") else "")
+                for name, title in told.items()
+            ],
+        )
+        .add_params(pointed)
+    )
+    return [*bars, points, *_names(base, data, cost, seen, hidden)]
+
+
+def _names(
+    base: alt.Chart, data: pd.DataFrame, cost: str, seen: Any, hidden: Any
+) -> list[alt.Chart]:
+    """Return the layers of names: those that always stand there, and those that come when one points at the point."""
+    is_left = data[cost] <= 0.7 * data[cost].max()  # elsewhere a name goes to the left of its point
+    found = []
+    for is_named, opacity in ((True, seen), (False, hidden)):
+        those = data["is_named"] == is_named
+        if (those & is_left).any():
+            left = base.properties(data=data[those & is_left])
+            found.append((left.mark_text(align="left", dx=6, dy=-10), opacity))
+        if (those & ~is_left).any():
+            right = base.properties(data=data[those & ~is_left])
+            found.append((right.mark_text(align="right", dx=-6, dy=-10), opacity))
+    return [
+        text.encode(x=_cost_axis(cost), y=_loss_axis(), text="name:N", opacity=opacity)
+        for text, opacity in found
+    ]
 
 
 def _written(row: Mapping[str, Any], cost: str, rounds: Sequence[str]) -> str:

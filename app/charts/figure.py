@@ -5,10 +5,13 @@ Holds the settings that all figures share. Knows neither Streamlit nor what is d
 
 import html
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import plotly.graph_objects as go
+
+if TYPE_CHECKING:
+    import altair as alt
 
 ROW_HEIGHT = 26
 AXIS_HEIGHT = 130  # legend above, ticks and title below, and the margins of the page's theme
@@ -19,14 +22,16 @@ class Chart:
     """A figure and its twins.
 
     Attributes:
-        figure: to look at.
+        figure: to look at; of Altair where it follows the pointer or its selection is read, else of Plotly.
         finding: what it shows, as a sentence; the text alternative.
         table: the same numbers.
+        selection: name of the selection that the page reads, where there is one.
     """
 
-    figure: go.Figure
+    figure: "go.Figure | alt.LayerChart"
     finding: str
     table: pd.DataFrame
+    selection: str = ""
 
 
 def new_figure(height: int, **layout: object) -> go.Figure:

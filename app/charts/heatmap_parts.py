@@ -1,4 +1,4 @@
-"""The parts that heatmaps over positions are made of: cells, digits, marks, legends.
+"""The parts that heatmaps over positions are made of: cells, marks, legends.
 
 Each adds to a figure. Rows are recursions or cache slots, x is the position.
 """
@@ -9,8 +9,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from app.charts.figure import hover_text
-from app.style.theme import LINE, text_on
-from app.tables.trace_tables import label
+from app.style.theme import LINE
+from app.tables.trace_tables import boundaries, label
 from app.text.words import say
 from mor_core.traces.trace import TokenRecord, Trace
 
@@ -48,21 +48,6 @@ def add_cells(
         names = [f"{hover_text(label(token))}" for token in tokens]
         figure.update_xaxes(tickvals=positions, ticktext=names, tickangle=-60, title_text="")
         figure.update_layout(height=figure.layout.height + 44)
-
-
-def add_digits(figure: go.Figure, tokens: Sequence[TokenRecord], colours: list[str]) -> None:
-    """Write the depth into the deepest cell of each token, so that colour is not alone."""
-    for depth, colour in enumerate(colours, start=1):
-        chosen = [token.position for token in tokens if token.recursion_depth == depth]
-        figure.add_scatter(
-            x=chosen,
-            y=[say("charts.recursion", number=depth)] * len(chosen),
-            mode="text",
-            text=[str(depth)] * len(chosen),
-            textfont={"color": text_on(colour), "size": 11},
-            hoverinfo="skip",
-            showlegend=False,
-        )
 
 
 def add_absent(figure: go.Figure, tokens: Sequence[TokenRecord], recursions: int) -> None:
@@ -121,20 +106,15 @@ def add_level_legend(figure: go.Figure, levels: dict[str, str]) -> None:
 
 def mark_boundaries(figure: go.Figure, trace: Trace, window: range, rows: Sequence[str]) -> None:
     """Draw lines where the prompt ends, and where a text was cut into pieces that the model read one by one."""
-    decoded = [token.position for token in trace.tokens if token.phase == "decode"]
-    read = [end for _, end in trace.header.windows[:-1]]
-    marks = ((say("frame.generated_from_here"), decoded[:1]), (say("frame.next_piece"), read))
-    for name, starts in marks:
-        places = [start for start in starts if window.start < start < window.stop]
-        if places:
-            figure.add_scatter(
-                x=[x for start in places for x in (start - 0.5, start - 0.5, None)],
-                y=[y for _ in places for y in (rows[0], rows[-1], None)],
-                mode="lines",
-                line={"color": LINE, "width": 3, "dash": "dot"},
-                name=name,
-                hoverinfo="skip",
-            )
+    for name, found in boundaries(trace, window).groupby("what", sort=False):
+        figure.add_scatter(
+            x=[x for start in found["position"] for x in (start - 0.5, start - 0.5, None)],
+            y=[y for _ in found["position"] for y in (rows[0], rows[-1], None)],
+            mode="lines",
+            line={"color": LINE, "width": 3, "dash": "dot"},
+            name=name,
+            hoverinfo="skip",
+        )
 
 
 def mark_pin(figure: go.Figure, window: range, pinned: int | None) -> None:

@@ -1,4 +1,4 @@
-"""A run as heatmaps: recursion depth, router score and KV-cache occupancy over positions.
+"""A run as heatmaps: router score and KV-cache occupancy over positions.
 
 Pure: a trace in, a chart out. Recursion 1 is at the top, x is the position, colours have the model's R levels whatever
 the run used, and what was not computed stays empty.
@@ -13,17 +13,15 @@ import pandas as pd
 
 from app.charts.figure import Chart, hover_text, new_figure, ordinal_scale, rows_height
 from app.charts.heatmap_parts import (
-    MAX_DIGIT_COLUMNS,
     add_absent,
     add_cells,
-    add_digits,
     add_dots,
     add_level_legend,
     mark_boundaries,
     mark_pin,
 )
 from app.style.theme import SCORE_HIGH, SCORE_LOW, SCORE_MIDDLE, UNROUTED, depth_colours
-from app.tables.run_findings import cache_finding, choice_finding, depth_finding, score_finding
+from app.tables.run_findings import cache_finding, choice_finding, score_finding
 from app.tables.trace_tables import label, slot_table, token_table
 from app.text.display_names import slot_label
 from app.text.words import say
@@ -43,42 +41,6 @@ _SCORE_BAR = {
 }
 
 
-def depth_heatmap(trace: Trace, window: range, pinned: int | None = None) -> Chart:
-    """Draw which recursions each token took; a cell has the colour of the token's final depth."""
-    tokens = _within(trace, window)
-    recursions = trace.header.num_recursions
-    colours = depth_colours(recursions)
-    values = np.full((recursions, len(tokens)), np.nan)  # (R, S)
-    for column, token in enumerate(tokens):
-        values[: token.recursion_depth or 0, column] = token.recursion_depth or np.nan
-    rows = _recursion_names(recursions)
-    figure = new_figure(rows_height(recursions))
-    add_cells(
-        figure,
-        values,
-        tokens,
-        rows,
-        hover=[[_depth_hover(token, recursions) for token in tokens]] * recursions,
-        colorscale=ordinal_scale(colours),
-        zmin=0.5,
-        zmax=recursions + 0.5,
-        showscale=False,
-    )
-    if len(tokens) <= MAX_DIGIT_COLUMNS:
-        add_digits(figure, tokens, colours)
-    add_level_legend(
-        figure,
-        {
-            say("charts.depth", number=depth): colour
-            for depth, colour in enumerate(colours, start=1)
-        },
-    )
-    mark_boundaries(figure, trace, window, rows)
-    mark_pin(figure, window, pinned)
-    table = token_table(trace)[["position", "token", "phase", "recursion_depth"]]
-    return Chart(figure, depth_finding(trace), _cut(table, window))
-
-
 def score_heatmap(trace: Trace, window: range, pinned: int | None = None) -> Chart:
     """Draw each recursion's judgement of each token, with the threshold in the middle of the scale.
 
@@ -86,7 +48,7 @@ def score_heatmap(trace: Trace, window: range, pinned: int | None = None) -> Cha
     activation. A diagonal line marks a candidate that was not judged. Token-choice has no threshold: then the values
     are its scores of the depths.
     """
-    if trace.header.config.get("router_type") == "token_choice":
+    if trace.header.router.chooses_once:
         return _choice_heatmap(trace, window, pinned)
     tokens = _within(trace, window)
     recursions = trace.header.num_recursions
@@ -227,13 +189,6 @@ def _share_of_range(scores: np.ndarray, middle: float) -> np.ndarray:
         scores >= middle, (scores - middle) / (1 - middle), (scores - middle) / middle
     )
     return result
-
-
-def _depth_hover(token: TokenRecord, recursions: int) -> str:
-    if token.recursion_depth is None:
-        return f"{_position(token)}<br>{say('charts.hover_no_depth')}"
-    spent = say("charts.hover_depth", depth=token.recursion_depth, total=recursions)
-    return f"{_position(token)}<br>{spent}"
 
 
 def _score_hover(token: TokenRecord, row: int, limit: float | None) -> str:

@@ -38,6 +38,12 @@ def opened_trace(path: Path) -> Trace | None:
         return None
 
 
+def opened_traces(folder: Path) -> list[Trace]:
+    """Return a checkpoint's recorded runs; one that is damaged is named and left out."""
+    opened = map(opened_trace, resources.recorded_traces(folder))
+    return [trace for trace in opened if trace is not None]
+
+
 def show_warning(message: str) -> None:
     """Show what is not as it should be, but stops nothing."""
     st.warning(as_text(message), icon=":material/warning:")

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import pandas as pd
+import plotly.graph_objects as go
 import streamlit as st
 
 from app.charts.figure import Chart
@@ -17,13 +18,25 @@ from mor_core.traces.trace import Trace
 
 Badge = Literal["LIVE", "RECORDED"]
 
+WINDOW = 192  # columns of a heatmap: more would be narrower than five pixels
 _CONFIG = {"displaylogo": False, "modeBarButtonsToRemove": ["lasso2d", "select2d", "autoScale2d"]}
 
 
 def show_chart(chart: Chart, *, key: str, caption: str = "") -> None:
     """Draw a chart with its finding above, and its numbers in a table that opens below."""
     st.markdown(f"**{messages.as_text(chart.finding)}**")
-    st.plotly_chart(chart.figure, key=key, config=_CONFIG, alt=chart.finding)
+    if isinstance(chart.figure, go.Figure):
+        st.plotly_chart(chart.figure, key=key, config=_CONFIG, alt=chart.finding)
+    elif chart.selection:
+        st.altair_chart(
+            chart.figure,
+            key=key,
+            alt=chart.finding,
+            on_select="rerun",
+            selection_mode=chart.selection,
+        )
+    else:
+        st.altair_chart(chart.figure, key=key, alt=chart.finding)
     if caption:
         st.caption(caption)
     with st.expander(say("frame.numbers"), icon=":material/table:"):
@@ -63,6 +76,19 @@ def heading(text: str, *terms: str) -> None:
     """Write a section's heading; the terms of the glossary stand behind its question mark."""
     explained = "\n\n".join(map(term, terms))
     st.subheader(text, help=explained or None)
+
+
+def choose_window(num_tokens: int, *, key: str) -> range:
+    """Draw the choice of positions of a run that has too many for one heatmap, and return those to draw."""
+    start = 0
+    if num_tokens > WINDOW:
+        start = st.select_slider(
+            say("frame.positions"),
+            list(range(0, num_tokens, WINDOW)),
+            format_func=lambda first: f"{first}-{min(first + WINDOW, num_tokens) - 1}",
+            key=key,
+        )
+    return range(start, min(start + WINDOW, num_tokens))
 
 
 def choose_checkpoint(

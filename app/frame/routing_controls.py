@@ -8,6 +8,7 @@ import streamlit as st
 
 from app.text.words import say
 from mor_core.common.logistic import sigmoid
+from mor_core.model.router_types import router_traits
 from mor_core.model.routing_rules import RoutingRule
 
 ROUTINGS = ("causal", "top_k", "fixed", "random", "forced")
@@ -22,11 +23,11 @@ def choose_routing(config: Mapping[str, Any], prefix: str) -> tuple[RoutingRule,
     Returns:
         The rule, and what is wrong with what was typed, in words; with a problem the rule is the model's own.
     """
-    kind = config.get("router_type", "none")
-    if kind == "none":
+    router = router_traits(config)
+    if not router.has_router:
         st.caption(say("routing.no_router"))
         return RoutingRule.causal(), ""
-    names = [name for name in ROUTINGS if name != "top_k" or kind == "expert_choice"]
+    names = [name for name in ROUTINGS if name != "top_k" or router.has_top_k]
     columns = st.columns([2, 2, 2, 2], vertical_alignment="bottom")
     name = columns[0].selectbox(
         say("routing.routing"),
@@ -39,7 +40,7 @@ def choose_routing(config: Mapping[str, Any], prefix: str) -> tuple[RoutingRule,
     recursions = int(config.get("num_recursions", 1))
     choice: dict[str, Any] = {"name": name}
     problem = ""
-    if name == "causal" and kind == "expert_choice":
+    if name == "causal" and router.has_threshold:
         choice["thresholds"] = _thresholds(config, recursions, columns[1:], prefix)
     if name == "fixed":
         choice["depth"] = int(
@@ -111,7 +112,7 @@ def _thresholds(
 
 def _title(name: str, config: Mapping[str, Any]) -> str:
     """Name a rule by what it does on this model."""
-    if name == "causal" and config.get("router_type") == "token_choice":
+    if name == "causal" and router_traits(config).chooses_once:
         return say("routing.own_depth")
     if name == "causal" and config.get("router_supervision") == "aux_router":
         return say("routing.aux_router")

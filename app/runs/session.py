@@ -69,6 +69,13 @@ def asks(component: str) -> Mapping[str, Any]:
     return asked if isinstance(asked, Mapping) else {}
 
 
+def selected_position(chart: str, selection: str) -> int | None:
+    """Return the position that is selected in a chart, before the chart is drawn again; `None` if there is none."""
+    held = st.session_state.get(chart)
+    points = held.get("selection", {}).get(selection) if isinstance(held, Mapping) else None
+    return int(points[0]["position"]) if points else None
+
+
 def live_message() -> str:
     """Return why the last press of Run started nothing."""
     return str(st.session_state.get("live_message", ""))

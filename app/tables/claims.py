@@ -18,6 +18,7 @@ from app.tables.family_results import (
     verdicts,
 )
 from app.text.words import say
+from mor_core.model.router_types import router_traits
 
 CLAIMS = ("better", "recursion", "parameters", "cache", "router", "speed")
 
@@ -72,7 +73,7 @@ def _trained_routers(members: list[Member]) -> list[Member]:
     found = [
         member
         for member in members
-        if member["model"]["router_type"] != "none" and member["model"]["router_control"] == "none"
+        if router_traits(member["model"]).has_router and member["model"]["router_control"] == "none"
     ]
     return sorted(found, key=lambda member: float(_own(member)["bits_per_byte"]))
 
@@ -95,7 +96,7 @@ def _recursive_pair(members: list[Member]) -> tuple[Member | None, Member | None
             # Of two seeds the better one would be a choice.
             is_like = all(member["model"][name] == routed["model"][name] for name in _STACK)
             is_like = is_like and member["seed"] == routed["seed"]
-            is_unrouted = member["model"]["router_type"] == "none"
+            is_unrouted = not router_traits(member["model"]).has_router
             if is_unrouted and is_like and at_equal_compute(member, routed):
                 return member, routed
     return None, None

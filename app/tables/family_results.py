@@ -14,6 +14,7 @@ import pandas as pd
 
 from app.tables.result_files import ResultError, damaged
 from mor_core.evaluation.paper_results import MAIN_TABLE, THROUGHPUT
+from mor_core.model.router_types import router_traits
 
 FAMILY_FILE = "family.json"
 KV_DTYPE = "bfloat16"
@@ -163,8 +164,8 @@ def difference(family: Mapping[str, Any], reference: str, name: str) -> pd.DataF
 def is_plain(member: Mapping[str, Any]) -> bool:
     """Whether a member is a plain Transformer: no router, one recursion, one feed-forward a layer."""
     model = member["model"]
-    kind = (model["router_type"], model["num_recursions"], model["num_experts"])
-    return kind == ("none", 1, 1)
+    has_router = router_traits(model).has_router
+    return not has_router and model["num_recursions"] == model["num_experts"] == 1
 
 
 def at_equal_compute(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
@@ -176,7 +177,8 @@ def at_equal_compute(first: Mapping[str, Any], second: Mapping[str, Any]) -> boo
 def control_of(family: Mapping[str, Any], name: str) -> str | None:
     """Return the control of a member with a trained router: the same model that drew its depths, at equal compute."""
     member = _member(family, name)
-    if member["model"]["router_control"] != "none" or member["model"]["router_type"] == "none":
+    is_control = member["model"]["router_control"] != "none"
+    if is_control or not router_traits(member["model"]).has_router:
         return None
     for other in family["members"]:
         drew = other["model"]["router_control"] != "none"

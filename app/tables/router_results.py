@@ -11,6 +11,7 @@ import pandas as pd
 from app.tables.family_results import points_table
 from app.tables.result_files import ResultError, damaged
 from app.tables.router_tables import capacity_shares
+from mor_core.model.router_types import router_traits
 
 Evaluation = Mapping[str, Any]
 
@@ -56,7 +57,7 @@ def load_table(evaluation: Evaluation, config: Mapping[str, Any]) -> pd.DataFram
         shares = [float(share) for share in found.get("router", {}).get("shares_per_depth", [])]
         if not shares:
             return pd.DataFrame(columns=["recursion", "measured", "aimed_at"])
-        if config.get("router_type") == "token_choice":
+        if router_traits(config).chooses_once:
             measured, aimed = shares, [1 / len(shares)] * len(shares)
         else:
             measured = [sum(shares[index:]) for index in range(len(shares))]

@@ -6,13 +6,13 @@ nothing here runs the model again.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import pandas as pd
 
 from app.tables.trace_tables import label
 from mor_core.common.logistic import sigmoid
+from mor_core.model.router_types import ROUTER_TYPES
 from mor_core.traces.thresholds import threshold_logits
 from mor_core.traces.trace import Trace, TraceHeader
 
@@ -56,7 +56,7 @@ def judgements(traces: Sequence[Trace]) -> pd.DataFrame:
     rows = []
     for run, trace in enumerate(traces):
         limits = threshold_logits(trace.header)
-        chooses_depth = is_token_choice(trace.header)
+        chooses_depth = trace.header.router.chooses_once
         for token in trace.tokens:
             depth = token.recursion_depth
             if token.special or depth is None:
@@ -70,11 +70,6 @@ def judgements(traces: Sequence[Trace]) -> pd.DataFrame:
                 rows.append((*place, logit, score, limits[index], entered))
     table = pd.DataFrame(rows, columns=COLUMNS)
     return table.astype({"threshold_logit": "float64", "entered": "bool"})
-
-
-def is_token_choice(header: TraceHeader) -> bool:
-    """Whether one router chose each token's depth at once."""
-    return header.config.get("router_type") == "token_choice"
 
 
 def deciding_recursions(header: TraceHeader) -> list[int]:
@@ -127,21 +122,19 @@ def close_calls(rows: pd.DataFrame, within: float = 1.0) -> int:
 def router_facts(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a model's routers are, from its `config.json`; without importing the model's code.
 
-    Keys: `type`, `network`, `shape` (widths from input to output), `weights` (of all routers), `routers` (how many
-    networks), `activation`, `alpha`, `temperature`, `supervision`, `balancing`, `control`.
+    Keys: `chooses_once` and `has_top_k` as in `RouterTraits`, `network`, `shape` (widths from input to output),
+    `weights` (of all routers), `routers` (how many networks), `activation`, `alpha`, `temperature`, `supervision`,
+    `balancing`, `control`.
     """
-    width, recursions = int(config["hidden_size"]), int(config["num_recursions"])
-    chooses_depth = config["router_type"] == "token_choice"
-    inner = {"linear": [], "mlp": [2 * width], "wide_mlp": [4 * width]}[config["router_network"]]
-    shape = [width, *inner, recursions if chooses_depth else 1]
-    has_aux = not chooses_depth and config.get("router_supervision") == "aux_router"
-    count = (1 if chooses_depth else recursions) * (2 if has_aux else 1)
+    kind = ROUTER_TYPES[config["router_type"]]
+    routers = kind.num_routers(config)
     return {
-        "type": config["router_type"],
+        "chooses_once": kind.chooses_once,
+        "has_top_k": kind.has_top_k,
         "network": config["router_network"],
-        "shape": shape,
-        "routers": count,
-        "weights": count * sum(a * b for a, b in pairwise(shape)),
+        "shape": kind.shape(config),
+        "routers": routers * kind.num_networks(config),
+        "weights": routers * kind.num_weights(config),
         **{
             name: config.get(f"router_{name}")
             for name in (

@@ -52,6 +52,22 @@ def token_table(trace: Trace) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
+def depth_table(trace: Trace, window: range) -> pd.DataFrame:
+    """Return one row a token of the window: its position, text, phase and depth."""
+    table = token_table(trace)[["position", "token", "phase", "recursion_depth"]]
+    return table.iloc[window.start : window.stop]
+
+
+def boundaries(trace: Trace, window: range) -> pd.DataFrame:
+    """Return where in the window the prompt has ended and where the model read a new piece: `position`, `what`."""
+    decoded = [token.position for token in trace.tokens if token.phase == "decode"]
+    pieces = [end for _, end in trace.header.windows[:-1]]
+    starts = [(start, say("frame.generated_from_here")) for start in decoded[:1]]
+    starts += [(start, say("frame.next_piece")) for start in pieces]
+    rows = [(start, what) for start, what in starts if window.start < start < window.stop]
+    return pd.DataFrame(rows, columns=["position", "what"])
+
+
 def slot_table(trace: Trace) -> pd.DataFrame:
     """Return one row a cache slot: how many tokens it keeps of how many that were computed."""
     computed = [token for token in trace.tokens if token.recursion_depth is not None]

@@ -14,16 +14,17 @@ from app.charts import costs as costs_charts
 from app.frame import messages, page_parts
 from app.runs import resources
 from app.tables import costs, efficiency_summary, result_files
+from app.tables.cache_capacity import DTYPES
 from app.tables.result_files import ResultError
 from app.text.words import say
 from mor_core.checkpoints.checkpoint import CheckpointError, CheckpointInfo
+from mor_core.model.router_types import router_traits
 from mor_core.traces.trace import Trace
 
 if TYPE_CHECKING:
     from mor_core.model.config import MoRConfig
 
 MODEL, PEERS, FAMILY, PAPER = PARTS = "model", "peers", "family", "paper"
-DTYPES = {"bfloat16": 2, "float32": 4}
 CURVES = {
     # curve: its columns and what each is called in the legend
     "loss": {
@@ -51,15 +52,9 @@ class Measured:
     source: str
 
 
-def recorded(info: CheckpointInfo) -> list[Trace]:
-    """Open a checkpoint's recorded runs; one that is damaged is named and left out."""
-    opened = map(messages.opened_trace, resources.recorded_traces(info.path))
-    return [trace for trace in opened if trace is not None]
-
-
 def measured_depths(info: CheckpointInfo, traces: Sequence[Trace]) -> Measured | None:
     """Return depths under the causal rule: of the evaluation, else of recorded runs with the trained threshold."""
-    if info.config.get("router_type") == "none":
+    if not router_traits(info.config).has_router:
         recursions = int(info.config.get("num_recursions", 1))
         return Measured([1.0] * recursions, say("efficiency.depths_no_router"))
     evaluated = result_files.causal_result(info.evaluation)
@@ -92,7 +87,7 @@ def answers_row(
         calls: the table of `app.tables.result_files.decode_table`.
         family: the family's file, empty if there is none.
     """
-    if depths is None or info.config.get("router_type", "none") == "none":
+    if depths is None or not router_traits(info.config).has_router:
         return
     try:
         config = resources.read_config(info)

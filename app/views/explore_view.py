@@ -3,22 +3,27 @@
 import streamlit as st
 
 from app.charts import depth as depth_charts
+from app.charts import depth_grid, run_heatmaps
 from app.charts import exits as exits_charts
-from app.charts import run_heatmaps
 from app.components.strip import StripState
 from app.frame import messages, page_parts
+from app.runs import session
 from app.tables import trace_tables
+from app.tables.run_findings import depth_finding
 from app.text.words import say
 from mor_core.traces.thresholds import threshold_logits
 from mor_core.traces.token_class import CLASSES
 from mor_core.traces.trace import Trace
 
 DISTRIBUTION, EXITS, HEATMAPS, TABLE = VIEWS = "distribution", "exits", "heatmaps", "table"
-WINDOW = (
-    192  # columns of a heatmap before the strip says which: more would be narrower than five pixels
-)
 MAX_WINDOW = 256
+_GRID = "depth_grid"
 RANGES = 12  # aim for about this many columns of positions
+
+
+def asked_pin() -> int | None:
+    """Return the position of the cell that the reader clicked in the grid of depths."""
+    return session.selected_position(_GRID, depth_grid.PIN)
 
 
 def draw(trace: Trace, drawn: StripState) -> None:
@@ -97,7 +102,11 @@ def _heatmaps(trace: Trace, pinned: int | None, shown: tuple[int, int] | None) -
             say("explore.window", first=window.start, last=window.stop - 1, total=len(trace.tokens))
         )
     page_parts.heading(say("explore.recursion_depth"), "recursion depth", "recursion")
-    page_parts.show_chart(run_heatmaps.depth_heatmap(trace, window, pinned), key="depth_heatmap")
+    recursions = trace.header.num_recursions
+    table = trace_tables.depth_table(trace, window)
+    boundaries = trace_tables.boundaries(trace, window)
+    chart = depth_grid.depth_grid(table, recursions, depth_finding(trace), boundaries, pinned)
+    page_parts.show_chart(chart, key=_GRID)
     page_parts.heading(say("explore.router_score"), "router", "router score", "causal rule")
     page_parts.show_chart(
         run_heatmaps.score_heatmap(trace, window, pinned),
@@ -156,9 +165,9 @@ def _table(trace: Trace, pinned: int | None) -> None:
 
 def _window(num_tokens: int, shown: tuple[int, int] | None) -> range:
     """Return the positions to draw: all, or of a long run the window that the strip shows."""
-    if num_tokens <= WINDOW and shown is None:
+    if num_tokens <= page_parts.WINDOW and shown is None:
         return range(num_tokens)
-    start, end = shown or (0, WINDOW)
+    start, end = shown or (0, page_parts.WINDOW)
     start = max(0, min(start, num_tokens - 1))
     return range(start, max(start + 1, min(end, start + MAX_WINDOW, num_tokens)))
 

@@ -18,7 +18,6 @@ from mor_core.traces.trace import Trace
 if TYPE_CHECKING:
     from mor_core.model.paper import PaperName
 
-WINDOW = 192  # columns of a heatmap, as on Explore
 BY_SCHEDULE, BY_RUN = SHARES = "schedule", "run"
 RECURSIONS = (2, 3, 4)
 CONTEXTS = tuple(2**power for power in range(8, 18))
@@ -32,19 +31,11 @@ def occupancy_panel(trace: Trace) -> None:
     page_parts.heading(
         say("kv_cache.occupancy_heading"), "KV cache", "recursion", "recursive KV sharing"
     )
-    tokens = len(trace.tokens)
-    start = 0
-    if tokens > WINDOW:
-        start = st.select_slider(
-            say("frame.positions"),
-            list(range(0, tokens, WINDOW)),
-            format_func=lambda first: f"{first}-{min(first + WINDOW, tokens) - 1}",
-            key="kv_window",
-        )
-    chart = kv_charts.occupancy(trace, range(start, min(start + WINDOW, tokens)))
+    window = page_parts.choose_window(len(trace.tokens), key="kv_window")
+    chart = kv_charts.occupancy(trace, window)
     is_shared = any(row.is_shared for row in cache_tables.layer_rows(trace.header))
     caption = [say("kv_cache.shared_caption" if is_shared else "kv_cache.occupancy_caption")]
-    if trace.header.config.get("router_type", "none") == "none":
+    if not trace.header.router.has_router:
         caption.insert(0, say("kv_cache.no_router", name=trace.header.checkpoint))
     page_parts.show_chart(chart, key="occupancy", caption=" ".join(caption))
     absent = cache_tables.often_absent(trace)

@@ -18,6 +18,7 @@ from app.text.words import say
 from app.views import controls
 from app.views.compare_picker import counterpart, recorded_runs
 from mor_core.checkpoints.checkpoint import CheckpointInfo
+from mor_core.model.router_types import router_traits
 from mor_core.model.routing_rules import RoutingRule
 from mor_core.traces.events import recorded_batch, trace_id
 from mor_core.traces.trace import Trace
@@ -73,7 +74,7 @@ def plainest(others: Sequence[CheckpointInfo]) -> CheckpointInfo:
     def what_it_has(info: CheckpointInfo) -> tuple[bool, bool]:
         config = info.config
         has_more = config.get("num_recursions", 1) > 1 or config.get("num_experts", 1) > 1
-        return config.get("router_type") != "none", has_more
+        return router_traits(config).has_router, has_more
 
     return min(others, key=what_it_has)
 

@@ -13,29 +13,28 @@ from app.charts import router as router_charts
 from app.charts import run_heatmaps
 from app.frame import messages, page_parts
 from app.frame.routing_controls import THRESHOLD_LOGITS
-from app.runs import resources
 from app.tables import router_results, router_tables
 from app.tables.result_files import ResultError
 from app.text.display_names import rule_label
 from app.text.words import say
 from app.views.run_picker import Chosen
 from mor_core.checkpoints.checkpoint import CheckpointInfo
+from mor_core.model.router_types import router_traits
 from mor_core.traces.thresholds import threshold_logits
 from mor_core.traces.trace import Trace
 
 ONE_RUN, ALL_RUNS = SCOPES = "one", "all"
 BY_LOGIT, BY_SHARE = SCALES = "logit", "share"
-WINDOW = 192  # columns of a heatmap, as on Explore
 
 
 def draw(chosen: Chosen) -> None:
     """Draw what is known of the chosen run and of its checkpoint."""
     info, trace = chosen.info, chosen.trace
-    config = info.config if info is not None else trace.header.config if trace is not None else {}
-    if config and config.get("router_type", "none") == "none":
-        name = info.name if info is not None else trace.header.checkpoint if trace else ""
-        recursions = int(config.get("num_recursions", 1))
-        messages.show_info(say("router.no_router", name=name, recursions=recursions))
+    if info is not None and not router_traits(info.config).has_router:
+        _explain_no_router(info.name, info.config)
+        return
+    if info is None and trace is not None and not trace.header.router.has_router:
+        _explain_no_router(trace.header.checkpoint, trace.header.config)
         return
     if trace is not None:
         scores_panel(trace, like_it(chosen))
@@ -45,19 +44,24 @@ def draw(chosen: Chosen) -> None:
         facts_panel(info)
 
 
+def _explain_no_router(name: str, config: Mapping[str, Any]) -> None:
+    recursions = int(config.get("num_recursions", 1))
+    messages.show_info(say("router.no_router", name=name, recursions=recursions))
+
+
 def like_it(chosen: Chosen) -> list[Trace]:
     """Return every recorded run of the checkpoint that followed a recorded run's rule; none beside another run."""
     if chosen.info is None or chosen.trace is None or chosen.name is None:
         return []
     rule = chosen.trace.header.routing
-    opened = map(messages.opened_trace, resources.recorded_traces(chosen.info.path))
-    return [trace for trace in opened if trace and trace.tokens and trace.header.routing == rule]
+    opened = messages.opened_traces(chosen.info.path)
+    return [trace for trace in opened if trace.tokens and trace.header.routing == rule]
 
 
 def scores_panel(trace: Trace, like_it: Sequence[Trace]) -> None:
     """Draw how the scores of the run, or of all recorded runs like it, are spread."""
     header = trace.header
-    chooses_depth = router_tables.is_token_choice(header)
+    chooses_depth = header.router.chooses_once
     page_parts.heading(say("router.scores_heading"), "router score", "threshold", "logit")
     traces = [trace]
     if len(like_it) > 1:
@@ -88,13 +92,7 @@ def scores_panel(trace: Trace, like_it: Sequence[Trace]) -> None:
 def _probabilities(trace: Trace) -> None:
     """Draw a token-choice router's score of every depth for every token."""
     page_parts.heading(say("router.probabilities_heading"), "token-choice")
-    tokens = len(trace.tokens)
-    start = 0
-    if tokens > WINDOW:
-        start = st.select_slider(
-            say("frame.positions"), list(range(0, tokens, WINDOW)), key="router_window"
-        )
-    window = range(start, min(start + WINDOW, tokens))
+    window = page_parts.choose_window(len(trace.tokens), key="router_window")
     finding = router_charts.choice_finding(router_tables.judgements([trace]))
     chart = replace(run_heatmaps.score_heatmap(trace, window), finding=finding)
     page_parts.show_chart(chart, key="probabilities")
@@ -107,7 +105,7 @@ def knob_panel(trace: Trace) -> None:
     page_parts.heading(say("router.knob_heading"), "threshold", "causal rule")
     deciding = router_tables.deciding_recursions(header)
     if not deciding:
-        reason = "choice" if router_tables.is_token_choice(header) else "rule"
+        reason = "choice" if header.router.chooses_once else "rule"
         rule = rule_label(header.routing.get("name", "unknown"))
         messages.show_info(say(f"router.no_knob_{reason}", rule=rule))
         return
@@ -209,7 +207,7 @@ def _sweep_panel(info: CheckpointInfo) -> None:
     page_parts.heading(say("router.sweep_heading"), "threshold", "active FLOPs", "recursion depth")
     table = router_results.sweep_table(info.evaluation)
     if table.empty:
-        is_choice = info.config.get("router_type") == "token_choice"
+        is_choice = router_traits(info.config).chooses_once
         messages.show_info(say("router.no_sweep_choice" if is_choice else "router.no_sweep"))
         return
     first = table.iloc[0]
@@ -269,7 +267,8 @@ def facts_panel(info: CheckpointInfo) -> None:
     page_parts.heading(say("router.facts_heading"), "router", "gate", "capacity")
     facts = router_tables.router_facts(info.config)
     shape = " → ".join(map(str, facts["shape"]))
-    kind = facts["type"]
+    # What is said of a type is what it can do, so it holds for others that can do the same.
+    kind = "token_choice" if facts["chooses_once"] else "expert_choice"
     rows = {
         "router.fact_type": say(f"router.type_{kind}"),
         "router.fact_network": say(f"router.network_{facts['network']}", shape=shape),
@@ -281,7 +280,7 @@ def facts_panel(info: CheckpointInfo) -> None:
         ),
         "router.fact_taught": _taught(facts),
     }
-    if kind == "expert_choice":
+    if facts["has_top_k"]:
         shares = ", ".join(f"{share:.0%}" for share in router_tables.capacity_shares(info.config))
         rows["router.fact_capacity"] = say("router.capacities", shares=shares)
     if facts["control"] not in (None, "none"):
@@ -293,6 +292,6 @@ def facts_panel(info: CheckpointInfo) -> None:
 
 
 def _taught(facts: Mapping[str, Any]) -> str:
-    if facts["type"] == "token_choice":
+    if facts["chooses_once"]:
         return say(f"router.balancing_{facts['balancing']}")
     return say(f"router.supervision_{facts['supervision']}")

@@ -15,6 +15,7 @@ from app.text.words import say
 from app.views import compare_view
 from mor_core.checkpoints.checkpoint import CheckpointInfo
 from mor_core.common.logistic import sigmoid
+from mor_core.model.router_types import RouterTraits, router_traits
 from mor_core.model.routing_rules import RoutingRule
 from mor_core.traces.trace import Trace
 
@@ -33,7 +34,7 @@ def choose(
     config = asked.checkpoint.config
     with st.expander(say("live.what_if"), icon=":material/science:"):
         st.caption(say("live.what_if_help"))
-        changes = changes_for(config.get("router_type", "none"))
+        changes = changes_for(router_traits(config))
         if not changes:
             st.caption(say("routing.no_router"))
             return None
@@ -71,11 +72,11 @@ def choose(
     return replace(asked, routing=choice) if runs else None
 
 
-def changes_for(router_type: str) -> list[str]:
+def changes_for(router: RouterTraits) -> list[str]:
     """Return what can be changed about the routing of a model: a threshold needs scores that one decides by."""
-    if router_type == "expert_choice":
+    if router.has_threshold:
         return list(CHANGES)
-    return [CAP, FORCE] if router_type != "none" else []
+    return [CAP, FORCE] if router.has_router else []
 
 
 def capped(asked: RoutingRule, depth: int) -> RoutingRule:

@@ -27,13 +27,13 @@ def deeper_config(config: MoRConfig, num_recursions: int) -> MoRConfig:
             f"recursions must be at least the trained {trained}, got {num_recursions}; "
             "for fewer use routing fixed:D, which leaves the model as it is"
         )
-    if config.router_type == "token_choice" and num_recursions > trained:
+    if not config.router.can_go_deeper and num_recursions > trained:
         raise ValueError(
-            f"recursions must be the trained {trained} for token-choice, got {num_recursions}: its router scores "
-            "no other depths"
+            f"recursions must be the trained {trained} for {config.router.title}, got {num_recursions}: its "
+            "router scores no other depths"
         )
     capacities: list[int | float] | None = None
-    if config.router_type == "expert_choice":
+    if "capacity_factors" in config.router.fields:
         schedule = config.capacity_schedule
         capacities = [*schedule, *schedule[-1:] * (num_recursions - trained)]
     return config.replaced(num_recursions=num_recursions, capacity_factors=capacities)

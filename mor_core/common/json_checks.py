@@ -33,7 +33,15 @@ def check_plain(value: Any, where: str, nesting: int = MAX_NESTING) -> None:
 
 def is_text(value: Any) -> bool:
     """Whether this is text that can be written as UTF-8."""
-    return isinstance(value, str) and not any("\ud800" <= c <= "\udfff" for c in value)
+    if not isinstance(value, str):
+        return False
+    if value.isascii():  # as most is, and told at once
+        return True
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def is_count(value: Any) -> bool:

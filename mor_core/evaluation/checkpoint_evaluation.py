@@ -83,7 +83,7 @@ def _under_every_rule(
 
 
 def _has_threshold(config: MoRConfig) -> bool:
-    return config.router_type == "expert_choice" and config.router_control == "none"
+    return config.router.has_threshold and config.router_control == "none"
 
 
 def _sweep(loaded: LoadedCheckpoint, documents: Sequence[str], say: Report) -> list[dict[str, Any]]:
@@ -120,14 +120,14 @@ def _depths(
     }
     if not config.has_router:
         return found
-    is_token_choice = config.router_type == "token_choice"
+    chooses_once = config.router.chooses_once
     top_k = [result for result in results if result["routing"]["name"] == "top_k"]
     found["router"] = {
         "topk_threshold_agreement": top_k[0].get("threshold_agreement") if top_k else None,
         "dead_token_ratio": found["depths"]["dead_token_ratio"],
-        "entropy": statistics.router_entropy(rows, token_choice=is_token_choice),
+        "entropy": statistics.router_entropy(rows, over_depths=chooses_once),
         "load_violation": statistics.load_violation(rows, config.num_recursions)
-        if is_token_choice
+        if chooses_once
         else None,
         "shares_per_depth": found["depths"]["shares_per_depth"],
     }

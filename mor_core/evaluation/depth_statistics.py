@@ -135,14 +135,14 @@ def dead_token_ratio(rows: pd.DataFrame, num_recursions: int) -> float:
     return float(1 - reached.mean())
 
 
-def router_entropy(rows: pd.DataFrame, *, token_choice: bool) -> list[float | None]:
+def router_entropy(rows: pd.DataFrame, *, over_depths: bool) -> list[float | None]:
     """Return the mean entropy of the router's decisions in nats.
 
-    One number a recursion for expert-choice, of the sigmoid's two outcomes (`None` where nothing was judged); one
-    for token-choice, of the distribution over depths.
+    One number of the distribution `over_depths`, where one router scores them all; else one a recursion, of the
+    sigmoid's two outcomes (`None` where nothing was judged).
     """
     logits = rows[[name for name in rows if str(name).startswith("logit_")]].to_numpy(float)
-    if token_choice:
+    if over_depths:
         shifted = logits - logits.max(1, keepdims=True)
         log_probs = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
         return [float(-(np.exp(log_probs) * log_probs).sum(1).mean())]

@@ -11,6 +11,7 @@ from typing import Any
 from mor_core.checkpoints.checkpoint import CheckpointError, CheckpointInfo
 from mor_core.evaluation.bootstrap import difference_interval
 from mor_core.evaluation.depth_statistics import rank_correlation
+from mor_core.model.router_types import router_traits
 from mor_core.training.recipe import Recipe, RecipeError, parse_recipe
 
 
@@ -68,7 +69,7 @@ def compare_seeds(checkpoints: Sequence[CheckpointInfo]) -> list[dict[str, Any]]
             "nll_nats_per_token": losses,
             "gap": abs(losses[0] - losses[1]),
         }
-        if "depth_of_token_types" in first.evaluation and first.config["router_type"] != "none":
+        if "depth_of_token_types" in first.evaluation and router_traits(first.config).has_router:
             pair |= _compare_depths(first.evaluation, second.evaluation)
         found.append(pair)
     return found

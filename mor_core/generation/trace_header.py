@@ -32,6 +32,7 @@ def trace_header(
         checkpoint=loaded.info.name,
         checkpoint_sha256=loaded.info.sha256,
         config=loaded.info.config,
+        router=config.router.traits(vars(config)),
         num_recursions=config.num_recursions,
         routing=rule.describe(config),
         kv_strategy=config.kv_strategy,

@@ -141,7 +141,7 @@ def _compare(
             f"input_ids and logits must fit vocab_size={config.vocab_size}, got logits of {case.logits.shape[2]}"
         )
     rule = RoutingRule.causal()
-    if config.router_type == "expert_choice":
+    if config.router.has_top_k:
         rule = RoutingRule.top_k()
     out = model.eval()(case.input_ids, routing=rule, gathered=gathered, use_cache=False)
     difference = (out.logits - case.logits).abs().max().item()

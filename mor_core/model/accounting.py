@@ -9,7 +9,7 @@ masked half included. Knows nothing of tensors.
 
 from collections.abc import Sequence
 
-from mor_core.model.config import ROUTER_FIELDS, MoRConfig, router_width
+from mor_core.model.config import ROUTER_FIELDS, MoRConfig
 from mor_core.model.layer_schedule import layer_schedule
 
 TRAINING_FACTOR = (
@@ -84,10 +84,10 @@ def flops_by_part(
         flops = layer.count(queries, keys, projects_keys=call.computes_keys)
         parts[name] = parts.get(name, 0) + flops
     if is_routed:
-        # Token-choice judges every token once, expert-choice the candidates of each recursion.
-        once = config.router_type == "token_choice"
-        judged = num_tokens if once else sum([num_tokens, *active_counts[:-1]])
-        parts["router"] = judged * _judgement_flops(config)
+        # One router scores every token once, or each recursion's its candidates.
+        once = config.router.chooses_once
+        scored = num_tokens if once else sum([num_tokens, *active_counts[:-1]])
+        parts["router"] = 2 * scored * config.router.num_weights(vars(config))
     logits = num_tokens if num_logits is None else num_logits
     parts["head"] = 2 * logits * config.hidden_size * config.vocab_size
     return parts
@@ -194,12 +194,6 @@ def mlp_parameters(config: MoRConfig) -> int:
     return 3 * config.hidden_size * config.intermediate_size
 
 
-def _judgement_flops(config: MoRConfig) -> int:
-    """Count one token's judgement by one router, and by its auxiliary one if there is one."""
-    networks = 2 if config.router_supervision == "aux_router" else 1
-    return 2 * networks * _router_parameters(config)
-
-
 def vanilla_config(config: MoRConfig) -> MoRConfig:
     """Return the plain Transformer of the same widths and unrolled depth: the peer of every comparison."""
     defaults = MoRConfig()
@@ -257,22 +251,11 @@ def parameter_count(config: MoRConfig, *, with_embeddings: bool = True) -> int:
     total += (
         shared * (config.num_recursions - 1) * sum(own[part] for part in config.recursion_specific)
     )
-    if config.router_type == "expert_choice":
-        networks = 2 if config.router_supervision == "aux_router" else 1
-        total += config.num_recursions * networks * _router_parameters(config)
-    elif config.router_type == "token_choice":
-        bias = config.num_recursions if config.router_balancing == "loss_free" else 0
-        total += _router_parameters(config) + bias
+    if config.has_router:
+        kind, settings = config.router, vars(config)
+        total += kind.num_routers(settings) * kind.num_weights(settings)
+        total += config.num_recursions if config.router_balancing == "loss_free" else 0  # a bias
     if with_embeddings:
         tables = 1 if config.tie_word_embeddings else 2
         total += tables * config.vocab_size * config.hidden_size
     return total
-
-
-def _router_parameters(config: MoRConfig) -> int:
-    """Count the weights of one router network."""
-    outputs = config.num_recursions if config.router_type == "token_choice" else 1
-    if config.router_network == "linear":
-        return config.hidden_size * outputs
-    inner = router_width(config)
-    return config.hidden_size * inner + inner * outputs

@@ -1,6 +1,6 @@
 """The stack of layers: embedding, prelude, recursions, coda and final norm.
 
-The recursion itself is in `expert_choice.py` and `token_choice.py`; which layer runs when is in `layer_schedule.py`.
+How routers decide is in `expert_choice.py` and `token_choice.py`; which layer runs when is in `layer_schedule.py`.
 
 Shapes: B batch, S positions in this call, E hidden size.
 """
@@ -16,14 +16,12 @@ from transformers.utils.generic import ModelOutput
 from mor_core.model.cache import RecursionCache, SlotView
 from mor_core.model.config import MoRConfig
 from mor_core.model.decoder import DecoderLayer, RecursionParts
-from mor_core.model.expert_choice import Observer, Recursions
 from mor_core.model.layer_schedule import LayerCall, layer_schedule
 from mor_core.model.layers import RMSNorm, rotary_embedding
-from mor_core.model.routers import ExpertChoiceRouter, TokenChoiceRouter, make_routers
+from mor_core.model.routers import Observer, RoutedCall, Router, make_routers
 from mor_core.model.routing_rules import RoutingRule, default_rule
 from mor_core.model.routing_trace import RecursionTrace
 from mor_core.model.switch_experts import ExpertLog
-from mor_core.model.token_choice import TokenChoice
 from mor_core.model.token_set import TokenSet
 
 
@@ -116,7 +114,9 @@ class MoRModel(MoRPreTrainedModel):
         log = ExpertLog(real.valid, drops=self.training)
         call = _Call(self, slots, position_ids, log)
         hidden_states = call.run("prelude", None, real, hidden_states)
-        how = _How(rule, real, position_ids, gathered, supervised, self.training, observe)
+        how = RoutedCall(
+            self.config, rule, real, position_ids, gathered, supervised, self.training, observe
+        )
         hidden_states, trace, losses = self._recur(call, hidden_states, how)
         hidden_states = self.norm(call.run("coda", None, real, hidden_states))
         if cache is not None:
@@ -132,38 +132,16 @@ class MoRModel(MoRPreTrainedModel):
         )
 
     def _recur(
-        self, call: "_Call", hidden_states: Tensor, how: "_How"
+        self, call: "_Call", hidden_states: Tensor, how: RoutedCall
     ) -> tuple[Tensor, RecursionTrace, dict[str, Tensor]]:
         """Apply the shared block as the model's kind of routing says; return states, decisions and router losses."""
 
         def block(index: int, tokens: TokenSet, states: Tensor) -> Tensor:
             return call.run("shared", index, tokens, states)
 
-        if self.config.router_type == "expert_choice":
-            recursions = Recursions(
-                self.config,
-                how.rule,
-                how.real,
-                how.position_ids,
-                gathered=how.gathered,
-                supervised=how.supervised,
-                observe=how.observe,
-            )
-            routers = cast(list[ExpertChoiceRouter], list(self.routers))
-            return *recursions.run(hidden_states, routers, block), recursions.losses
-        if self.config.router_type == "token_choice":
-            choice = TokenChoice(
-                self.config,
-                how.rule,
-                how.real,
-                how.position_ids,
-                how.gathered,
-                how.training,
-                how.observe,
-            )
-            router = cast(TokenChoiceRouter, self.routers[0])
-            hidden_states, trace = choice.run(hidden_states, router, block)
-            return hidden_states, trace, choice.losses(router, trace) if how.supervised else {}
+        if self.config.has_router:
+            routers = cast(list[Router], list(self.routers))
+            return type(routers[0]).recur(how, hidden_states, routers, block)
         trace = RecursionTrace(
             len(hidden_states), self.config.num_recursions, None, how.real, hidden_states.device
         )
@@ -174,19 +152,6 @@ class MoRModel(MoRPreTrainedModel):
             if how.observe is not None:
                 how.observe(hidden_states)
         return hidden_states, trace, {}
-
-
-@dataclass(frozen=True)
-class _How:
-    """How one call is to route."""
-
-    rule: RoutingRule
-    real: TokenSet
-    position_ids: Tensor
-    gathered: bool
-    supervised: bool
-    training: bool
-    observe: Observer | None
 
 
 class _Call:

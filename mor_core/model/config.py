@@ -10,10 +10,17 @@ import dataclasses
 import difflib
 import inspect
 import math
+from dataclasses import field
 from typing import Any, Literal
 
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
+
+from mor_core.common.field_rules import AT_LEAST_ONE, check_fields, must
+from mor_core.model.router_types import ROUTER_TYPES, RouterName, RouterType
+
+_ABOVE_ZERO = must("be above 0 and finite", lambda value: 0 < value < math.inf)
+_NOT_NEGATIVE = must("not be negative or infinite", lambda value: 0 <= value < math.inf)
 
 
 @strict
@@ -36,56 +43,54 @@ class MoRConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
     keys_to_ignore_at_inference = ["past_key_values"]
 
     # The stack: prelude -> (shared block) x num_recursions -> coda
-    num_prelude_layers: int = 1
-    num_layers_per_recursion: int = 2
-    num_recursions: int = 3
-    num_coda_layers: int = 1
+    num_prelude_layers: int = field(default=1, metadata=_NOT_NEGATIVE)
+    num_layers_per_recursion: int = field(default=2, metadata=AT_LEAST_ONE)
+    num_recursions: int = field(default=3, metadata=AT_LEAST_ONE)
+    num_coda_layers: int = field(default=1, metadata=_NOT_NEGATIVE)
     sharing: Literal["cycle", "sequence"] = "cycle"
 
     # Width (Hugging Face's names)
-    vocab_size: int = 4096
-    hidden_size: int = 256
-    intermediate_size: int = 704
-    num_attention_heads: int = 4
-    num_key_value_heads: int = 2
+    vocab_size: int = field(default=4096, metadata=AT_LEAST_ONE)
+    hidden_size: int = field(default=256, metadata=AT_LEAST_ONE)
+    intermediate_size: int = field(default=704, metadata=AT_LEAST_ONE)
+    num_attention_heads: int = field(default=4, metadata=AT_LEAST_ONE)
+    num_key_value_heads: int = field(default=2, metadata=AT_LEAST_ONE)
     head_dim: int | None = None
-    max_position_embeddings: int = 512
-    rope_theta: int | float = 10000.0
-    rms_norm_eps: float = 1e-5
-    initializer_range: float = 0.02
+    max_position_embeddings: int = field(default=512, metadata=AT_LEAST_ONE)
+    rope_theta: int | float = field(default=10000.0, metadata=_ABOVE_ZERO)
+    rms_norm_eps: float = field(default=1e-5, metadata=_ABOVE_ZERO)
+    initializer_range: float = field(default=0.02, metadata=_NOT_NEGATIVE)
     tie_word_embeddings: bool = True
 
     # What recursions 2, 3, ... have of their own, such as attention; official releases before September 2026 had
-    recursion_specific: list[Literal["attention", "norms"]] = dataclasses.field(
-        default_factory=list
-    )
+    recursion_specific: list[Literal["attention", "norms"]] = field(default_factory=list)
 
     # Router
-    router_type: Literal["none", "expert_choice", "token_choice"] = "expert_choice"
+    router_type: RouterName = "expert_choice"
     router_network: Literal["linear", "mlp", "wide_mlp"] = "linear"
     router_activation: Literal["sigmoid", "tanh", "softmax", "none"] = "sigmoid"
-    router_alpha: int | float = 0.1
-    router_temperature: int | float = 1.0
+    router_alpha: int | float = field(default=0.1, metadata=_ABOVE_ZERO)
+    router_temperature: int | float = field(default=1.0, metadata=_ABOVE_ZERO)
     router_gating: Literal["weighted", "additive"] = "weighted"
     router_control: Literal["none", "random_selection", "random_scores"] = "none"
-    router_z_loss_coef: int | float = 0.0
+    router_z_loss_coef: int | float = field(default=0.0, metadata=_NOT_NEGATIVE)
 
     # Expert-choice: shares of the sequence, and how the causal rule is learned
     capacity_factors: list[int | float] | None = None
     router_supervision: Literal["aux_loss", "aux_router"] = "aux_loss"
-    router_aux_loss_coef: int | float = 0.001
+    router_aux_loss_coef: int | float = field(default=0.001, metadata=_NOT_NEGATIVE)
 
     # Token-choice: how loads are kept even, and which of a token's recursions its gate scales
     router_balancing: Literal["loss", "loss_free"] = "loss"
-    router_balancing_loss_coef: int | float = 0.1
-    router_bias_update_rate: int | float = 0.001
+    router_balancing_loss_coef: int | float = field(default=0.1, metadata=_NOT_NEGATIVE)
+    router_bias_update_rate: int | float = field(default=0.001, metadata=_ABOVE_ZERO)
     router_gated_steps: Literal["final", "every"] = "final"
 
     # Mixture-of-Experts baseline: Switch experts in every feed-forward
-    num_experts: int = 1
-    expert_capacity_factor: int | float = 1.25
-    expert_balancing_loss_coef: int | float = 0.01
-    expert_z_loss_coef: int | float = 0.001
+    num_experts: int = field(default=1, metadata=AT_LEAST_ONE)
+    expert_capacity_factor: int | float = field(default=1.25, metadata=_ABOVE_ZERO)
+    expert_balancing_loss_coef: int | float = field(default=0.01, metadata=_NOT_NEGATIVE)
+    expert_z_loss_coef: int | float = field(default=0.001, metadata=_NOT_NEGATIVE)
 
     # Key-value cache
     kv_strategy: Literal["recursion_wise", "shared", "shared_updated"] = "recursion_wise"
@@ -121,6 +126,11 @@ class MoRConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
         return self.router_type != "none"
 
     @property
+    def router(self) -> RouterType:
+        """What routers of this model's type can do."""
+        return ROUTER_TYPES[self.router_type]
+
+    @property
     def keys_outlive_a_call(self) -> bool:
         """Whether a cache can continue a sequence: not where recursions replace keys for one call."""
         return self.kv_strategy != "shared_updated"
@@ -151,11 +161,6 @@ class MoRConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
         check_config(self)
 
 
-def router_width(config: MoRConfig) -> int:
-    """Return the inner width of an MLP router."""
-    return (4 if config.router_network == "wide_mlp" else 2) * config.hidden_size
-
-
 def _refuse_unknown(config_class: type[MoRConfig], given: dict[str, Any]) -> None:
     """Raise for keys that neither our fields nor Hugging Face's own bookkeeping know."""
     known = set(inspect.signature(config_class.__init__).parameters)
@@ -180,39 +185,10 @@ def _refuse_unknown(config_class: type[MoRConfig], given: dict[str, Any]) -> Non
 AutoConfig.register("mor", MoRConfig)
 
 
-_COUNTS = (
-    "num_layers_per_recursion",
-    "num_recursions",
-    "vocab_size",
-    "hidden_size",
-    "intermediate_size",
-    "num_attention_heads",
-    "num_key_value_heads",
-    "max_position_embeddings",
-    "num_experts",
-)
-_ABOVE_ZERO = (
-    "rope_theta",
-    "rms_norm_eps",
-    "router_alpha",
-    "router_temperature",
-    "router_bias_update_rate",
-    "expert_capacity_factor",
-)
-_NOT_NEGATIVE = (
-    "num_prelude_layers",
-    "num_coda_layers",
-    "initializer_range",
-    "router_aux_loss_coef",
-    "router_z_loss_coef",
-    "router_balancing_loss_coef",
-    "expert_balancing_loss_coef",
-    "expert_z_loss_coef",
-)
 _MOST_LAYERS = 10_000
-_EXPERT_CHOICE_FIELDS = ("capacity_factors", "router_supervision")
-_TOKEN_CHOICE_FIELDS = ("router_balancing", "router_gated_steps")
-ROUTER_FIELDS = (*_EXPERT_CHOICE_FIELDS, *_TOKEN_CHOICE_FIELDS, "router_control")
+_OWNERS = {name: kind for kind in reversed(ROUTER_TYPES.values()) for name in kind.fields}
+"""The first type that has a field, for those that not all have."""
+ROUTER_FIELDS = (*_OWNERS, "router_control")
 
 
 def check_config(config: "MoRConfig") -> None:
@@ -221,17 +197,7 @@ def check_config(config: "MoRConfig") -> None:
     Raises:
         ValueError: names the field, the rule, the value and the remedy.
     """
-    for name in _COUNTS:
-        if getattr(config, name) < 1:
-            raise ValueError(f"{name} must be at least 1, got {getattr(config, name)}")
-    for name in _ABOVE_ZERO:
-        if not 0 < getattr(config, name) < math.inf:
-            raise ValueError(f"{name} must be above 0 and finite, got {getattr(config, name)}")
-    for name in _NOT_NEGATIVE:
-        if not 0 <= getattr(config, name) < math.inf:
-            raise ValueError(
-                f"{name} must not be negative or infinite, got {getattr(config, name)}"
-            )
+    check_fields(MoRConfig, vars(config), "")
     if config.num_hidden_layers > _MOST_LAYERS:
         raise ValueError(
             f"num_hidden_layers (prelude + recursions x layers + coda) must be at most {_MOST_LAYERS}, "
@@ -239,10 +205,7 @@ def check_config(config: "MoRConfig") -> None:
         )
     _check_attention(config)
     _check_sharing(config)
-    if config.has_router:
-        _check_router(config)
-    else:
-        _refuse_fields(config, "a router", 'router_type="expert_choice"', ROUTER_FIELDS)
+    _check_router(config)
     if config.capacity_factors is not None:
         _check_capacities(config, config.capacity_factors)
 
@@ -290,24 +253,31 @@ def _check_sharing(config: "MoRConfig") -> None:
 
 
 def _check_router(config: "MoRConfig") -> None:
-    token_choice = config.router_type == "token_choice"
-    allowed = ("softmax", "sigmoid") if token_choice else ("sigmoid", "tanh", "none")
-    if config.router_activation not in allowed:
+    kind = config.router
+    if not config.has_router:
+        for name in ROUTER_FIELDS:
+            _refuse_field(config, name, "a router", "expert_choice")
+        return
+    if config.router_activation not in kind.activations:
         raise ValueError(
-            f"router_activation must be {' or '.join(allowed)} for {config.router_type}, "
+            f"router_activation must be {' or '.join(kind.activations)} for {kind.name}, "
             f"got {config.router_activation!r}"
         )
-    if token_choice:
-        _refuse_fields(
-            config, "expert-choice", 'router_type="expert_choice"', _EXPERT_CHOICE_FIELDS
-        )
-        if config.num_recursions == 1:
-            raise ValueError("num_recursions must be at least 2 for token_choice, got 1")
-    else:
-        _refuse_fields(config, "token-choice", 'router_type="token_choice"', _TOKEN_CHOICE_FIELDS)
-    if token_choice and config.router_control == "random_scores":
+    if config.router_network not in kind.networks:
         raise ValueError(
-            'router_control must be "none" or "random_selection" for token_choice, got "random_scores"'
+            f"router_network must be {' or '.join(kind.networks)} for {kind.name}, got {config.router_network!r}"
+        )
+    for name, owner in _OWNERS.items():
+        if name not in kind.fields:
+            _refuse_field(config, name, owner.title, owner.name)
+    if config.num_recursions < kind.min_recursions:
+        raise ValueError(
+            f"num_recursions must be at least {kind.min_recursions} for {kind.name}, got {config.num_recursions}"
+        )
+    if config.router_control not in kind.controls:
+        allowed = " or ".join(f'"{name}"' for name in kind.controls)
+        raise ValueError(
+            f'router_control must be {allowed} for {kind.name}, got "{config.router_control}"'
         )
     if config.router_gating == "additive" and config.router_gated_steps == "every":
         raise ValueError(
@@ -338,12 +308,13 @@ def _check_capacities(config: "MoRConfig", factors: list[int | float]) -> None:
         )
 
 
-def _refuse_fields(config: "MoRConfig", owner: str, remedy: str, names: tuple[str, ...]) -> None:
-    """Refuse settings that would be ignored: those of another kind of router that differ from their default."""
-    defaults = {entry.name: entry.default for entry in dataclasses.fields(config)}
-    for name in names:
-        if getattr(config, name) != defaults[name]:
-            raise ValueError(
-                f"{name} belongs to {owner}, got {getattr(config, name)!r} with "
-                f'router_type="{config.router_type}"; remove {name} or use {remedy}'
-            )
+def _refuse_field(config: "MoRConfig", name: str, owner: str, router_type: str) -> None:
+    """Refuse a setting that would be ignored: one of another type of router that differs from its default."""
+    if getattr(config, name) != _DEFAULTS[name]:
+        raise ValueError(
+            f"{name} belongs to {owner}, got {getattr(config, name)!r} with "
+            f'router_type="{config.router_type}"; remove {name} or use router_type="{router_type}"'
+        )
+
+
+_DEFAULTS = {entry.name: entry.default for entry in dataclasses.fields(MoRConfig)}

@@ -1,73 +1,125 @@
-"""The idea itself: route, run the shared block on the active tokens, gate what it adds, and go round again.
+"""Expert-choice: each recursion's router scores who is still there; the best, or those above a threshold, go on.
 
-This is expert-choice, where each recursion judges who goes on; token-choice, decided once, is in `token_choice.py`.
-Two ways to compute the same thing: gathered (inactive tokens are left out) and masked (everything is computed and the
-inactive ones dropped: the slow twin that tests hold the other against).
+Route, run the shared block on the active tokens, gate what it adds, and go round again. `select_top_k` is how it
+trains and is not causal; `select_causal` compares each score with a threshold and is. Token-choice, decided once, is in
+`token_choice.py`. Two ways to compute the same thing: gathered (inactive tokens are left out) and masked (everything
+is computed and the inactive ones dropped: the slow twin that tests hold the other against).
 
 Shapes: B batch, S positions in this call, b and K rows and places of a token set, E hidden size, R recursions.
 Source: arXiv 2507.10524, section 2.2.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from mor_core.common.logistic import sigmoid
 from mor_core.model.config import MoRConfig
 from mor_core.model.losses import auxiliary_loss, router_z_loss
 from mor_core.model.routers import (
-    ExpertChoiceRouter,
+    BlockFunction,
+    RoutedCall,
+    Router,
+    forced_depths,
     hash_uniform,
-    select_causal,
+    router_network,
     select_random,
-    select_top_k,
 )
-from mor_core.model.routing_rules import RoutingRule
+from mor_core.model.routing_rules import Gate
 from mor_core.model.routing_trace import RecursionStep, RecursionTrace
 from mor_core.model.token_set import TokenSet
 
-BlockFunction = Callable[[int, TokenSet, Tensor], Tensor]
-"""(recursion_idx, tokens, their states (b, K, E)) -> the block's output (b, K, E)."""
-Observer = Callable[[Tensor], None]
-"""Is shown all states (B, S, E) after a recursion."""
+
+class ExpertChoiceRouter(Router):
+    """One recursion's judge: a logit for each candidate, and the gate that scales what the block adds.
+
+    Source: arXiv 2507.10524, section 2.2.1 and Appendix G.1.
+    """
+
+    def __init__(self, config: MoRConfig) -> None:
+        super().__init__(config)
+        self.network = self.make_network(config)
+        if config.router_supervision == "aux_router":
+            self.aux_network = self.make_network(config)
+
+    @staticmethod
+    def make_network(config: MoRConfig) -> nn.Module:
+        """Build what gives a candidate its logit; (..., E) -> (..., 1)."""
+        return router_network(config)
+
+    @classmethod
+    def recur(
+        cls,
+        call: RoutedCall,
+        hidden_states: Tensor,
+        routers: Sequence["ExpertChoiceRouter"],
+        block: BlockFunction,
+    ) -> tuple[Tensor, RecursionTrace, dict[str, Tensor]]:
+        recursions = ExpertChoice(call)
+        return *recursions.run(hidden_states, routers, block), recursions.losses
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        """Score candidates; (b, K, E) -> logits (b, K), float32."""
+        # One kernel less for a token that is alone.
+        scaled = hidden_states if self.temperature == 1 else hidden_states / self.temperature
+        return self.network(scaled).squeeze(-1).float()
+
+    def matrices(self) -> list[Tensor]:
+        """Return the network's weights, in the order in which they are applied."""
+        return [weight.detach() for weight in self.network.parameters()]
+
+    def aux_logits(self, hidden_states: Tensor) -> Tensor:
+        """Score candidates by the auxiliary router, which learns apart from the model; -> (b, K), float32."""
+        assert self.aux_network is not None, 'aux_logits needs router_supervision="aux_router"'
+        return self.aux_network(hidden_states.detach() / self.temperature).squeeze(-1).float()
+
+    def scores(self, logits: Tensor) -> Tensor:
+        """Apply the activation, before alpha."""
+        return expert_scores(logits, self.activation)
+
+    def token_scores(self, logits: Sequence[float]) -> list[float]:
+        """Do as `scores` does for one token's logits; tensors of a few numbers take ten times as long."""
+        if self.activation == "sigmoid":
+            return list(map(sigmoid, logits))
+        return list(map(math.tanh, logits)) if self.activation == "tanh" else list(logits)
+
+    def gate(self, logits: Tensor, kind: Gate) -> Tensor:
+        """Return the factor for the block's output; see `expert_gate`."""
+        if kind == "open":
+            return torch.full_like(logits, 1.0 if self.activation == "none" else self.alpha)
+        return expert_gate(logits, self.activation, self.alpha)
 
 
-class Recursions:
+def expert_scores(logits: Tensor, activation: str) -> Tensor:
+    """Apply an expert-choice router's activation, before alpha."""
+    if activation == "sigmoid":
+        return logits.sigmoid()
+    return logits.tanh() if activation == "tanh" else logits
+
+
+def expert_gate(logits: Tensor, activation: str, alpha: float) -> Tensor:
+    """Return an expert-choice router's learned gate; as in the official code, no activation means no alpha."""
+    scores = expert_scores(logits, activation)
+    return scores if activation == "none" else alpha * scores
+
+
+class ExpertChoice:
     """Runs the recursions of one call under one rule. Holds no weights and does not outlive the call."""
 
-    def __init__(
-        self,
-        config: MoRConfig,
-        rule: RoutingRule,
-        real: TokenSet,
-        position_ids: Tensor,
-        *,
-        gathered: bool,
-        supervised: bool,
-        observe: Observer | None = None,
-    ) -> None:
-        """Prepare a call.
-
-        Args:
-            config: of the model.
-            rule: who goes on; checked against the model by the caller.
-            real: the tokens that are not padding.
-            position_ids: (B, S).
-            gathered: leave inactive tokens out (else compute and drop them).
-            supervised: also compute the losses that train the routers.
-            observe: is shown the states after every recursion that somebody entered.
-        """
-        self.config = config
-        self.rule = rule
-        self.real = real
-        self.position_ids = position_ids
-        self.gathered = gathered
-        self.supervised = supervised
-        self.observe = observe
+    def __init__(self, call: RoutedCall) -> None:
+        self.config = call.config
+        self.rule = call.rule
+        self.real = call.real
+        self.position_ids = call.position_ids
+        self.gathered = call.gathered
+        self.supervised = call.supervised
+        self.observe = call.observe
         self.losses: dict[str, Tensor] = {}
 
     def run(
-        self, hidden_states: Tensor, routers: list[ExpertChoiceRouter], block: BlockFunction
+        self, hidden_states: Tensor, routers: Sequence[ExpertChoiceRouter], block: BlockFunction
     ) -> tuple[Tensor, RecursionTrace]:
         """Apply the shared block up to R times; (B, S, E) -> (B, S, E) and what was decided."""
         batch_size = len(hidden_states)
@@ -196,7 +248,31 @@ class Recursions:
             self.losses[name] = self.losses[name] + term if name in self.losses else term
 
 
-def forced_depths(rule: RoutingRule, position_ids: Tensor) -> Tensor:
-    """Return the depth that a forced rule gives each position, 0 where the token is free; (b, K) -> (b, K)."""
-    given = torch.tensor([*(depth or 0 for depth in rule.depths), 0], device=position_ids.device)
-    return given[position_ids.clamp(max=len(given) - 1)]
+def select_top_k(
+    scores: Tensor, valid: Tensor | None, capacity: Tensor | int
+) -> tuple[Tensor, Tensor | None]:
+    """Choose each row's best candidates. Not causal: a later token can displace an earlier one.
+
+    Args:
+        scores: (b, K), any increasing function of the gate.
+        valid: (b, K), False for places that are no candidates; `None` if all are.
+        capacity: how many a row may take: an integer, or (b,) integers where rows have different lengths.
+
+    Returns:
+        Places (b, k) in ascending order, and which of them count (`None` for all).
+    """
+    if valid is not None:
+        scores = scores.masked_fill(~valid, -math.inf)
+    if isinstance(capacity, int):
+        return scores.topk(capacity, dim=1, sorted=False).indices.sort(dim=1).values, None
+    width = int(capacity.max())
+    places = scores.topk(width, dim=1).indices
+    counted = torch.arange(width, device=scores.device) < capacity[:, None]
+    # Places that do not count move behind those that do, so that the order stays ascending among the latter.
+    order = (places + scores.shape[1] * ~counted).argsort(dim=1)
+    return places.gather(1, order), counted.gather(1, order)
+
+
+def select_causal(logits: Tensor, threshold_logit: float) -> Tensor:
+    """Choose the candidates at or above the threshold, each by its own score alone; (b, K) -> bool (b, K)."""
+    return logits >= threshold_logit

@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 from mor_core.model.accounting import mlp_parameters
 from mor_core.model.config import MoRConfig
 from mor_core.model.layer_schedule import layer_schedule
+from mor_core.model.router_types import RouterName
 
 PaperName = Literal["135M", "360M", "730M", "1.7B"]
 
@@ -43,11 +44,15 @@ _SHAPES: dict[str, tuple[int, int, int, int, int]] = {
     "1.7B": (24, 2048, 32, 32, 8192),
 }
 
+_ROUTER_SETTINGS: dict[str, dict[str, Any]] = {
+    "token_choice": {"router_activation": "softmax", "router_alpha": 1.0}
+}
+
 
 def paper_config(
     name: PaperName,
     num_recursions: int = 1,
-    router_type: Literal["none", "expert_choice", "token_choice"] = "none",
+    router_type: RouterName = "none",
     kv_strategy: Literal["recursion_wise", "shared", "shared_updated"] = "recursion_wise",
 ) -> MoRConfig:
     """Return one of the paper's models: plain for one recursion, else Middle-Cycle.
@@ -78,10 +83,9 @@ def paper_config(
             "num_coda_layers": 1,
             "num_layers_per_recursion": -(-(layers - 2) // num_recursions),  # rounded up
         }
-    if router_type == "token_choice":
-        stack |= {"router_activation": "softmax", "router_alpha": 1.0}
     return MoRConfig(
         **stack,
+        **_ROUTER_SETTINGS.get(router_type, {}),
         num_recursions=num_recursions,
         router_type=router_type,
         kv_strategy=kv_strategy,

@@ -1,195 +1,132 @@
-"""The routers, which judge tokens, and the ways to select by what they say.
+"""What every router is, and what the types of router share: the network, the draws, the way a call is described.
 
-`select_top_k` is how expert-choice trains and is not causal; `select_causal` compares each score with a threshold and
-is. The rules that call them are in `routing_rules.py`.
+Each type stands in a file of its own, which `router_types.py` names; the rules that decide who goes on are in
+`routing_rules.py`.
 
-Shapes: b rows, K candidates of a recursion, E hidden size, R recursions.
+Shapes: B batch, S positions in this call, b rows, K candidates of a recursion, E hidden size, R recursions.
 Source: arXiv 2507.10524, section 2.2.1, equations 2.1 and 2.2.
 """
 
-import math
-from collections.abc import Sequence
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from mor_core.common.logistic import sigmoid
-from mor_core.model.config import MoRConfig, router_width
-from mor_core.model.routing_rules import Gate
+from mor_core.model.config import MoRConfig
+from mor_core.model.routing_rules import Gate, RoutingRule
+from mor_core.model.token_set import TokenSet
+
+if TYPE_CHECKING:
+    from mor_core.model.routing_trace import RecursionTrace
+
+BlockFunction = Callable[[int, TokenSet, Tensor], Tensor]
+"""(recursion_idx, tokens, their states (b, K, E)) -> the block's output (b, K, E)."""
+Observer = Callable[[Tensor], None]
+"""Is shown all states (B, S, E) after a recursion."""
 
 
-class ExpertChoiceRouter(nn.Module):
-    """One recursion's judge: a logit for each candidate, and the gate that scales what the block adds.
+@dataclass(frozen=True)
+class RoutedCall:
+    """How one call of a model is to route.
 
-    Source: arXiv 2507.10524, section 2.2.1 and Appendix G.1.
+    Attributes:
+        config: of the model.
+        rule: who goes on; checked against the model by the caller.
+        real: the tokens that are not padding.
+        position_ids: (B, S).
+        gathered: leave inactive tokens out (else compute and drop them).
+        supervised: also compute the losses that train the routers.
+        training: a control then draws anew in each call, else by a hash of the positions.
+        observe: is shown the states after every recursion that somebody entered.
     """
+
+    config: MoRConfig
+    rule: RoutingRule
+    real: TokenSet
+    position_ids: Tensor
+    gathered: bool
+    supervised: bool
+    training: bool
+    observe: Observer | None = None
+
+
+class Router(nn.Module, ABC):
+    """A network from hidden states to logits, an activation that makes scores of them, and a gate."""
+
+    network: nn.Module
+    aux_network: nn.Module | None
 
     def __init__(self, config: MoRConfig) -> None:
         super().__init__()
         self.activation = config.router_activation
         self.alpha = float(config.router_alpha)
         self.temperature = float(config.router_temperature)
-        self.network = router_network(config, 1)
-        self.aux_network = (
-            router_network(config, 1) if config.router_supervision == "aux_router" else None
-        )
+        self.aux_network = None
 
-    def forward(self, hidden_states: Tensor) -> Tensor:
-        """Score candidates; (b, K, E) -> logits (b, K), float32."""
-        # One kernel less for a token that is alone.
-        scaled = hidden_states if self.temperature == 1 else hidden_states / self.temperature
-        return self.network(scaled).squeeze(-1).float()
-
-    def matrices(self) -> list[Tensor]:
-        """Return the network's weights, in the order in which they are applied."""
-        return [weight.detach() for weight in self.network.parameters()]
-
-    def aux_logits(self, hidden_states: Tensor) -> Tensor:
-        """Score candidates by the auxiliary router, which learns apart from the model; -> (b, K), float32."""
-        assert self.aux_network is not None, 'aux_logits needs router_supervision="aux_router"'
-        return self.aux_network(hidden_states.detach() / self.temperature).squeeze(-1).float()
-
+    @abstractmethod
     def scores(self, logits: Tensor) -> Tensor:
         """Apply the activation, before alpha."""
-        return expert_scores(logits, self.activation)
 
+    @abstractmethod
     def token_scores(self, logits: Sequence[float]) -> list[float]:
         """Do as `scores` does for one token's logits; tensors of a few numbers take ten times as long."""
-        if self.activation == "sigmoid":
-            return list(map(sigmoid, logits))
-        return list(map(math.tanh, logits)) if self.activation == "tanh" else list(logits)
 
+    @abstractmethod
     def gate(self, logits: Tensor, kind: Gate) -> Tensor:
-        """Return the factor for the block's output; see `expert_gate`."""
-        if kind == "open":
-            return torch.full_like(logits, 1.0 if self.activation == "none" else self.alpha)
-        return expert_gate(logits, self.activation, self.alpha)
+        """Return the factor for the block's output, of the shape of the logits."""
+
+    @classmethod
+    @abstractmethod
+    def recur(
+        cls, call: RoutedCall, hidden_states: Tensor, routers: Sequence[Any], block: BlockFunction
+    ) -> "tuple[Tensor, RecursionTrace, dict[str, Tensor]]":
+        """Apply the shared block as routers of this type decide.
+
+        Args:
+            call: how to route.
+            hidden_states: (B, S, E).
+            routers: the model's, all of this class.
+            block: the shared block.
+
+        Returns:
+            States (B, S, E), the decisions, and the losses that train the routers.
+        """
 
 
-def expert_scores(logits: Tensor, activation: str) -> Tensor:
-    """Apply an expert-choice router's activation, before alpha."""
-    if activation == "sigmoid":
-        return logits.sigmoid()
-    return logits.tanh() if activation == "tanh" else logits
-
-
-def expert_gate(logits: Tensor, activation: str, alpha: float) -> Tensor:
-    """Return an expert-choice router's learned gate; as in the official code, no activation means no alpha."""
-    scores = expert_scores(logits, activation)
-    return scores if activation == "none" else alpha * scores
-
-
-class TokenChoiceRouter(nn.Module):
-    """The one judge of a token-choice model: every token's scores for all depths, asked once, before recursion 1.
-
-    The bias of loss-free balancing takes part in the selection alone; the trainer moves it after each step.
-
-    Source: arXiv 2507.10524, section 2.2.1, equation 2.2; arXiv 2408.15664 (loss-free balancing).
-    """
-
-    bias: Tensor | None
-
-    def __init__(self, config: MoRConfig) -> None:
-        super().__init__()
-        self.activation = config.router_activation
-        self.alpha = float(config.router_alpha)
-        self.temperature = float(config.router_temperature)
-        self.network = router_network(config, config.num_recursions)
-        loss_free = config.router_balancing == "loss_free"
-        self.register_buffer("bias", torch.zeros(config.num_recursions) if loss_free else None)
-
-    def forward(self, hidden_states: Tensor) -> Tensor:
-        """Score every depth; (b, K, E) -> logits (b, K, R), float32."""
-        return self.network(hidden_states / self.temperature).float()  # type: ignore[no-any-return]
-
-    def scores(self, logits: Tensor) -> Tensor:
-        """Apply the activation over the last axis, before alpha."""
-        return logits.softmax(dim=-1) if self.activation == "softmax" else logits.sigmoid()
-
-    def token_scores(self, logits: Sequence[float]) -> list[float]:
-        """Do as `scores` does for one token's logits; tensors of a few numbers take ten times as long."""
-        if self.activation != "softmax":
-            return list(map(sigmoid, logits))
-        largest = max(logits)
-        weights = [math.exp(logit - largest) for logit in logits]
-        total = sum(weights)
-        return [weight / total for weight in weights]
-
-    def gate(self, logits: Tensor, kind: Gate) -> Tensor:
-        """Return the factor of each depth for the block's output; (..., R) -> (..., R)."""
-        if kind == "open":
-            return torch.full_like(logits, self.alpha)
-        return self.alpha * self.scores(logits)
-
-    def chosen_depths(self, logits: Tensor) -> Tensor:
-        """Return each token's most probable depth, 1 to R; (b, K, R) -> (b, K)."""
-        scores = self.alpha * self.scores(logits)
-        if self.bias is not None:
-            scores = scores + self.bias
-        return scores.argmax(dim=-1) + 1
-
-    @torch.no_grad()
-    def move_bias(self, depth_counts: Tensor, rate: float) -> None:
-        """Make depths that got less than an even share likelier, by one step of `rate`; depth_counts (R,)."""
-        assert self.bias is not None, 'move_bias needs router_balancing="loss_free"'
-        self.bias += rate * torch.sign(depth_counts.mean() - depth_counts).to(self.bias)
-
-
-Router = ExpertChoiceRouter | TokenChoiceRouter
+def router_class(config: MoRConfig) -> type[Router]:
+    """Return the class of a model's routers; the model has some."""
+    module, _, name = config.router.implementation.partition(":")
+    found: type[Router] = getattr(importlib.import_module(module), name)
+    return found
 
 
 def make_routers(config: MoRConfig) -> nn.ModuleList:
-    """Build a model's routers: one a recursion for expert-choice, one in all for token-choice."""
-    if config.router_type == "token_choice":
-        return nn.ModuleList([TokenChoiceRouter(config)])
-    count = config.num_recursions if config.has_router else 0
-    return nn.ModuleList(ExpertChoiceRouter(config) for _ in range(count))
+    """Build a model's routers: one a recursion, or one in all."""
+    count = config.router.num_routers(vars(config))
+    return nn.ModuleList(router_class(config)(config) for _ in range(count))
 
 
-def router_network(config: MoRConfig, num_outputs: int) -> nn.Module:
-    """Build a network from a hidden state to logits; no biases, as in the official code.
-
-    `wide_mlp` is four times as wide as the hidden state, as the paper's Appendix G.1 says; in the official code it
-    is no wider than `mlp`.
-    """
-    if config.router_network == "linear":
-        return nn.Linear(config.hidden_size, num_outputs, bias=False)
-    inner = router_width(config)
-    return nn.Sequential(
-        nn.Linear(config.hidden_size, inner, bias=False),
-        nn.GELU(),
-        nn.Linear(inner, num_outputs, bias=False),
-    )
+def router_network(config: MoRConfig) -> nn.Module:
+    """Build a network from a hidden state to logits; no biases, as in the official code."""
+    matrices = [
+        nn.Linear(width, outputs, bias=False)
+        for width, outputs in pairwise(config.router.shape(vars(config)))
+    ]
+    if len(matrices) == 1:
+        return matrices[0]
+    first, last = matrices
+    return nn.Sequential(first, nn.GELU(), last)
 
 
-def select_top_k(
-    scores: Tensor, valid: Tensor | None, capacity: Tensor | int
-) -> tuple[Tensor, Tensor | None]:
-    """Choose each row's best candidates. Not causal: a later token can displace an earlier one.
-
-    Args:
-        scores: (b, K), any increasing function of the gate.
-        valid: (b, K), False for places that are no candidates; `None` if all are.
-        capacity: how many a row may take: an integer, or (b,) integers where rows have different lengths.
-
-    Returns:
-        Places (b, k) in ascending order, and which of them count (`None` for all).
-    """
-    if valid is not None:
-        scores = scores.masked_fill(~valid, -math.inf)
-    if isinstance(capacity, int):
-        return scores.topk(capacity, dim=1, sorted=False).indices.sort(dim=1).values, None
-    width = int(capacity.max())
-    places = scores.topk(width, dim=1).indices
-    counted = torch.arange(width, device=scores.device) < capacity[:, None]
-    # Places that do not count move behind those that do, so that the order stays ascending among the latter.
-    order = (places + scores.shape[1] * ~counted).argsort(dim=1)
-    return places.gather(1, order), counted.gather(1, order)
-
-
-def select_causal(logits: Tensor, threshold_logit: float) -> Tensor:
-    """Choose the candidates at or above the threshold, each by its own score alone; (b, K) -> bool (b, K)."""
-    return logits >= threshold_logit
+def forced_depths(rule: RoutingRule, position_ids: Tensor) -> Tensor:
+    """Return the depth that a forced rule gives each position, 0 where the token is free; (b, K) -> (b, K)."""
+    given = torch.tensor([*(depth or 0 for depth in rule.depths), 0], device=position_ids.device)
+    return given[position_ids.clamp(max=len(given) - 1)]
 
 
 def select_random(position_ids: Tensor, recursion_idx: int, share: float, seed: int) -> Tensor:

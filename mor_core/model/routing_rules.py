@@ -153,10 +153,10 @@ class RoutingRule:
                 f"max_depth needs a router, and this model has none: every token takes all of its "
                 f"{config.num_recursions} recursions, got {self.max_depth}; leave it out"
             )
-        if self.name == "top_k" and config.router_type == "token_choice":
+        if self.name == "top_k" and not config.router.has_top_k:
             raise ValueError(
-                "routing top_k belongs to expert-choice; a token-choice model takes each token's most probable depth "
-                "in training and inference alike: use causal"
+                f"routing top_k belongs to expert-choice; a {config.router.title} model takes each token's most "
+                "probable depth in training and inference alike: use causal"
             )
         if self.name == "aux" and config.router_supervision != "aux_router":
             raise ValueError(
@@ -220,7 +220,7 @@ class RoutingRule:
         if not config.has_router:
             return {"name": "none", "gate": "none"}
         name: str = "random" if self._is_drawn(config) else self.name
-        if name == "causal" and config.router_type == "token_choice":
+        if name == "causal" and config.router.chooses_once:
             name = "argmax"
         elif name == "causal" and config.router_supervision == "aux_router":
             name = "aux"
@@ -244,7 +244,7 @@ class RoutingRule:
 
 def default_rule(config: "MoRConfig", *, training: bool) -> RoutingRule:
     """Return the rule that a model follows when nobody names one."""
-    if training and config.router_type == "expert_choice":
+    if training and config.router.has_top_k:
         return RoutingRule.top_k()
     return RoutingRule.causal()
 

@@ -7,41 +7,104 @@ Shapes: B batch, S positions in this call, b and K rows and places of a token se
 Source: arXiv 2507.10524, section 2.2.1, equation 2.2; its official code gates the final recursion alone.
 """
 
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+from mor_core.common.logistic import sigmoid
 from mor_core.model.config import MoRConfig
-from mor_core.model.expert_choice import BlockFunction, Observer, forced_depths
 from mor_core.model.losses import balancing_loss, router_z_loss
-from mor_core.model.routers import TokenChoiceRouter, select_random
-from mor_core.model.routing_rules import RoutingRule
+from mor_core.model.routers import (
+    BlockFunction,
+    RoutedCall,
+    Router,
+    forced_depths,
+    router_network,
+    select_random,
+)
+from mor_core.model.routing_rules import Gate
 from mor_core.model.routing_trace import RecursionStep, RecursionTrace
-from mor_core.model.token_set import TokenSet
 
 
-@dataclass
-class TokenChoice:
-    """Runs the recursions of one call under one rule. Holds no weights and does not outlive the call.
+class TokenChoiceRouter(Router):
+    """The one judge of a token-choice model: every token's scores for all depths, asked once, before recursion 1.
 
-    Attributes:
-        config: of the model.
-        rule: who goes how deep; checked against the model by the caller.
-        real: the tokens that are not padding.
-        position_ids: (B, S).
-        gathered: leave inactive tokens out (else compute and drop them).
-        training: a control then draws anew in each call, else by a hash of the positions.
-        observe: is shown the states after every recursion that somebody entered.
+    The bias of loss-free balancing takes part in the selection alone; the trainer moves it after each step.
+
+    Source: arXiv 2507.10524, section 2.2.1, equation 2.2; arXiv 2408.15664 (loss-free balancing).
     """
 
-    config: MoRConfig
-    rule: RoutingRule
-    real: TokenSet
-    position_ids: Tensor
-    gathered: bool
-    training: bool
-    observe: Observer | None = None
+    bias: Tensor | None
+
+    def __init__(self, config: MoRConfig) -> None:
+        super().__init__(config)
+        self.network = router_network(config)
+        loss_free = config.router_balancing == "loss_free"
+        self.register_buffer("bias", torch.zeros(config.num_recursions) if loss_free else None)
+
+    @classmethod
+    def recur(
+        cls,
+        call: RoutedCall,
+        hidden_states: Tensor,
+        routers: Sequence["TokenChoiceRouter"],
+        block: BlockFunction,
+    ) -> tuple[Tensor, RecursionTrace, dict[str, Tensor]]:
+        choice = TokenChoice(call)
+        (router,) = routers
+        hidden_states, trace = choice.run(hidden_states, router, block)
+        return hidden_states, trace, choice.losses(router, trace) if call.supervised else {}
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        """Score every depth; (b, K, E) -> logits (b, K, R), float32."""
+        return self.network(hidden_states / self.temperature).float()  # type: ignore[no-any-return]
+
+    def scores(self, logits: Tensor) -> Tensor:
+        """Apply the activation over the last axis, before alpha."""
+        return logits.softmax(dim=-1) if self.activation == "softmax" else logits.sigmoid()
+
+    def token_scores(self, logits: Sequence[float]) -> list[float]:
+        """Do as `scores` does for one token's logits; tensors of a few numbers take ten times as long."""
+        if self.activation != "softmax":
+            return list(map(sigmoid, logits))
+        largest = max(logits)
+        weights = [math.exp(logit - largest) for logit in logits]
+        total = sum(weights)
+        return [weight / total for weight in weights]
+
+    def gate(self, logits: Tensor, kind: Gate) -> Tensor:
+        """Return the factor of each depth for the block's output; (..., R) -> (..., R)."""
+        if kind == "open":
+            return torch.full_like(logits, self.alpha)
+        return self.alpha * self.scores(logits)
+
+    def chosen_depths(self, logits: Tensor) -> Tensor:
+        """Return each token's most probable depth, 1 to R; (b, K, R) -> (b, K)."""
+        scores = self.alpha * self.scores(logits)
+        if self.bias is not None:
+            scores = scores + self.bias
+        return scores.argmax(dim=-1) + 1
+
+    @torch.no_grad()
+    def move_bias(self, depth_counts: Tensor, rate: float) -> None:
+        """Make depths that got less than an even share likelier, by one step of `rate`; depth_counts (R,)."""
+        assert self.bias is not None, 'move_bias needs router_balancing="loss_free"'
+        self.bias += rate * torch.sign(depth_counts.mean() - depth_counts).to(self.bias)
+
+
+class TokenChoice:
+    """Runs the recursions of one call under one rule. Holds no weights and does not outlive the call."""
+
+    def __init__(self, call: RoutedCall) -> None:
+        self.config = call.config
+        self.rule = call.rule
+        self.real = call.real
+        self.position_ids = call.position_ids
+        self.gathered = call.gathered
+        self.training = call.training
+        self.observe = call.observe
 
     def run(
         self, hidden_states: Tensor, router: TokenChoiceRouter, block: BlockFunction

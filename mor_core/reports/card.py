@@ -5,6 +5,8 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from mor_core.model.router_types import router_traits
+
 
 def model_card(folder: Path) -> str:
     """Return the model card, read from the folder's own files."""
@@ -85,7 +87,7 @@ def _branch(source: dict[str, Any] | None) -> dict[str, str]:
 
 def _coefficient(config: dict[str, Any]) -> list[str]:
     """Say what the auxiliary loss's coefficient means here, since the same number means another thing elsewhere."""
-    if config["router_type"] != "expert_choice" or config.get("router_supervision") != "aux_loss":
+    if not router_traits(config).has_top_k or config.get("router_supervision") != "aux_loss":
         return []
     return [
         f"The auxiliary loss has the coefficient {config['router_aux_loss_coef']}; it is averaged over candidates, "

@@ -39,7 +39,7 @@ def write_experiments(loaded: LoadedCheckpoint, text_path: Path, say: Report) ->
         "text_sha256": file_sha256(text_path),
         "checkpoint_sha256": loaded.info.sha256,
     }
-    if config.router_type != "token_choice" and config.num_recursions > 1:
+    if config.router.can_go_deeper and config.num_recursions > 1:
         deeper = with_recursions(loaded, config.num_recursions + 1)
         say(f"trying {deeper.model.config.num_recursions} recursions")
         found["deeper"] = {

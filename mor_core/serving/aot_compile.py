@@ -21,10 +21,10 @@ import torch
 from torch import Tensor, nn
 
 from mor_core.common.errors import UserError
-from mor_core.model import routers
+from mor_core.model import expert_choice
 from mor_core.model.config import MoRConfig
+from mor_core.model.expert_choice import ExpertChoiceRouter
 from mor_core.model.model import MoRForCausalLM
-from mor_core.model.routers import ExpertChoiceRouter
 from mor_core.serving import compiled_modules
 from mor_core.serving.compiled_modules import Finish, Judge, Project, ReadOut
 
@@ -99,11 +99,11 @@ class DecodeKernels:
 
 
 def judges_alone(config: MoRConfig) -> bool:
-    """Whether a compiled part asks the router: one of expert-choice whose own logit and gate are what counts."""
+    """Whether a compiled part asks the router: one that can be compiled, and whose own logit and gate count."""
     is_whole = (
         config.router_supervision != "aux_router" and config.router_control != "random_scores"
     )
-    return config.router_type == "expert_choice" and is_whole
+    return config.router.is_compiled and is_whole
 
 
 def _check(config: MoRConfig, device: torch.device) -> None:
@@ -185,5 +185,5 @@ def _compile(module: nn.Module, inputs: Sequence[Tensor], growing: int | None, p
             made.replace(path)  # whole or not at all
 
 
-_CODE = [inspect.getsource(source) for source in (compiled_modules, routers, _compile)]
+_CODE = [inspect.getsource(source) for source in (compiled_modules, expert_choice, _compile)]
 """All that decides what a part does, and how it is compiled."""

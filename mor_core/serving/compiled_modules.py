@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mor_core.model.routers import expert_gate
+from mor_core.model.expert_choice import expert_gate
 
 
 class Project(nn.Module):

@@ -16,9 +16,10 @@ from torch import Tensor
 
 from mor_core.model.accounting import kv_bytes_per_entry
 from mor_core.model.config import MoRConfig
+from mor_core.model.expert_choice import ExpertChoiceRouter
 from mor_core.model.layer_schedule import LayerCall
 from mor_core.model.model import MoRForCausalLM
-from mor_core.model.routers import ExpertChoiceRouter, TokenChoiceRouter
+from mor_core.model.token_choice import TokenChoiceRouter
 from mor_core.serving.aot_compile import DecodeKernels, judges_alone
 from mor_core.serving.batched_decoder import DecodeLayers, sent
 from mor_core.serving.packed_linear import Product
@@ -42,7 +43,7 @@ class Stretches:
         # Read once: a Hugging Face config takes microseconds an attribute.
         self._num_recursions = config.num_recursions
         self._has_router = config.has_router
-        self._is_token_choice = config.router_type == "token_choice"
+        self._chooses_once = config.router.chooses_once
         self._is_weighted = config.router_gating == "weighted"
         self._gates_every_step = config.router_gated_steps == "every"
         self._draws_gates = config.router_control == "random_scores"
@@ -70,7 +71,7 @@ class Stretches:
 
     def route(self, flights: list[Flight]) -> list[Flight]:
         """Ask each token's next router; return those that go on."""
-        if self._is_token_choice:
+        if self._chooses_once:
             self._choose_depths([flight for flight in flights if flight.recursion == 0])
             return [flight for flight in flights if flight.recursion < flight.depth]
         if len(flights) == 1 and self._router_matrices:
@@ -151,14 +152,14 @@ class Stretches:
         calls = [self.plan.block[flight.recursion] for flight in flights]
         output = self._run(calls, flights, states)
         _count(self.counters.block, flights)
-        if not self._is_token_choice:
+        if not self._chooses_once:
             if self._is_weighted:
                 output = _joined([flight.gate for flight in flights]) * output
             output = states + output
         for flight, state in zip(flights, _apart(output), strict=True):
             flight.recursion += 1
             flight.state = state
-            if self._is_token_choice:
+            if self._chooses_once:
                 flight.state = self._token_choice_state(flight, state)
 
     def _token_choice_state(self, flight: Flight, output: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ def header_event(header: TraceHeader) -> Event:
             "num_recursions": header.num_recursions,
             "routing": header.routing,
             "threshold_logits": threshold_logits(header),
-            "router_type": header.config.get("router_type", "none"),
+            "router": vars(header.router),
             "kv_strategy": header.kv_strategy,
             "cache_slots": [asdict(slot) for slot in header.cache_slots],
             "kv_bytes_per_entry": header.kv_bytes_per_entry,

@@ -1,6 +1,7 @@
 """The record of one run: what every chart, table, export and test reads.
 
 Plain data without tensors, so that a recorded run draws before any weights are loaded and torch is never imported.
+What a field must hold is declared with the field, and `trace_schema.py` checks files by it.
 A token's depth is the computation spent at its position, that is on predicting the next token. The newest token of a
 generation has none yet. `log_probability`, `entropy` and `alternatives` say how a token was chosen (from the position
 before it); depth, router values and cache entries say what was spent at it.
@@ -8,6 +9,9 @@ before it); depth, router values and cache entries say what was spent at it.
 
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from mor_core.model.router_types import RouterTraits
+from mor_core.traces import trace_rules as rules
 
 TRACE_SCHEMA = "mortrace"
 TRACE_VERSION = 1
@@ -28,19 +32,19 @@ class CacheSlot:
         label: short name for an axis, such as `R2 L1`.
     """
 
-    stage: str
-    recursion: int | None
-    layer: int
-    label: str
+    stage: str = field(metadata=rules.TEXT)
+    recursion: int | None = field(metadata=rules.RECURSION)
+    layer: int = field(metadata=rules.COUNT)
+    label: str = field(metadata=rules.TEXT)
 
 
 @dataclass(frozen=True)
 class Alternative:
     """One candidate for a position, with the probability that the sampler's distribution gave it."""
 
-    token_id: int
-    text: str
-    probability: float
+    token_id: int = field(metadata=rules.COUNT)
+    text: str = field(metadata=rules.TEXT)
+    probability: float = field(metadata=rules.NUMBER)
 
 
 @dataclass
@@ -70,22 +74,22 @@ class TokenRecord:
             where no lens was computed.
     """
 
-    position: int
-    token_id: int
-    text: str
-    token_bytes: str
-    special: bool
-    phase: Phase
-    recursion_depth: int | None
-    router_logits: list[float | None]
-    router_scores: list[float | None]
-    cached_slots: list[int]
-    log_probability: float | None = None
-    entropy: float | None = None
-    alternatives: list[Alternative] = field(default_factory=list)
-    latency_s: float | None = None
-    expert_idx: list[int] = field(default_factory=list)
-    lens: list[list[Alternative]] = field(default_factory=list)
+    position: int = field(metadata=rules.COUNT)
+    token_id: int = field(metadata=rules.COUNT)
+    text: str = field(metadata=rules.TEXT)
+    token_bytes: str = field(metadata=rules.HEXADECIMAL)
+    special: bool = field(metadata=rules.FLAG)
+    phase: Phase = field(metadata=rules.PHASE)
+    recursion_depth: int | None = field(metadata=rules.DEPTH)
+    router_logits: list[float | None] = field(metadata=rules.SCORES)
+    router_scores: list[float | None] = field(metadata=rules.SCORES)
+    cached_slots: list[int] = field(metadata=rules.SLOTS)
+    log_probability: float | None = field(default=None, metadata=rules.NUMBER_OR_NULL)
+    entropy: float | None = field(default=None, metadata=rules.NUMBER_OR_NULL)
+    alternatives: list[Alternative] = field(default_factory=list, metadata=rules.LIST)
+    latency_s: float | None = field(default=None, metadata=rules.NUMBER_OR_NULL)
+    expert_idx: list[int] = field(default_factory=list, metadata=rules.INDICES | rules.LATER)
+    lens: list[list[Alternative]] = field(default_factory=list, metadata=rules.EXITS | rules.LATER)
 
     @property
     def prediction_depth(self) -> int | None:
@@ -116,14 +120,14 @@ class StepRecord:
         dense_flops: what the call would have cost at full depth; `None` in files from before it was noted.
     """
 
-    phase: Phase
-    first_position: int
-    num_tokens: int
-    latency_s: float
-    active_flops: int
-    cache_entries: list[int]
-    cache_bytes: list[int]
-    dense_flops: int | None = None
+    phase: Phase = field(metadata=rules.PHASE)
+    first_position: int = field(metadata=rules.COUNT)
+    num_tokens: int = field(metadata=rules.COUNT)
+    latency_s: float = field(metadata=rules.NUMBER)
+    active_flops: int = field(metadata=rules.COUNT)
+    cache_entries: list[int] = field(metadata=rules.COUNTS_OF_SLOTS)
+    cache_bytes: list[int] = field(metadata=rules.COUNTS_OF_SLOTS)
+    dense_flops: int | None = field(default=None, metadata=rules.COUNT_OR_NULL | rules.LATER)
 
 
 @dataclass
@@ -135,6 +139,7 @@ class TraceHeader:
         checkpoint: folder name.
         checkpoint_sha256: of the weight files; 64 hexadecimal digits.
         config: the model's own settings, as in its `config.json`.
+        router: what its routers can do; in files from before it was noted, what `config` says.
         num_recursions: R, the largest depth, and the fixed colour domain.
         routing: `name` of the rule, `gate`, and its settings (`thresholds` as scores, one per recursion).
         kv_strategy: `recursion_wise` or `shared`.
@@ -154,27 +159,28 @@ class TraceHeader:
         lens: how the early-exit predictions of the tokens were computed, after the run; empty if they were not.
     """
 
-    kind: Literal["generate", "analyse"]
-    checkpoint: str
-    checkpoint_sha256: str
-    config: dict[str, Any]
-    num_recursions: int
-    routing: dict[str, Any]
-    kv_strategy: str
-    cache_slots: list[CacheSlot]
-    kv_bytes_per_entry: int
-    full_depth_flops: int
-    vanilla_kv_bytes: int
-    sampling: dict[str, Any]
-    device: str
-    dtype: str
-    versions: dict[str, str]
-    created: str
-    finish_reason: str | None = None
-    windows: list[list[int]] = field(default_factory=list)
-    title: str = ""
-    note: str = ""
-    lens: dict[str, Any] = field(default_factory=dict)
+    kind: Literal["generate", "analyse"] = field(metadata=rules.KIND)
+    checkpoint: str = field(metadata=rules.TEXT)
+    checkpoint_sha256: str = field(metadata=rules.TEXT)
+    config: dict[str, Any] = field(metadata=rules.PLAIN)
+    router: RouterTraits = field(metadata=rules.LATER)
+    num_recursions: int = field(metadata=rules.NUM_RECURSIONS)
+    routing: dict[str, Any] = field(metadata=rules.PLAIN)
+    kv_strategy: str = field(metadata=rules.TEXT)
+    cache_slots: list[CacheSlot] = field(metadata=rules.LIST)
+    kv_bytes_per_entry: int = field(metadata=rules.COUNT)
+    full_depth_flops: int = field(metadata=rules.COUNT)
+    vanilla_kv_bytes: int = field(metadata=rules.COUNT)
+    sampling: dict[str, Any] = field(metadata=rules.PLAIN)
+    device: str = field(metadata=rules.TEXT)
+    dtype: str = field(metadata=rules.TEXT)
+    versions: dict[str, str] = field(metadata=rules.PLAIN)
+    created: str = field(metadata=rules.TEXT)
+    finish_reason: str | None = field(default=None, metadata=rules.TEXT_OR_NULL)
+    windows: list[list[int]] = field(default_factory=list, metadata=rules.WINDOWS)
+    title: str = field(default="", metadata=rules.TEXT)
+    note: str = field(default="", metadata=rules.TEXT)
+    lens: dict[str, Any] = field(default_factory=dict, metadata=rules.PLAIN | rules.LATER)
 
 
 @dataclass

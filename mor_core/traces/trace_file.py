@@ -47,7 +47,10 @@ def pack_trace(trace: Trace) -> bytes:
 
 def trace_to_dict(trace: Trace) -> dict[str, Any]:
     """Return a trace as plain data, as in the file."""
-    header = vars(trace.header) | {"cache_slots": [vars(slot) for slot in trace.header.cache_slots]}
+    header = vars(trace.header) | {
+        "router": vars(trace.header.router),
+        "cache_slots": [vars(slot) for slot in trace.header.cache_slots],
+    }
     return {
         "schema": TRACE_SCHEMA,
         "version": TRACE_VERSION,

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from mor_core.model.decoder import DecoderLayer, RecursionParts
-from mor_core.model.routers import ExpertChoiceRouter
+from mor_core.model.routers import Router
 from mor_core.training.hardware import multiplies_bf16_natively
 from mor_core.training.muon import Muon
 from mor_core.training.recipe import OptimiserSection
@@ -75,7 +75,7 @@ def aux_router_weights(model: nn.Module) -> list[nn.Parameter]:
     return [
         weight
         for router in model.modules()
-        if isinstance(router, ExpertChoiceRouter) and router.aux_network is not None
+        if isinstance(router, Router) and router.aux_network is not None
         for weight in router.aux_network.parameters()
     ]
 

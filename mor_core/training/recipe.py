@@ -1,6 +1,7 @@
 """A training run as a TOML file: read strictly, so that a misspelt option never trains for an hour.
 
-Knows nothing of tensors. Every section is a frozen dataclass; its fields are the keys.
+Knows nothing of tensors. Every section is a frozen dataclass; its fields are the keys, each with its type and
+its range; rules between fields are in one function.
 """
 
 import dataclasses
@@ -19,7 +20,15 @@ from huggingface_hub.errors import (
     StrictDataclassFieldValidationError,
 )
 
+from mor_core.common.field_rules import ABOVE_ZERO, NOT_NEGATIVE, SHARE, check_fields, must
 from mor_core.model.config import MoRConfig
+
+_MAX_SEED = 2**32 - 1  # numpy takes no more
+_BETA = must("be at least 0 and below 1", lambda value: 0 <= value < 1)
+_FOLDER_NAME = must(
+    "be usable as a folder's name",
+    lambda name: bool(name) and Path(name).name == name and not name.startswith("."),
+)
 
 
 class RecipeError(ValueError):
@@ -52,9 +61,11 @@ class DataSection:
     train_split: str = "train"
     valid_split: str = "validation"
     tokenizer: str = ""
-    max_documents: int = 0
+    max_documents: int = field(default=0, metadata=NOT_NEGATIVE)
     final_documents: Literal["all", "simple"] = "all"
-    final_share: float = 0.3
+    final_share: float = field(
+        default=0.3, metadata=must("be above 0 and at most 1", lambda value: 0 < value <= 1)
+    )
 
 
 @dataclass(frozen=True)
@@ -72,12 +83,12 @@ class OptimiserSection:
     """
 
     name: Literal["adamw", "muon"] = "adamw"
-    learning_rate: float = 3e-3
-    beta1: float = 0.9
-    beta2: float = 0.95
-    epsilon: float = 1e-8
-    weight_decay: float = 0.1
-    gradient_clip: float = 1.0
+    learning_rate: float = field(default=3e-3, metadata=ABOVE_ZERO)
+    beta1: float = field(default=0.9, metadata=_BETA)
+    beta2: float = field(default=0.95, metadata=_BETA)
+    epsilon: float = field(default=1e-8, metadata=ABOVE_ZERO)
+    weight_decay: float = field(default=0.1, metadata=NOT_NEGATIVE)
+    gradient_clip: float = field(default=1.0, metadata=ABOVE_ZERO)
 
 
 @dataclass(frozen=True)
@@ -91,10 +102,10 @@ class ScheduleSection:
         capacity_warmup_tokens: over which expert-choice capacities fall from 1 to the model's; 0 for none.
     """
 
-    warmup_tokens: int = 500_000
-    decay_fraction: float = 0.2
-    final_lr_fraction: float = 0.02
-    capacity_warmup_tokens: int = 0
+    warmup_tokens: int = field(default=500_000, metadata=NOT_NEGATIVE)
+    decay_fraction: float = field(default=0.2, metadata=SHARE)
+    final_lr_fraction: float = field(default=0.02, metadata=SHARE)
+    capacity_warmup_tokens: int = field(default=0, metadata=NOT_NEGATIVE)
 
 
 @dataclass(frozen=True)
@@ -128,15 +139,18 @@ class RunSection:
         compile: compile the layers first.
     """
 
-    name: str = ""
+    name: str = field(default="", metadata=_FOLDER_NAME)
     title: str = ""
-    seed: int = 0
-    batch_tokens: int = 8192
-    micro_batch: int = 8
-    validate_every_steps: int = 250
-    validation_blocks: int = 64
-    save_every_s: float = 300.0
-    keep_state_tokens: int = 0
+    seed: int = field(
+        default=0,
+        metadata=must(f"lie between 0 and {_MAX_SEED}", lambda value: 0 <= value <= _MAX_SEED),
+    )
+    batch_tokens: int = field(default=8192, metadata=ABOVE_ZERO)
+    micro_batch: int = field(default=8, metadata=ABOVE_ZERO)
+    validate_every_steps: int = field(default=250, metadata=NOT_NEGATIVE)
+    validation_blocks: int = field(default=64, metadata=ABOVE_ZERO)
+    save_every_s: float = field(default=300.0, metadata=ABOVE_ZERO)
+    keep_state_tokens: int = field(default=0, metadata=NOT_NEGATIVE)
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     compile: bool = False
 
@@ -232,7 +246,6 @@ class Recipe:
         ]
 
 
-_MAX_SEED = 2**32 - 1  # numpy takes no more
 _SECTIONS: dict[str, type[Any]] = {
     "data": DataSection,
     "optimiser": OptimiserSection,
@@ -310,56 +323,16 @@ def _flat(sections: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 def _check(recipe: Recipe) -> None:
     """Refuse values outside their range, and sections that contradict each other."""
     config = recipe.config()
-    above_zero = {
-        "[optimiser] learning_rate": recipe.optimiser.learning_rate,
-        "[optimiser] epsilon": recipe.optimiser.epsilon,
-        "[optimiser] gradient_clip": recipe.optimiser.gradient_clip,
-        "[run] batch_tokens": recipe.run.batch_tokens,
-        "[run] micro_batch": recipe.run.micro_batch,
-        "[run] validation_blocks": recipe.run.validation_blocks,
-        "[run] save_every_s": recipe.run.save_every_s,
-        "[data] final_share": recipe.data.final_share,
-    }
-    not_negative = {
-        "[optimiser] weight_decay": recipe.optimiser.weight_decay,
-        "[schedule] warmup_tokens": recipe.schedule.warmup_tokens,
-        "[schedule] capacity_warmup_tokens": recipe.schedule.capacity_warmup_tokens,
-        "[run] seed": recipe.run.seed,
-        "[run] validate_every_steps": recipe.run.validate_every_steps,
-        "[run] keep_state_tokens": recipe.run.keep_state_tokens,
-        "[data] max_documents": recipe.data.max_documents,
-    }
-    for name, value in above_zero.items():
-        if not value > 0:
-            raise RecipeError(f"{name} must be above 0, got {value}")
-    for name, value in not_negative.items():
-        if value < 0:
-            raise RecipeError(f"{name} must not be negative, got {value}")
-    shares = {
-        "[schedule] decay_fraction": recipe.schedule.decay_fraction,
-        "[schedule] final_lr_fraction": recipe.schedule.final_lr_fraction,
-        "[data] final_share": recipe.data.final_share,
-    }
-    for name, value in shares.items():
-        if not 0 <= value <= 1:
-            raise RecipeError(f"{name} must lie between 0 and 1, got {value}")
-    for name, value in (("beta1", recipe.optimiser.beta1), ("beta2", recipe.optimiser.beta2)):
-        if not 0 <= value < 1:
-            raise RecipeError(f"[optimiser] {name} must be at least 0 and below 1, got {value}")
-    if recipe.schedule.capacity_warmup_tokens and config.router_type != "expert_choice":
+    try:
+        for name, kind in _SECTIONS.items():
+            check_fields(kind, vars(getattr(recipe, name)), f"[{name}] ")
+    except ValueError as error:
+        raise RecipeError(str(error)) from error
+    if recipe.schedule.capacity_warmup_tokens and not config.router.has_top_k:
         raise RecipeError(
             "[schedule] capacity_warmup_tokens belongs to expert-choice, "
             f'got {recipe.schedule.capacity_warmup_tokens} with router_type="{config.router_type}"; leave it out'
         )
-    _check_amounts(recipe, config.max_position_embeddings)
-
-
-def _check_amounts(recipe: Recipe, context: int) -> None:
-    if recipe.run.seed > _MAX_SEED:
-        raise RecipeError(f"[run] seed must be at most {_MAX_SEED}, got {recipe.run.seed}")
-    name = recipe.run.name
-    if not name or Path(name).name != name or name.startswith("."):
-        raise RecipeError(f"[run] name must be usable as a folder's name, got {name!r}")
     if (recipe.budget.tokens > 0) == (recipe.budget.flops > 0):
         raise RecipeError(
             "[budget] must give exactly one of tokens and flops above 0, "
@@ -370,6 +343,7 @@ def _check_amounts(recipe: Recipe, context: int) -> None:
             "[data] must give exactly one of train (a text file) and hugging_face (a data set), "
             f"got train={recipe.data.train!r}, hugging_face={recipe.data.hugging_face!r}"
         )
+    context = config.max_position_embeddings
     sequence_tokens = recipe.run.micro_batch * context
     if recipe.run.batch_tokens % sequence_tokens:
         raise RecipeError(

@@ -61,7 +61,7 @@ class StepMeter:
         )
         flops, executed, tokens = accelerator.reduce(sums, "sum").tolist()
         counts = accelerator.reduce(self._counts, "sum")
-        has_threshold = self.config.router_type == "expert_choice"
+        has_threshold = self.config.router.has_threshold
         deeper = torch.cat((counts[1:], counts.new_zeros(1)))
         return {
             "loss": dict(zip(names, losses.tolist(), strict=True)),

@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 
 from app.charts import depth as depth_charts
-from app.charts import run_heatmaps
+from app.charts import depth_grid, run_heatmaps
 from app.charts.figure import hover_text, ordinal_scale
 from app.style.theme import depth_colours, text_on, visible_text
 from app.tables import trace_tables
+from app.tables.run_findings import depth_finding
+from mor_core.model.router_types import RouterTraits
 from mor_core.traces.trace import Trace
+from tests.parts import layers
 from tests.scripted import DEPTHS, LOGITS, SLOTS, scripted_trace
 
 
@@ -27,22 +30,48 @@ def cells(chart) -> np.ndarray:
     return np.array(chart.figure.data[0].z, dtype=float)
 
 
+def grid(trace: Trace, window: range, pinned: int | None = None):
+    table, starts = trace_tables.depth_table(trace, window), trace_tables.boundaries(trace, window)
+    recursions = trace.header.num_recursions
+    return depth_grid.depth_grid(table, recursions, depth_finding(trace), starts, pinned)
+
+
 def test_depth_cells_are_the_tokens_depths(trace):
-    values = cells(run_heatmaps.depth_heatmap(trace, whole(trace)))
-    for column, depth in enumerate(DEPTHS):
-        assert list(values[:depth, column]) == [depth] * depth
-        assert np.isnan(values[depth:, column]).all()
+    chart = grid(trace, whole(trace))
+    shown, _ = layers(chart, "rect")
+    assert len(shown["rows"]) == 3 * len(DEPTHS)
+    depths = dict(zip(chart.table["position"], chart.table["recursion_depth"], strict=True))
+    for cell in shown["rows"]:
+        assert cell["recursion_depth"] == depths[cell["position"]] == DEPTHS[cell["position"]]
+        assert cell["taken"] == (cell["recursion"] <= DEPTHS[cell["position"]])
+    colour = shown["encoding"]["color"]
+    assert colour["condition"]["test"] == "datum.taken"
+    assert colour["value"] == "transparent"
+    assert colour["condition"]["scale"]["domain"] == [1, 2, 3]
+    assert colour["condition"]["scale"]["range"] == depth_colours(3)
 
 
 def test_depth_digits_stand_in_the_deepest_cell(trace):
-    figure = run_heatmaps.depth_heatmap(trace, whole(trace)).figure
-    digits = {
-        (position, row): text
-        for scatter in figure.data[1:]
-        if scatter.mode == "text"
-        for position, row, text in zip(scatter.x, scatter.y, scatter.text, strict=True)
+    (digits,) = layers(grid(trace, whole(trace)), "text")
+    (kept,) = digits["transform"]
+    assert kept == {"filter": "(datum.recursion === datum.recursion_depth)"}
+    assert digits["encoding"]["text"]["field"] == "recursion_depth"
+    assert digits["encoding"]["color"]["scale"]["range"] == [text_on(c) for c in depth_colours(3)]
+
+
+def test_a_click_on_a_cell_selects_its_position_and_the_pinned_column_is_framed(trace):
+    chart = grid(trace, whole(trace), pinned=4)
+    spec = chart.figure.to_dict()
+    (pin,) = [param for param in spec["params"] if param["name"] == chart.selection]
+    assert pin["select"] == {
+        "type": "point",
+        "fields": ["position"],
+        "on": "click",
+        "clear": "mouseout",
     }
-    assert digits == {(i, f"recursion {depth}"): str(depth) for i, depth in enumerate(DEPTHS)}
+    frame = layers(chart, "rect")[1]
+    assert {cell["position"] for cell in frame["rows"]} == {4}
+    assert layers(grid(trace, whole(trace), pinned=99), "rect")[1]["rows"] == []
 
 
 def test_score_cells_are_scores_around_the_threshold(trace):
@@ -66,7 +95,7 @@ def test_score_scale_follows_the_threshold(trace):
 
 
 def test_token_choice_shows_the_scores_of_the_depths_and_the_one_taken(trace):
-    trace.header.config["router_type"] = "token_choice"
+    trace.header.router = RouterTraits("token_choice", True, False, False, num_logits=3)
     for token in trace.tokens:
         token.router_scores = [0.2, 0.2, 0.2]
         token.router_scores[DEPTHS[token.position] - 1] = 0.6
@@ -98,27 +127,31 @@ def test_token_without_a_depth_has_no_cells(trace):
     newest = trace.tokens[-1]
     newest.recursion_depth, newest.cached_slots = None, []
     newest.router_logits = [None] * 3
-    for draw in (
-        run_heatmaps.depth_heatmap,
-        run_heatmaps.score_heatmap,
-        run_heatmaps.cache_heatmap,
-    ):
+    for draw in (run_heatmaps.score_heatmap, run_heatmaps.cache_heatmap):
         assert np.isnan(cells(draw(trace, whole(trace)))[:, -1]).all()
+    newest_cells = layers(grid(trace, whole(trace)), "rect")[0]["rows"][-3:]
+    assert [cell["taken"] for cell in newest_cells] == [False] * 3
+    assert [cell["recursion_depth"] for cell in newest_cells] == [None] * 3
 
 
 def test_window_keeps_positions(trace):
-    figure = run_heatmaps.depth_heatmap(trace, range(2, 5)).figure
-    assert list(figure.data[0].x) == [2, 3, 4]
-    assert run_heatmaps.depth_heatmap(trace, range(2, 5)).table["position"].tolist() == [2, 3, 4]
+    assert list(run_heatmaps.score_heatmap(trace, range(2, 5)).figure.data[0].x) == [2, 3, 4]
+    chart = grid(trace, range(2, 5))
+    assert {cell["position"] for cell in layers(chart, "rect")[0]["rows"]} == {2, 3, 4}
+    assert chart.table["position"].tolist() == [2, 3, 4]
 
 
 def boundaries(trace, window) -> dict[str, list[float]]:
-    figure = run_heatmaps.depth_heatmap(trace, window).figure
-    return {
+    figure = run_heatmaps.score_heatmap(trace, window).figure
+    lines = layers(grid(trace, window), "rule")
+    starts = [(row["what"], row["position"]) for line in lines for row in line["rows"]]
+    found = {
         data.name: [x for x in data.x if x is not None]
         for data in figure.data
         if data.type == "scatter" and data.mode == "lines"
     }
+    assert starts == [(name, places[0] + 0.5) for name, places in found.items()]
+    return found
 
 
 def test_boundaries_are_drawn_where_they_lie_in_the_window(trace):
@@ -133,19 +166,18 @@ def test_boundaries_are_drawn_where_they_lie_in_the_window(trace):
 def test_recursion_1_is_at_the_top_and_levels_do_not_depend_on_the_run(trace):
     for token in trace.tokens:
         token.recursion_depth = 1
-    figure = run_heatmaps.depth_heatmap(trace, whole(trace)).figure
+    figure = run_heatmaps.score_heatmap(trace, whole(trace)).figure
     assert figure.layout.yaxis.autorange == "reversed"
-    assert (figure.data[0].zmin, figure.data[0].zmax) == (0.5, 3.5)
-    assert {"depth 1", "depth 2", "depth 3"} <= {data.name for data in figure.data}
+    encoding = layers(grid(trace, whole(trace)), "rect")[0]["encoding"]
+    assert encoding["y"]["type"] == "ordinal", "of which 1 is at the top"
+    colour = encoding["color"]["condition"]
+    assert colour["scale"]["domain"] == [1, 2, 3]
+    assert '["depth 1", "depth 2", "depth 3"]' in colour["legend"]["labelExpr"]
 
 
 def test_token_text_in_a_hover_is_no_markup(trace):
     trace.tokens[2].text = "<b>=x</b>"
-    for draw in (
-        run_heatmaps.depth_heatmap,
-        run_heatmaps.score_heatmap,
-        run_heatmaps.cache_heatmap,
-    ):
+    for draw in (run_heatmaps.score_heatmap, run_heatmaps.cache_heatmap):
         hover = draw(trace, whole(trace)).figure.data[0].customdata[0][2]
         assert "&lt;b&gt;=x&lt;/b&gt;" in hover
         assert "<b>=x" not in hover
@@ -153,16 +185,12 @@ def test_token_text_in_a_hover_is_no_markup(trace):
 
 
 def test_every_hover_hides_the_trace_name(trace):
-    for draw in (
-        run_heatmaps.depth_heatmap,
-        run_heatmaps.score_heatmap,
-        run_heatmaps.cache_heatmap,
-    ):
+    for draw in (run_heatmaps.score_heatmap, run_heatmaps.cache_heatmap):
         assert draw(trace, whole(trace)).figure.data[0].hovertemplate.endswith("<extra></extra>")
 
 
 def test_finding_states_the_mean_and_the_shares(trace):
-    finding = run_heatmaps.depth_heatmap(trace, whole(trace)).finding
+    finding = grid(trace, whole(trace)).finding
     content = DEPTHS[1:]  # the first token is special
     assert f"{sum(content) / len(content):.2f} of 3 over {len(content)} content tokens" in finding
 
@@ -191,7 +219,7 @@ def test_figures_do_not_take_the_process_wide_template(trace):
     before = pio.templates.default
     pio.templates.default = "plotly_dark"
     try:
-        figure = run_heatmaps.depth_heatmap(trace, whole(trace)).figure
+        figure = run_heatmaps.score_heatmap(trace, whole(trace)).figure
         assert figure.layout.template.layout.paper_bgcolor is None
     finally:
         pio.templates.default = before

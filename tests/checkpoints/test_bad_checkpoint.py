@@ -163,6 +163,6 @@ def test_the_largest_seed_works(mor):
 
 def test_a_recipes_seed_is_bounded():
     with pytest.raises(
-        RecipeError, match=r"\[run\] seed must be at most 4294967295, got 4294967296"
+        RecipeError, match=r"\[run\] seed must lie between 0 and 4294967295, got 4294967296"
     ):
         parse_recipe({**SECTIONS, "run": {**SECTIONS["run"], "seed": 2**32}})

@@ -185,6 +185,28 @@ def test_a_link_brings_back_what_was_seen(browser: Any, address: str) -> None:
     page.close()
 
 
+def test_a_cell_of_the_grid_pins_its_token_and_the_grid_stays(browser: Any, address: str) -> None:
+    page = open_run(browser, address)
+    page.locator(".st-key-explore_view").get_by_text("Heatmaps").click()
+    grid = page.locator('.st-key-depth_grid [data-testid="stVegaLiteChart"]')
+    cell = grid.locator('path[aria-label*="position: 28; recursion: 1;"]')
+    cell.wait_for()
+    grid.locator("svg").evaluate("node => { node.markedByTest = true }")
+    inspector = page.locator('[data-testid="inspector"]')
+    for position in (28, 40, 28):
+        grid.locator(f'path[aria-label*="position: {position}; recursion: 1;"]').click()
+        page.wait_for_selector(f'[data-testid="inspector"][data-position="{position}"]')
+        page.wait_for_url(re.compile(f"pins=A{position}"))
+        page.mouse.move(2, 2)
+    pin(page, 5)  # in the text, then the same cell of the grid again
+    page.wait_for_url(re.compile("pins=A5"))
+    cell.click()
+    page.wait_for_selector('[data-testid="inspector"][data-position="28"]')
+    assert "pinned" in inspector.inner_text()
+    assert grid.locator("svg").evaluate("node => node.markedByTest === true")
+    page.close()
+
+
 @pytest.fixture(scope="module")
 def long_trace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A reading of 2,048 tokens in windows, of hand-written records."""

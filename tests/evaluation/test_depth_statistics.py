@@ -117,16 +117,16 @@ def test_dead_places_are_those_that_nobody_took_to_the_end():
 def test_entropies_by_hand():
     rows = table(logit_1=[0.0, math.log(3)], logit_2=[math.nan, -math.log(3)])
     quarter = -(0.25 * math.log(0.25) + 0.75 * math.log(0.75))
-    found = statistics.router_entropy(rows, token_choice=False)
+    found = statistics.router_entropy(rows, over_depths=False)
     assert found == pytest.approx([(math.log(2) + quarter) / 2, quarter])
     rows = table(logit_1=[0.0, 5.0], logit_2=[0.0, 5.0 - math.log(3)])
-    found = statistics.router_entropy(rows, token_choice=True)
+    found = statistics.router_entropy(rows, over_depths=True)
     assert found == pytest.approx([(math.log(2) + quarter) / 2])
 
 
 def test_a_router_that_never_judged_has_no_entropy():
     rows = table(logit_1=[1.0], logit_2=[math.nan])
-    assert statistics.router_entropy(rows, token_choice=False)[1] is None
+    assert statistics.router_entropy(rows, over_depths=False)[1] is None
 
 
 def test_violation_of_load():

@@ -3,9 +3,9 @@ import { test } from "node:test";
 
 import { Pins } from "../../mor_core/page/strip/pins.js";
 import { Filters } from "../../mor_core/page/strip/toolbar.js";
-import { newest, prepareEchoes, token } from "./records.js";
+import { HEADER, newest, prepareEchoes, token } from "./records.js";
 
-const RUN = { tokens: [0, 1, 2, 3, 4].map((at) => token(at)), numRecursions: 3, header: { router_type: "expert_choice" } };
+const RUN = { tokens: [0, 1, 2, 3, 4].map((at) => token(at)), numRecursions: 3, header: HEADER };
 
 const pinned = (position) => new Pins({ pinned: position, theme: () => ({ accent: "#31688e" }) });
 

@@ -35,7 +35,7 @@ test("each metric's value is the record's", () => {
   assert.equal(chosen("kept").of(newest(3)), null);
   assert.equal(chosen("score-2").of(token(2)), sigmoid(1.5));
   assert.equal(chosen("score-3").of(token(1)), null);
-  assert.equal(chosen("score-3", { router_type: "token_choice" }).of(token(3)), 0.62);
+  assert.equal(chosen("score-3", { router: { ...HEADER.router, type: "token_choice", chooses_once: true, num_logits: 3 } }).of(token(3)), 0.62);
 });
 
 test("a score is of the router before a recursion that the model has", () => {

@@ -15,7 +15,7 @@ export const HEADER = {
   num_recursions: 3,
   routing: { name: "causal", gate: "sigmoid", thresholds: [0.5] },
   threshold_logits: [null, 0, 0],
-  router_type: "expert_choice",
+  router: { type: "expert_choice", chooses_once: false, has_threshold: true, has_top_k: true, num_logits: 1 },
   kv_strategy: "recursion_wise",
   cache_slots: [
     { stage: "prelude", recursion: null, layer: 1, label: "P1" },

@@ -6,13 +6,9 @@ import pytest
 import torch
 
 from mor_core import MoRConfig, RoutingRule
-from mor_core.model.routers import (
-    ExpertChoiceRouter,
-    TokenChoiceRouter,
-    select_causal,
-    select_random,
-    select_top_k,
-)
+from mor_core.model.expert_choice import ExpertChoiceRouter, select_causal, select_top_k
+from mor_core.model.routers import select_random
+from mor_core.model.token_choice import TokenChoiceRouter
 from tests.models import TOKEN_CHOICE
 
 

@@ -16,6 +16,7 @@ EVENTS = {
     "TokensEvent": tokens_event(scripted_header(), [], None, []),
     "EndEvent": end_event(None),
     "Header": header_event(scripted_header())["header"],
+    "Router": header_event(scripted_header())["header"]["router"],
     "Batch": recorded_batch(scripted_trace()),
     "Status": recorded_batch(scripted_trace())["status"],
 }

@@ -12,6 +12,7 @@ import time
 import pytest
 
 from mor_core.generation.generation import collect_trace, generate_with_trace
+from mor_core.model.router_types import router_traits
 from mor_core.traces import trace_file
 from mor_core.traces.trace_file import (
     TraceError,
@@ -20,6 +21,8 @@ from mor_core.traces.trace_file import (
     trace_from_dict,
     trace_to_dict,
 )
+
+ROUTER = vars(router_traits({"router_type": "expert_choice"}))
 
 
 @pytest.fixture(scope="module")
@@ -149,6 +152,11 @@ def test_a_wrong_field_is_named(data, place, field, value):
         ("versions", nested(2000)),
         ("windows", [[0, 10**30]]),
         ("kind", 10**400),
+        ("router", None),
+        ("router", {"type": "none"}),
+        ("router", ROUTER | {"chooses_once": 1}),
+        ("router", ROUTER | {"num_logits": 4}),
+        ("router", ROUTER | {"type": 3}),
     ],
 )
 def test_a_wrong_header_is_named(data, field, value):
@@ -173,6 +181,21 @@ def test_a_file_from_before_expert_idx_and_dense_flops_still_loads(data):
     old = trace_from_dict(data)
     assert old.tokens[0].expert_idx == []
     assert old.steps[0].dense_flops is None
+
+
+@pytest.mark.parametrize("router_type", ["none", "expert_choice", "token_choice"])
+def test_a_file_from_before_the_header_said_what_routers_can_do_still_loads(data, router_type):
+    data["header"]["config"]["router_type"] = router_type
+    del data["header"]["router"]
+    router = trace_from_dict(data).header.router
+    assert router == router_traits({"router_type": router_type, "num_recursions": 3})
+    assert router.type == router_type
+
+
+def test_routers_of_a_type_that_is_not_known_here_are_what_the_header_says(data):
+    data["header"]["router"] |= {"type": "of tomorrow", "chooses_once": True, "num_logits": 3}
+    router = trace_from_dict(data).header.router
+    assert (router.type, router.chooses_once, router.num_logits) == ("of tomorrow", True, 3)
 
 
 def test_what_the_calls_would_have_cost_adds_up_to_the_headers_total(trace):

@@ -18,8 +18,17 @@ from app.text.words import LANGUAGES, say
 from mor_core.evaluation.paper_results import MAIN_TABLE
 from mor_core.model.accounting import active_flops, kv_bytes, vanilla_config, vanilla_kv_bytes
 from mor_core.model.config import MoRConfig
+from tests.parts import layers
 
 ENTRY = str(Path(__file__).resolve().parents[2] / "app" / "main.py")
+
+
+def fields(layer):
+    """Return which column each channel of a layer draws."""
+    channels = ("x", "y", "color", "shape")
+    return {
+        name: layer["encoding"][name]["field"] for name in channels if name in layer["encoding"]
+    }
 
 
 @pytest.fixture(scope="module")
@@ -173,13 +182,15 @@ def test_the_frontier_holds_what_nothing_beats_in_both():
 def test_every_cost_is_drawn_with_its_interval(found, cost):
     table = family_results.members_table(with_speeds(found))
     chart = family_charts.pareto(table, cost, family_results.seed_gap(found))
-    points = [trace for trace in chart.figure.data if trace.mode == "markers+text"]
-    assert [point.x[0] for point in points] == table[cost].tolist()
-    for point, low, high in zip(
-        points, table["bits_per_byte_low"], table["bits_per_byte_high"], strict=True
-    ):
-        assert point.y[0] + point.error_y.array[0] == pytest.approx(high)
-        assert point.y[0] - point.error_y.arrayminus[0] == pytest.approx(low)
+    (points,) = layers(chart, "point")
+    assert fields(points) == {"x": cost, "y": "bits_per_byte", "color": "name", "shape": "name"}
+    bars = layers(chart, "rule")[0]
+    assert (fields(bars)["x"], fields(bars)["y"]) == (cost, "bits_per_byte_low")
+    assert bars["encoding"]["y2"]["field"] == "bits_per_byte_high"
+    for layer in (points, bars):
+        for name in ("name", cost, "bits_per_byte", "bits_per_byte_low", "bits_per_byte_high"):
+            drawn = [row[name] for row in layer["rows"]]
+            assert drawn == table[name].tolist() == chart.table[name].tolist()
     assert f"{found['seeds'][0]['gap']:.4f}" in chart.finding
 
 
@@ -401,13 +412,17 @@ def test_a_speed_is_drawn_from_its_slowest_to_its_fastest_round(found):
     table = family_results.members_table(with_speeds(found))
     assert table["training_tokens_per_s"].tolist() == [1000.0, 2000.0]  # not the log's 150
     chart = family_charts.pareto(table, "training_tokens_per_s", None)
-    points = [trace for trace in chart.figure.data if trace.mode == "markers+text"]
-    for place, point in enumerate(points, start=1):
-        assert point.error_x.array[0] == 500 * place
-        assert point.error_x.arrayminus[0] == 250 * place
-    assert "1,000 (750 - 1,500)" in points[0].hovertemplate
+    _, bars = layers(chart, "rule")
+    assert bars["encoding"]["x"]["field"] == "training_tokens_per_s_low"
+    assert bars["encoding"]["x2"]["field"] == "training_tokens_per_s_high"
+    for place, row in enumerate(bars["rows"], start=1):
+        assert row["training_tokens_per_s_high"] - row["training_tokens_per_s"] == 500 * place
+        assert row["training_tokens_per_s"] - row["training_tokens_per_s_low"] == 250 * place
+    (points,) = layers(chart, "point")
+    assert points["rows"][0]["cost"] == "1,000 (750 - 1,500)"
+    assert "cost" in [told["field"] for told in points["encoding"]["tooltip"]]
     assert chart.table["training_tokens_per_s_low"].tolist() == [750.0, 1500.0]
-    assert family_charts.pareto(table, "tokens", None).figure.data[1].error_x.array is None
+    assert len(layers(family_charts.pareto(table, "tokens", None), "rule")) == 1
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -442,11 +457,45 @@ def test_fifteen_members_have_their_points_and_a_legend_that_fits(found):
     ]
     table = family_results.members_table(family)
     chart = family_charts.pareto(table, "decode_tokens_per_s", None)
-    points = [trace for trace in chart.figure.data if trace.mode == "markers"]
-    assert [point.name for point in points] == table["name"].tolist()
-    assert all(point.showlegend for point in points)
+    (points,) = layers(chart, "point")
+    assert points["encoding"]["color"]["scale"]["domain"] == table["name"].tolist()
+    assert points["encoding"]["color"]["legend"]["columns"] == 4
     few = family_charts.pareto(table[:6], "decode_tokens_per_s", None)
-    assert chart.figure.layout.height >= few.figure.layout.height + 100
+    assert layers(few, "point")[0]["encoding"]["color"]["legend"] is None
+    assert chart.figure.height >= few.figure.height + 4 * 20, "four rows more"
+
+
+def test_names_stand_at_the_points_and_what_one_points_at_stands_out(found):
+    family = with_speeds(found)
+    family["members"] = [
+        json.loads(json.dumps(family["members"][number % 2])) | {"name": f"member-{number}"}
+        for number in range(15)
+    ]
+    table = family_results.members_table(family)
+    for shown in (table[:6], table):
+        chart = family_charts.pareto(shown, "parameters", None)
+        best = family_charts.frontier(shown, "parameters")
+        named = [row["name"] for row in layers(chart, "point")[0]["rows"] if row["is_named"]]
+        assert named == (best if shown is table else shown["name"].tolist())
+    assert 0 < len(best) < len(table)
+    texts = layers(chart, "text")
+    always = [row["name"] for text in texts for row in text["rows"] if row["is_named"]]
+    assert sorted(always) == sorted(best)
+    assert sum(len(text["rows"]) for text in texts) == len(table)
+    for text in texts:
+        (is_named,) = {row["is_named"] for row in text["rows"]}
+        opacity = text["encoding"]["opacity"]
+        assert opacity["value"] == (0.2 if is_named else 0), "while one points at another"
+        (condition,) = opacity["condition"]
+        assert condition["value"] == 1
+        assert condition.get("empty", True) == is_named, "while one points at none"
+    (pointed,) = chart.figure.to_dict()["params"]
+    assert pointed["select"] == {
+        "type": "point",
+        "fields": ["name"],
+        "on": "pointerover",
+        "clear": "pointerout",
+    }
 
 
 def test_other_compute_is_no_equal_compute(found):

@@ -10,6 +10,7 @@ from streamlit.testing.v1 import AppTest
 from app.runs.jobs import Job
 from app.views import what_if
 from mor_core.checkpoints.checkpoint import describe_checkpoint
+from mor_core.model.router_types import router_traits
 from mor_core.model.routing_rules import RoutingRule
 from mor_core.traces.trace import Trace
 from tests.parts import await_jobs
@@ -81,9 +82,13 @@ def test_the_run_before_is_kept_and_compared(page: AppTest) -> None:
 
 
 def test_what_needs_a_router_or_other_weights_is_said(tiny_checkpoint: Path) -> None:
-    assert what_if.changes_for("expert_choice") == ["threshold", "cap", "force"]
-    assert what_if.changes_for("token_choice") == ["cap", "force"]
-    assert what_if.changes_for("none") == []
+    assert what_if.changes_for(router_traits({"router_type": "expert_choice"})) == [
+        "threshold",
+        "cap",
+        "force",
+    ]
+    assert what_if.changes_for(router_traits({"router_type": "token_choice"})) == ["cap", "force"]
+    assert what_if.changes_for(router_traits({"router_type": "none"})) == []
     info = describe_checkpoint(tiny_checkpoint)
     assert "trained with it" in what_if.cache_note(info, [info])
     other = describe_checkpoint(tiny_checkpoint)

@@ -61,7 +61,12 @@ class StripState:
 
 
 def token_strip(
-    trace: Trace, *, key: str, badge: Badge = "RECORDED", view: ViewState | None = None
+    trace: Trace,
+    *,
+    key: str,
+    badge: Badge = "RECORDED",
+    view: ViewState | None = None,
+    pin: int | None = None,
 ) -> StripState:
     """Draw a finished run.
 
@@ -70,8 +75,9 @@ def token_strip(
         key: of the element; a page keeps it while it changes the trace.
         badge: whether the run was computed for this viewer just now.
         view: what to show at first; with it come the tools to choose metric, units, tokens and several pins.
+        pin: position that a chart of the page asks to pin; taken once, when it changes.
     """
-    tools = None if view is None else _tools(trace, view)
+    tools = None if view is None else _tools(trace, view) | {"pin": pin}
     data = {"batch": recorded_batch(trace), "stream": None, "live": False, "badge": badge}
     return _draw(trace_id(trace), key, {**data, "tools": tools})
 

@@ -69,7 +69,7 @@ export class Heatmaps {
   /** @type {(run: Run) => Panel[]} */
   panels(run) {
     const recursions = Array.from({ length: run.numRecursions }, (_, index) => say("row_recursion", { number: index + 1 }));
-    const judged = run.header.router_type === "token_choice" ? recursions.map((_, index) => say("row_depth", { number: index + 1 })) : recursions;
+    const judged = run.header.router.chooses_once ? recursions.map((_, index) => say("row_depth", { number: index + 1 })) : recursions;
     const slots = run.header.cache_slots.map(slotLabel);
     /** @type {Omit<Panel, "top">[]} */
     const panels = [
@@ -174,7 +174,7 @@ export class Heatmaps {
     const logit = token.router_logits[cell.row] ?? null;
     if (token.recursion_depth === null) return this.outline(context, cell);
     if (logit === null) return this.hatch(context, cell);
-    if (run.header.router_type === "token_choice") { // no threshold: a score for each depth, the chosen one marked
+    if (run.header.router.chooses_once) { // no threshold: a score for each depth, the chosen one marked
       this.fill(context, cell, mix(this.theme.neutral, SCORE_HIGH, token.router_scores[cell.row] ?? 0));
       if (token.recursion_depth === cell.row + 1) this.dot(context, cell);
       return;
@@ -342,7 +342,7 @@ export class Heatmaps {
 
   /** @param {Run} run */
   scoreLegend(run) {
-    if (run.header.router_type === "token_choice") {
+    if (run.header.router.chooses_once) {
       const ramp = element("span", "ramp");
       ramp.style.background = `linear-gradient(90deg, var(--neutral), ${SCORE_HIGH})`;
       const words = [say("legend_scores"), say("legend_taken")];

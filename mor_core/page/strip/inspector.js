@@ -68,7 +68,7 @@ function spentSection(view, token) {
 /** @param {Run} run  @param {Token} token  @param {number} index */
 function scoreRow(run, token, index) {
   const logit = token.router_logits[index] ?? null;
-  if (logit !== null && run.header.router_type === "token_choice") return depthScoreRow(token, index, logit);
+  if (logit !== null && run.header.router.chooses_once) return depthScoreRow(token, index, logit);
   const row = element("div", "score-row");
   const bar = element("span", logit === null ? "score-bar absent" : "score-bar");
   row.append(element("span", "score-name", `R${index + 1}`), bar);

@@ -70,7 +70,7 @@ export class Metric {
     if (this.name === "kept") return token.recursion_depth === null ? null : token.cached_slots.length;
     const logit = token.router_logits[this.row] ?? null;
     if (logit === null) return null;
-    return this.run.header.router_type === "token_choice" ? token.router_scores[this.row] : sigmoid(logit);
+    return this.run.header.router.chooses_once ? token.router_scores[this.row] : sigmoid(logit);
   }
 
   /** @param {Token[]} tokens */
@@ -92,7 +92,7 @@ export class Metric {
 
   /** @param {number} score  @param {string} neutral */
   scoreColour(score, neutral) {
-    if (this.run.header.router_type === "token_choice") return mix(neutral, SCORE_HIGH, score);
+    if (this.run.header.router.chooses_once) return mix(neutral, SCORE_HIGH, score);
     const threshold = sigmoid(this.run.header.threshold_logits[this.row] ?? 0);
     return score >= threshold
       ? mix(neutral, SCORE_HIGH, (score - threshold) / (1 - threshold)) : mix(neutral, SCORE_LOW, (threshold - score) / threshold);

@@ -103,7 +103,7 @@ export class Pins {
       rows.push([say("metric_score", { number: index + 1 }), (token) => {
         const logit = token.router_logits[index] ?? null;
         if (logit === null) return "–";
-        return fixed(run.header.router_type === "token_choice" ? token.router_scores[index] : sigmoid(logit), 3);
+        return fixed(run.header.router.chooses_once ? token.router_scores[index] : sigmoid(logit), 3);
       }]);
     }
     rows.push(

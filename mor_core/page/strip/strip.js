@@ -48,6 +48,8 @@ export class View {
     this.granularity = "token";
     /** @type {number | null} */
     this.attending = null; // a recursion, whose readable positions are marked
+    /** @type {number | null | undefined} */
+    this.asked = undefined; // the pin that a chart of the page asked for last
     this.hasTools = false;
     /** @type {string[]} */
     this.classLabels = [];
@@ -109,6 +111,7 @@ export class View {
     this.presenter.receive(data);
     this.hide(Boolean(data.present));
     this.feed?.receive([data]);
+    this.takePin(data.tools?.pin ?? null);
     this.redraw();
   }
 
@@ -377,6 +380,13 @@ export class View {
   filterChanged() {
     this.list.filter(this.filters);
     this.redraw();
+  }
+
+  /** @param {number | null} position */
+  takePin(position) { // a chart of the page asks, once
+    if (position === this.asked) return;
+    this.asked = position;
+    if (position !== null && this.run.tokens[position]) this.pin(position);
   }
 
   /** @param {number | null} recursion */

@@ -90,7 +90,7 @@ export class Toolbar {
         button.disabled = true;
         button.title = say("lens_none");
       }
-      if (name === "score" && run.header.router_type === "none") button.disabled = true;
+      if (name === "score" && run.header.router.num_logits === 0) button.disabled = true;
       return button;
     });
     if (view.metric.name === "score") {

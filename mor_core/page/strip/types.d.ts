@@ -55,6 +55,15 @@ export interface Routing {
   [setting: string]: unknown;
 }
 
+/** What the router can do, whatever it is called. */
+export interface Router {
+  type: string;
+  chooses_once: boolean;
+  has_threshold: boolean;
+  has_top_k: boolean;
+  num_logits: number;
+}
+
 export interface Header {
   run_kind: "generate" | "analyse";
   checkpoint: string;
@@ -64,7 +73,7 @@ export interface Header {
   num_recursions: number;
   routing: Routing;
   threshold_logits: (number | null)[];
-  router_type: string;
+  router: Router;
   kv_strategy: string;
   cache_slots: Slot[];
   kv_bytes_per_entry: number;
@@ -162,6 +171,7 @@ export interface StripData {
 
 export interface Tools {
   view: { metric: string; granularity: Granularity; pins: string; window: [number, number] | null };
+  pin: number | null; // that a chart of the page asks for
   class_labels: string[];
   classes: number[]; // of each token
 }
