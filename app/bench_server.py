@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 if str(ROOT) not in sys.path:  # this file is run by its path, not as part of a package
     sys.path.insert(0, str(ROOT))
 
-from app.runs import events  # noqa: E402
+from mor_core.traces import events  # noqa: E402
 from mor_core.traces.trace import StepRecord, TokenRecord, TraceHeader  # noqa: E402
 
 FOLDER = Path(os.environ["MOR_BENCH"])

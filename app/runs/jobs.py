@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
-from app.runs import events  # by module: `app.paced` puts another `tokens_event` in its place
-from app.runs.events import Event
 from app.runs.fair_queue import FairQueue, Owner
 from app.text.error_messages import problem_text
 from app.text.words import viewer_language
+from mor_core.traces import events  # by module, since `app.bench_server` replaces `tokens_event`
+from mor_core.traces.events import Event
 from mor_core.traces.trace import StepRecord, TokenRecord, Trace, TraceHeader
 
 logger = logging.getLogger(__name__)
