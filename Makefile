@@ -4,7 +4,7 @@ BIN := .venv/bin
 # One process a core, at most four, since each holds torch; what a slow test leaves, the others take.
 PYTEST := $(BIN)/python -m pytest -q -n logical --maxprocesses 4 --dist worksteal
 
-.PHONY: setup app test test-all browser bench members soak lint fmt type lock clean
+.PHONY: setup app test test-all browser bench members soak lint js fmt type lock clean
 
 setup: .venv/installed
 
@@ -42,8 +42,18 @@ members: .venv/checked
 soak: .venv/checked
 	$(BIN)/mor bench soak
 
-lint: .venv/checked
+# Of the browser modules only their checks need Node; the app joins them by itself.
+node_modules/.installed: package.json package-lock.json
+	@command -v npm >/dev/null || { echo "make lint and make js need Node 20.19 or newer with npm" >&2; exit 1; }
+	npm ci --silent
+	touch $@
+
+lint: .venv/checked node_modules/.installed
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	npm run --silent lint && npm run --silent type
+
+js: node_modules/.installed
+	npm run --silent test
 
 fmt: .venv/checked
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
@@ -60,4 +70,4 @@ lock:
 	rm -rf .venv-lock
 
 clean:
-	rm -rf .venv .venv-lock build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-lock node_modules build *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -16,7 +16,9 @@ ROOT = Path(__file__).parent.parent
 SOURCES = sorted(
     path for part in ("mor_core", "app", "pages") for path in (ROOT / part).rglob("*.py")
 )
-SHOWN = sorted((ROOT / "app").rglob("*.*")) + sorted((ROOT / "pages").iterdir())
+SHOWN = sorted(
+    path for part in ("app", "mor_core/page", "pages") for path in (ROOT / part).rglob("*.*")
+)
 
 
 def inside(path):
@@ -34,6 +36,7 @@ PACKAGES = {
         "common",
         "model",
         "traces",
+        "page",
         "checkpoints",
         "serving",
         "generation",
@@ -65,6 +68,7 @@ FLAT_FILES = {
 FREE_OF_TORCH = (
     "mor_core.common",
     "mor_core.traces",
+    "mor_core.page",
     "mor_core.server",
     "mor_core.model.router_types",
     "mor_core.model.routing_rules",
@@ -197,6 +201,12 @@ def test_nothing_on_the_screen_is_random_or_from_elsewhere(path):
         assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", text)
 
 
+def test_lock_file_of_the_checks_names_no_registry():
+    lock = (ROOT / "package-lock.json").read_text(encoding="utf-8")
+    assert '"integrity"' in lock
+    assert not re.search(r'"resolved"|registry|\.tgz', lock)
+
+
 SCRIPTS = [path for part in ("mor_core", "app") for path in sorted((ROOT / part).rglob("*.js"))]
 
 
@@ -242,6 +252,7 @@ LIGHT = [
     "mor_core",
     "mor_core.checkpoints.checkpoint",
     "mor_core.cli.cli",
+    "app.runs.jobs",
     "app.main",
 ]
 

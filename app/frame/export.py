@@ -1,8 +1,5 @@
 """A finished run as files: trace, CSV, and a page of its own without a network. Pictures come from the strip itself."""
 
-import json
-from typing import Any
-
 import streamlit as st
 
 from app.components import strip
@@ -10,16 +7,8 @@ from app.frame import messages
 from app.runs import session
 from app.tables.trace_tables import to_csv, token_table
 from app.text.words import say, say_in
-from mor_core.server.events import trace_events
+from mor_core.page.standalone import standalone_page
 from mor_core.traces.trace import Trace
-
-# What the strip takes from Streamlit's theme, for both of the reader's schemes.
-_THEME = """:root { color-scheme: light dark; --st-font: system-ui, sans-serif; --st-code-font: ui-monospace, monospace;
-  --st-text-color: #31333f; --st-background-color: #ffffff; --st-secondary-background-color: #f4f5f7;
-  --st-border-color: #d5d7dd; --st-primary-color: #31688e; }
-@media (prefers-color-scheme: dark) { :root { --st-text-color: #f2f3f5; --st-background-color: #14161b;
-  --st-secondary-background-color: #22252d; --st-border-color: #454a57; --st-primary-color: #6db3d9; } }
-body { margin: 24px; background: var(--st-background-color); color: var(--st-text-color); }"""
 
 
 def downloads(trace: Trace, *, key: str) -> None:
@@ -45,7 +34,7 @@ def downloads(trace: Trace, *, key: str) -> None:
         )
         st.download_button(
             say("live.download_page"),
-            lambda: standalone_page(trace, language),
+            lambda: exported_page(trace, language),
             file_name=f"{name}.html",
             mime="text/html",
             icon=":material/download:",
@@ -55,47 +44,12 @@ def downloads(trace: Trace, *, key: str) -> None:
         )
 
 
-def standalone_page(trace: Trace, language: str) -> str:
-    """Return one HTML file that draws a run with the strip's own code and asks no server for anything."""
-    batch = {
-        "from": 0,
-        "events": trace_events(trace),
-        "status": {"name": "done", "ahead": 0, "message": ""},
-    }
-    data = {
-        "run": strip.trace_id(trace),
-        "language": language,
-        "present": False,
-        "colours": strip.colours(),
-        "batch": batch,
-        "stream": None,
-        "live": False,
-        "badge": "RECORDED",
-    }
-    script = strip.script().replace("export default function render", "function render")
-    return f"""<!doctype html>
-<html lang="{say_in(language, "language.html_lang")}">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<title>MoR Explorer</title>
-<style>
-{_THEME}
-{strip.style()}
-</style>
-</head>
-<body>
-<div id="run">{strip.markup()}</div>
-<script type="module">
-{script}
-const data = {_inline(data)};
-render({{ parentElement: document.getElementById("run"), data, setStateValue() {{}}, setTriggerValue() {{}} }});
-</script>
-</body>
-</html>
-"""
-
-
-def _inline(data: dict[str, Any]) -> str:
-    """Write JSON that stays data inside a script, whatever the tokens spell."""
-    return json.dumps(data, allow_nan=False).replace("<", "\\u003c")
+def exported_page(trace: Trace, language: str) -> str:
+    """Return the HTML of a page of its own that draws a run, in a language and in the viewer's colours."""
+    return standalone_page(
+        trace,
+        language,
+        say_in(language, "language.html_lang"),
+        strip.words(),
+        strip.depth_scales(),
+    )

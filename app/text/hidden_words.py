@@ -1,4 +1,4 @@
-"""The words that presenter mode never shows; `strip/hidden.js` hides them where they are drawn."""
+"""The words that presenter mode never shows; `hidden.js` of the strip hides them where they are drawn."""
 
 import functools
 from pathlib import Path

@@ -7,7 +7,6 @@ from dataclasses import replace
 import streamlit as st
 
 from app.components import pair
-from app.components.strip import trace_id
 from app.frame import messages
 from app.runs import generation_jobs, session
 from app.runs.polling import batch
@@ -21,8 +20,8 @@ from app.views.compare_picker import counterpart, recorded_runs
 from mor_core.checkpoints.checkpoint import CheckpointInfo
 from mor_core.model.router_types import router_traits
 from mor_core.model.routing_rules import RoutingRule
-from mor_core.server.events import trace_events
 from mor_core.server.jobs import Job
+from mor_core.traces.events import recorded_batch, trace_id
 from mor_core.traces.trace import Trace
 
 ONE, RACE = MODES = "one", "race"
@@ -173,9 +172,7 @@ def _recorded(checkpoints: Sequence[CheckpointInfo]) -> None:
 
 
 def _recorded_lane(trace: Trace) -> pair.Lane:
-    status = {"name": "done", "ahead": 0, "message": ""}
-    batch = {"from": 0, "events": trace_events(trace), "status": status}
-    return pair.Lane(trace_id(trace), trace.header.checkpoint, batch=batch)
+    return pair.Lane(trace_id(trace), trace.header.checkpoint, batch=recorded_batch(trace))
 
 
 def _offer_comparison(race: Race) -> None:

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from mor_core.server.events import Event, end_event, header_event, tokens_event
 from mor_core.server.fair_queue import Owner
+from mor_core.traces.events import Event, end_event, header_event, tokens_event
 from mor_core.traces.trace import Trace
 from mor_core.traces.trace_updates import TraceBuilder, TraceUpdate
 
@@ -116,7 +116,8 @@ class Job:
             self.events.append(header_event(update.header))
             self.status = JobStatus.RUNNING
         self._builder.take(update)
-        self.events.append(tokens_event(update))
+        steps = [] if update.step is None else [update.step]
+        self.events.append(tokens_event(update.header, update.completed, update.newest, steps))
         if update.finish_reason:
             self.end(update.finish_reason)
 

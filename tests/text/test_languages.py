@@ -10,7 +10,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from app.components import strip
-from app.frame.export import standalone_page
+from app.frame.export import exported_page
 from app.text import words
 from tests.scripted import scripted_trace
 from tests.test_architecture import ROOT
@@ -77,8 +77,13 @@ def test_the_page_opens_in_a_third_language_and_offers_the_others(french: Path) 
 
 
 def test_the_strip_and_the_exported_page_speak_it_too(french: Path) -> None:
-    script = strip.script()
-    said = json.loads(re.search(r"const WORDS = (\{.*?\});\n", script, re.DOTALL)[1])  # type: ignore[index]
-    assert all(texts["fr"] == texts["en"] for texts in said.values())
-    assert '<html lang="fr">' in standalone_page(scripted_trace(), "fr")
-    assert '<html lang="zh-Hans">' in standalone_page(scripted_trace(), "zh")
+    script = strip.script(strip.STRIP / "strip.js", strip.words())
+    page = exported_page(scripted_trace(), "fr")
+    for said in (
+        json.loads(re.search(r"prepareWords\((\{.*?\})\);\n", script, re.DOTALL)[1]),  # type: ignore[index]
+        json.loads(re.search(r'id="run-data">(\{.*\})</script>', page)[1])["words"],  # type: ignore[index]
+    ):
+        assert all(texts["fr"] == texts["en"] for texts in said.values())
+        assert said
+    assert '<html lang="fr">' in page
+    assert '<html lang="zh-Hans">' in exported_page(scripted_trace(), "zh")

@@ -54,7 +54,7 @@ def test_every_name_in_the_code_is_an_entry():
             assert any(re.fullmatch(pattern, key) for key in entries()), (path.name, name)
 
 
-STRIP = ROOT / "app" / "components" / "strip"
+STRIP = ROOT / "mor_core" / "page" / "strip"
 SAID = re.compile(r'\bsay\(\s*(?:"([^"]+)"|`([^`]+)`)')
 CHOSEN = re.compile(r'\bsay\([^("`]*\?\s*"([^"]+)"\s*:\s*"([^"]+)"')
 

@@ -1,7 +1,5 @@
 """What if: what can be changed of a run, that nothing else changes, and that the run before stays to be compared."""
 
-import json
-import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +7,6 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from app.frame.export import standalone_page
 from app.views import what_if
 from mor_core.checkpoints.checkpoint import describe_checkpoint
 from mor_core.model.router_types import router_traits
@@ -17,7 +14,6 @@ from mor_core.model.routing_rules import RoutingRule
 from mor_core.server.jobs import Job
 from mor_core.traces.trace import Trace
 from tests.parts import await_jobs
-from tests.scripted import scripted_trace
 
 ENTRY = str(Path(__file__).resolve().parents[2] / "app" / "main.py")
 
@@ -99,15 +95,3 @@ def test_what_needs_a_router_or_other_weights_is_said(tiny_checkpoint: Path) -> 
     object.__setattr__(other, "config", {**other.config, "kv_strategy": "shared"})
     object.__setattr__(other, "name", "shares-keys")
     assert "shares-keys" in what_if.cache_note(info, [info, other])
-
-
-def test_page_of_a_run_holds_it_all_and_no_token_ends_its_script() -> None:
-    trace = scripted_trace()
-    trace.tokens[1].text = "</script><script>broken()"
-    text = standalone_page(trace, "zh")
-    assert text.count("</script>") == 1
-    data = json.loads(re.search(r"const data = (\{.*\});\n", text)[1])  # type: ignore[index]
-    records = data["batch"]["events"][1]["completed"]
-    assert [record["text"] for record in records] == [token.text for token in trace.tokens]
-    assert not re.search(r"https?://", text)
-    assert "export default" not in text

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from app.components.component_assets import ServedComponent
 from app.text.words import say
+from mor_core.page.strip_files import script
 
 _FOLDER = Path(__file__).parent
 
@@ -16,7 +17,7 @@ _mount = ServedComponent(
     "copy_link",
     html=_read("copylink.html"),
     css=_read("copylink.css"),
-    js=_read("copylink.js"),
+    js=script(_FOLDER / "copylink.js"),
 )
 
 

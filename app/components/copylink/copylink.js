@@ -1,8 +1,11 @@
 // Copies the page's address. Where the page is not served safely (plain http on a LAN) browsers lend no clipboard:
 // there the address is selected in a field and copied as a person would.
 
+/** @import { Component } from "../../../mor_core/page/strip/types" */
+
 const SHOWN_MS = 2500;
 
+/** @param {string} text */
 async function copy(text) {
   if (navigator.clipboard) {
     await navigator.clipboard.writeText(text);
@@ -17,9 +20,10 @@ async function copy(text) {
   return done;
 }
 
+/** @param {Component<{ label: string, copied: string }>} component */
 export default function render({ parentElement, data }) {
-  const button = parentElement.querySelector(".copy-link");
-  const said = parentElement.querySelector(".said");
+  const button = /** @type {HTMLElement} */ (parentElement.querySelector(".copy-link"));
+  const said = /** @type {HTMLElement} */ (parentElement.querySelector(".said"));
   button.setAttribute("aria-label", data.label);
   button.title = data.label;
   button.onclick = async () => {

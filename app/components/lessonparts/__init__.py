@@ -9,15 +9,14 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from app.components import strip
 from app.components.component_assets import ServedComponent
 from app.style.theme import depth_colours
 from app.text.words import say
+from mor_core.page.strip_files import script
 from mor_core.traces.trace import TokenRecord
 
 HIT, MISS, CHANGED = "hit", "miss", "changed"
 _FOLDER = Path(__file__).parent
-_FORMAT = Path(strip.__file__).parent / "format.js"  # how a token's text is shown, as in the strip
 
 
 def _read(name: str) -> str:
@@ -28,13 +27,13 @@ _tokens = ServedComponent(
     "lesson_tokens",
     html='<div class="lesson-tokens"></div>',
     css=_read("tokens.css"),
-    js="\n".join([_FORMAT.read_text(encoding="utf-8"), _read("tokens.js")]),
+    js=script(_FOLDER / "tokens.js"),
 )
 _bar = ServedComponent(
     "lesson_bar",
     html='<ol class="lesson-bar"></ol>',
     css=_read("bar.css"),
-    js=_read("bar.js"),
+    js=script(_FOLDER / "bar.js"),
 )
 
 

@@ -1,25 +1,33 @@
 // The steps of a lesson as a row of buttons, and the keys of a keyboard or a slide clicker.
 
+/** @import { Component } from "../../../mor_core/page/strip/types" */
+/** @typedef {{ list: string, labels: string[], current: number, place: string }} BarData */
+
+/** @type {Record<string, string>} */
 const KEYS = { PageDown: "next", ArrowRight: "next", PageUp: "back", ArrowLeft: "back" };
 const TYPED = "input:not([type=radio]):not([type=checkbox]), textarea, select, [contenteditable=true]";
 const TAKES_ARROWS = `${TYPED}, input, [role=slider], [role=radio], [role=radiogroup], [role=tab], [role=option], [role=menuitem]`;
+/** @type {WeakMap<HTMLElement, { place: string | null }>} */
 const HELD = new WeakMap();
 
+/** @param {KeyboardEvent} event */
 function press(event) {
   const name = KEYS[event.key];
   if (!name || event.ctrlKey || event.metaKey || event.altKey || event.shiftKey) return;
-  const target = event.composedPath()[0];
+  const target = /** @type {HTMLElement & { type?: string }} */ (event.composedPath()[0]);
   const isArrow = event.key.startsWith("Arrow");
   if (target.matches?.(isArrow ? TAKES_ARROWS : TYPED) && target.type !== "range") return;
   if (isArrow && target.type === "range") return;
   event.preventDefault(); // the page would scroll, a slider would move
   event.stopPropagation();
-  document.querySelector(`.st-key-learn_${name} button:not([disabled])`)?.click();
+  const button = /** @type {HTMLElement | null} */ (document.querySelector(`.st-key-learn_${name} button:not([disabled])`));
+  button?.click();
 }
 
+/** @param {Component<BarData>} component */
 export default function render(component) {
   const { data, parentElement, setTriggerValue } = component;
-  const root = parentElement.querySelector(".lesson-bar");
+  const root = /** @type {HTMLElement} */ (parentElement.querySelector(".lesson-bar"));
   let held = HELD.get(parentElement);
   if (!held) {
     held = { place: null };

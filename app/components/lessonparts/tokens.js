@@ -1,25 +1,45 @@
 // Tokens of a lesson: picked by click, Space or Enter, or shown with depth and marks. Drawn anew only when they change.
 
+import { element } from "../../../mor_core/page/strip/dom.js";
+import { textOn, tokenLabel, tokenPieces } from "../../../mor_core/page/strip/format.js";
+
+/** @import { Component, TokenText } from "../../../mor_core/page/strip/types" */
+/** @typedef {TokenText & { position: number }} LessonToken */
+/**
+ * @typedef {object} LessonData
+ * @property {"pick" | "show"} mode
+ * @property {string} run
+ * @property {string} label
+ * @property {LessonToken[]} tokens
+ * @property {number[]} picked
+ * @property {number} most
+ * @property {(number | null)[]} depths
+ * @property {string[]} colours
+ * @property {Record<string, "hit" | "miss" | "changed">} marks by position
+ * @property {Record<string, string>} words
+ */
+
 const SIGNS = { hit: "✓", miss: "✗", changed: "↕" };
 const DRAWN = new WeakMap();
 
+/** @param {LessonToken} token  @param {number} index  @param {LessonData} data  @param {Set<number>} picked */
 function drawToken(token, index, data, picked) {
   const node = element(data.mode === "pick" ? "button" : "span", "token");
   node.dataset.testid = "lesson-token";
-  node.dataset.position = token.position;
+  node.dataset.position = String(token.position);
   const text = element("span", "text");
   for (const piece of tokenPieces(token)) text.append(element("span", piece.mark ? "mark" : "", piece.text));
   const digit = element("span", "digit");
   const said = [tokenLabel(token)];
   if (data.mode === "pick") {
-    node.type = "button";
+    node.setAttribute("type", "button");
     setPicked(node, picked.has(token.position));
     digit.textContent = "?";
   } else {
     const depth = data.depths[index];
     const mark = data.marks[token.position];
     node.setAttribute("role", "listitem");
-    node.dataset.depth = depth ?? "";
+    node.dataset.depth = depth === null ? "" : String(depth);
     digit.textContent = (depth ?? "\u00a0") + (mark ? SIGNS[mark] : "");
     if (depth) {
       const colour = data.colours[depth - 1];
@@ -37,14 +57,16 @@ function drawToken(token, index, data, picked) {
   return node;
 }
 
+/** @param {HTMLElement} node  @param {boolean} isPicked */
 function setPicked(node, isPicked) {
   node.classList.toggle("picked", isPicked);
   node.setAttribute("aria-pressed", String(isPicked));
 }
 
+/** @param {Component<LessonData>} component */
 export default function render(component) {
   const { data, parentElement, setStateValue } = component;
-  const root = parentElement.querySelector(".lesson-tokens");
+  const root = /** @type {HTMLElement} */ (parentElement.querySelector(".lesson-tokens"));
   root.setAttribute("aria-label", data.label);
   root.setAttribute("role", data.mode === "pick" ? "group" : "list");
   const { picked: ignored, ...drawn } = data; // what was picked here is known here
@@ -54,7 +76,8 @@ export default function render(component) {
   const picked = new Set(data.picked);
   root.replaceChildren(...data.tokens.map((token, index) => drawToken(token, index, data, picked)));
   root.onclick = (event) => {
-    const node = event.target.closest("button[data-position]");
+    const target = /** @type {HTMLElement} */ (event.target);
+    const node = /** @type {HTMLElement | null} */ (target.closest("button[data-position]"));
     if (!node || data.mode !== "pick") return;
     const position = Number(node.dataset.position);
     if (!picked.delete(position)) {

@@ -3,66 +3,40 @@
 Shares words, numbers and the reading of events with the token strip; token text only ever becomes `textContent`.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from app.components.component_assets import ServedComponent
-from app.components.strip import Badge, hidden_words_script, trace_id
+from app.components.strip import Badge, words
 from app.runs import session
 from app.tables.comparison import SIDES, Comparison, Side
 from app.tables.depth_scale import Scale
 from app.text.display_names import run_title
-from app.text.words import entries, say
+from app.text.words import say
+from mor_core.page.strip_files import script
+from mor_core.traces.events import trace_id
 from mor_core.traces.trace import TokenRecord, Trace
 
 _FOLDER = Path(__file__).parent
-_STRIP = _FOLDER.parent / "strip"
 
 
-def _read(path: Path) -> str:
-    return path.read_text(encoding="utf-8")
+def _read(name: str) -> str:
+    return (_FOLDER / name).read_text(encoding="utf-8")
 
 
-def _script(*paths: Path) -> str:
-    """Join scripts behind their words, in every language; the strip's words are theirs too."""
-    found: dict[str, dict[str, str]] = {}
-    for page in ("strip.", "pair."):
-        found |= {
-            key.removeprefix(page): texts
-            for key, texts in entries().items()
-            if key.startswith(page)
-        }
-    words = f"const WORDS = {json.dumps(found, indent=0)};"
-    return "\n".join([words, hidden_words_script(), *map(_read, paths)])
+def _component(name: str) -> ServedComponent:
+    """Return one of the folder's two; they say the strip's words too."""
+    return ServedComponent(
+        name,
+        html=_read(f"{name}.html"),
+        css=_read("pair.css"),
+        js=script(_FOLDER / f"{name}.js", words("pair")),
+    )
 
 
-_pair = ServedComponent(
-    "pair",
-    html=_read(_FOLDER / "pair.html"),
-    css=_read(_FOLDER / "pair.css"),
-    js=_script(
-        _STRIP / "format.js", _STRIP / "hidden.js", _FOLDER / "marks.js", _FOLDER / "pair.js"
-    ),
-)
-
-
-_race = ServedComponent(
-    "race",
-    html=_read(_FOLDER / "race.html"),
-    css=_read(_FOLDER / "pair.css"),
-    js=_script(
-        _STRIP / "format.js",
-        _STRIP / "hidden.js",
-        _STRIP / "run.js",
-        _STRIP / "feed.js",
-        _STRIP / "counters.js",
-        _FOLDER / "marks.js",
-        _FOLDER / "race.js",
-    ),
-)
+_pair, _race = _component("pair"), _component("race")
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,16 @@
 // What both components of this folder draw: a token with its value, the letters of the two runs, a legend of values.
 
-const SIDES = ["A", "B"];
+import { element } from "../../../mor_core/page/strip/dom.js";
+import { fixed, textOn, tokenPieces } from "../../../mor_core/page/strip/format.js";
+import { say } from "../../../mor_core/page/strip/words.js";
 
-// A token is {text, token_bytes, special, value, depth, log_probability}; the value is in the unit that both runs share.
-function tokenMark(token, colours) {
+/** @import { TokenNode } from "../../../mor_core/page/strip/types" */
+/** @import { Valued } from "./types" */
+
+export const SIDES = ["A", "B"];
+
+/** @param {Valued} token  @param {Record<string, string>} colours */
+export function tokenMark(token, colours) {
   const node = element("span", token.special ? "token special" : "token");
   node.append(element("span", "text"), element("span", "digit"));
   writeToken(node, token);
@@ -12,28 +19,32 @@ function tokenMark(token, colours) {
   return node;
 }
 
-function writeToken(node, token) { // again where presenter mode hides a word
+/** @param {TokenNode} node  @param {Valued} token */
+export function writeToken(node, token) { // again where presenter mode hides a word
   if (node.written === token.text) return;
   node.written = token.text;
-  node.firstChild.replaceChildren(...tokenPieces(token).map((piece) => element("span", piece.mark ? "mark" : "", piece.text)));
+  node.children[0].replaceChildren(...tokenPieces(token).map((piece) => element("span", piece.mark ? "mark" : "", piece.text)));
 }
 
-function paintToken(node, token, colours) {
-  const colour = colours[token.value];
+/** @param {TokenNode} node  @param {Valued} token  @param {Record<string, string>} colours */
+export function paintToken(node, token, colours) {
+  const colour = token.value === null ? undefined : colours[token.value];
   node.classList.toggle("pending", token.value === null);
-  node.dataset.value = token.value === null ? "" : token.value;
+  node.dataset.value = token.value === null ? "" : String(token.value);
   node.style.setProperty("--token-colour", colour || "transparent");
   node.style.setProperty("--token-text", colour ? textOn(colour) : "inherit");
-  node.lastChild.textContent = token.value === null ? "?" : token.value;
+  node.children[1].textContent = token.value === null ? "?" : String(token.value);
 }
 
-function sideLetter(side) {
+/** @param {number} side */
+export function sideLetter(side) {
   const node = element("b", `letter side-${side}`, SIDES[side]);
   node.setAttribute("aria-hidden", "true");
   return node;
 }
 
-function valueLegend(colours, unit) {
+/** @param {Record<string, string>} colours  @param {string} unit */
+export function valueLegend(colours, unit) {
   return Object.entries(colours).map(([value, colour]) => {
     const item = element("span", "legend-item");
     const digit = element("b", "value", value);
@@ -45,6 +56,7 @@ function valueLegend(colours, unit) {
 }
 
 // A number with its sign, as differences are written.
-function signed(value, digits = 0) {
+/** @param {number} value  @param {number} [digits] */
+export function signed(value, digits = 0) {
   return value > 0 ? `+${fixed(value, digits)}` : fixed(value, digits);
 }

@@ -1,20 +1,46 @@
 // Two finished runs under each other: A, B and the difference, one column a piece of text, broken into lines like text.
 // Past the shared text each run goes on alone. The default export runs again on every change of data or theme.
 
+import { element } from "../../../mor_core/page/strip/dom.js";
+import { fixed, tokenLabel } from "../../../mor_core/page/strip/format.js";
+import { withHiddenWords } from "../../../mor_core/page/strip/hidden.js";
+import { SIDES, sideLetter, signed, tokenMark, valueLegend } from "./marks.js";
+import { say, setLanguage } from "../../../mor_core/page/strip/words.js";
+
+/** @import { Component } from "../../../mor_core/page/strip/types" */
+/** @import { PairData, PairToken } from "./types" */
+
+/** @type {WeakMap<HTMLElement, PairView>} */
 const VIEWS = new WeakMap();
+/** @type {Record<string, number>} */
+const STEPS = { ArrowRight: 1, j: 1, ArrowLeft: -1, k: -1 };
 const LESS = "#2166ac"; // B spends less; the diverging pair is used here only
 const MORE = "#b2182b";
 
 // For a stage: both runs with their hidden words as blocks.
+/** @type {(data: PairData) => PairData} */
 function withSidesHidden(data) {
-  return { ...data, sides: data.sides.map((side) => ({ ...side, tokens: withHiddenWords(side.tokens, false).tokens })) };
+  const [first, second] = data.sides.map((side) => ({ ...side, tokens: withHiddenWords(side.tokens, false).tokens }));
+  return { ...data, sides: [first, second] };
 }
 
 class PairView {
+  /** @type {{ hovered: number | null, pinned: number | null }} */
+  focus = { hovered: null, pinned: null }; // pieces
+  data = /** @type {PairData} */ (/** @type {any} */ (null));
+  drawn = "";
+  /** @type {HTMLElement[]} */
+  cells = [];
+  /** @type {Set<number>} */
+  ends = new Set(); // pieces after which a line of text ends
+  /** @type {number[] | null} */
+  widths = null; // of the cells
+
+  /** @param {HTMLElement} root */
   constructor(root) {
     this.root = root;
-    this.part = (name) => root.querySelector(`[data-part="${name}"]`);
-    this.focus = { hovered: null, pinned: null };
+    /** @type {(name: string) => HTMLElement} */
+    this.part = (name) => /** @type {HTMLElement} */ (root.querySelector(`[data-part="${name}"]`));
     this.lines = this.part("lines");
     this.lines.onclick = (event) => this.pin(this.pieceAt(event));
     this.lines.onmouseover = (event) => this.hover(this.pieceAt(event));
@@ -29,12 +55,13 @@ class PairView {
     this.observer.disconnect();
   }
 
+  /** @param {PairData} data */
   receive(data) {
     const signature = `${data.pair}:${data.language}:${data.present}`;
     if (signature === this.drawn) return;
     this.drawn = signature;
     this.data = data.present ? withSidesHidden(data) : data;
-    language = data.language;
+    setLanguage(data.language);
     this.focus = { hovered: null, pinned: null };
     this.lines.setAttribute("aria-label", say("lines_label"));
     this.drawHeads();
@@ -73,12 +100,13 @@ class PairView {
   drawPieces() {
     const { sides, pieces } = this.data;
     let generated = false;
+    this.ends.clear();
     this.cells = pieces.map(([firstA, endA, firstB, endB, difference], index) => {
       const tokens = [sides[0].tokens.slice(firstA, endA), sides[1].tokens.slice(firstB, endB)];
       const cell = element("span", "cell");
-      cell.dataset.piece = index;
+      cell.dataset.piece = String(index);
       cell.dataset.testid = "piece";
-      cell.dataset.difference = difference === null ? "" : difference;
+      cell.dataset.difference = difference === null ? "" : String(difference);
       cell.setAttribute("role", "option");
       cell.setAttribute("aria-label", this.describe(tokens, difference));
       for (const run of tokens) {
@@ -93,7 +121,7 @@ class PairView {
       const decodes = tokens.flat().some((token) => token.phase === "decode");
       if (decodes && !generated) cell.classList.add("first-generated");
       generated = generated || decodes;
-      cell.endsLine = tokens.flat().some((token) => token.text.includes("\n"));
+      if (tokens.flat().some((token) => token.text.includes("\n"))) this.ends.add(index);
       return cell;
     });
     this.widths = null;
@@ -101,9 +129,10 @@ class PairView {
   }
 
   // Fills lines from left to right; each begins with the names of its rows.
+  /** @param {boolean} [anew] */
   wrap(anew = false) {
     const available = this.lines.clientWidth;
-    if (!this.cells || !available || (!anew && available === this.width)) return;
+    if (!this.drawn || !available || (!anew && available === this.width)) return;
     this.width = available;
     if (!this.widths) {
       const measured = element("div", "line measured");
@@ -111,14 +140,16 @@ class PairView {
       this.lines.replaceChildren(measured);
       this.widths = this.cells.map((cell) => cell.getBoundingClientRect().width + 2);
     }
+    const { widths } = this;
+    /** @type {HTMLElement[]} */
     const lines = [];
     let left = 0;
     this.cells.forEach((cell, index) => {
-      if (!lines.length || this.widths[index] > left || this.cells[index - 1].endsLine) {
+      if (!lines.length || widths[index] > left || this.ends.has(index - 1)) {
         lines.push(this.newLine());
         left = available - 46;
       }
-      left -= this.widths[index];
+      left -= widths[index];
       lines[lines.length - 1].append(cell);
     });
     this.lines.replaceChildren(...lines);
@@ -139,7 +170,7 @@ class PairView {
     const goesOn = rests.some((rest) => rest.length);
     const parting = this.part("parting");
     parting.hidden = !goesOn;
-    parting.dataset.diverges = diverges;
+    parting.dataset.diverges = String(diverges);
     const alone = SIDES[rests[0].length ? 0 : 1];
     const words = diverges
       ? say(pieces.length ? "parting" : "nothing_shared")
@@ -150,6 +181,7 @@ class PairView {
     root.replaceChildren(...rests.map((rest, side) => this.drawRest(rest, side)));
   }
 
+  /** @param {PairToken[]} tokens  @param {number} side */
   drawRest(tokens, side) {
     const node = element("div", "rest");
     const head = element("div", "head");
@@ -170,38 +202,46 @@ class PairView {
     return most ? sizes.indexOf(most) : null;
   }
 
+  /** @param {number | null} difference */
   share(difference) {
     return difference === null ? 0 : Math.abs(difference) / Math.max(this.data.span, 1);
   }
 
+  /** @param {number | null} value */
   difference(value) {
     if (!value) return "transparent";
     const share = Math.round(100 * Math.min(1, 0.25 + 0.75 * this.share(value)));
     return `color-mix(in srgb, ${value < 0 ? LESS : MORE} ${share}%, var(--st-background-color))`;
   }
 
+  /** @param {PairToken[][]} tokens  @param {number | null} difference */
   describe(tokens, difference) {
     const [ours, theirs] = tokens.map((run) => run.map((token) => `${tokenLabel(token)} ${token.value ?? "?"}`).join(" "));
     return say("piece_label", { a: ours || "–", b: theirs || "–", difference: difference === null ? "–" : signed(difference) });
   }
 
+  /** @param {MouseEvent} event */
   pieceAt(event) {
-    const cell = event.target.closest("[data-piece]");
+    const target = /** @type {HTMLElement} */ (event.target);
+    const cell = /** @type {HTMLElement | null} */ (target.closest("[data-piece]"));
     return cell ? Number(cell.dataset.piece) : null;
   }
 
+  /** @param {number | null} piece */
   hover(piece) {
     this.focus.hovered = piece;
     this.showDetail();
   }
 
+  /** @param {number | null} piece */
   pin(piece) {
     this.focus.pinned = this.focus.pinned === piece ? null : piece;
     this.showDetail();
   }
 
+  /** @param {KeyboardEvent} event */
   key(event) {
-    const step = { ArrowRight: 1, j: 1, ArrowLeft: -1, k: -1 }[event.key];
+    const step = STEPS[event.key];
     if (event.key === "Escape") this.focus.pinned = null;
     else if (!step || event.ctrlKey || event.metaKey || event.altKey) return;
     else {
@@ -221,7 +261,7 @@ class PairView {
     });
     const piece = hovered ?? pinned;
     const root = this.part("detail");
-    root.dataset.piece = piece ?? "";
+    root.dataset.piece = piece === null ? "" : String(piece);
     if (piece === null) return root.replaceChildren(element("p", "quiet", say("detail_hint")));
     const [firstA, endA, firstB, endB, difference] = this.data.pieces[piece];
     const rows = [[firstA, endA], [firstB, endB]].map(([first, end], side) => this.detailRow(side, first, end));
@@ -229,6 +269,7 @@ class PairView {
     return root.replaceChildren(...rows, delta);
   }
 
+  /** @param {number} side  @param {number} first  @param {number} end */
   detailRow(side, first, end) {
     const run = this.data.sides[side];
     const tokens = run.tokens.slice(first, end);
@@ -245,11 +286,12 @@ class PairView {
   }
 }
 
+/** @param {Component<PairData>} component */
 export default function render(component) {
   const { parentElement, data } = component;
   let view = VIEWS.get(parentElement);
   if (!view) {
-    view = new PairView(parentElement.querySelector(".mor-pair"));
+    view = new PairView(/** @type {HTMLElement} */ (parentElement.querySelector(".mor-pair")));
     VIEWS.set(parentElement, view);
   }
   view.receive(data);

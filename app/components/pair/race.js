@@ -1,11 +1,34 @@
 // Two runs that are generated at the same time: each reads its own events, the counters stand side by side.
 // One view a mount; the default export runs again on every change of data or theme.
 
+import { statusText } from "../../../mor_core/page/strip/counters.js";
+import { element, setText } from "../../../mor_core/page/strip/dom.js";
+import { Feed } from "../../../mor_core/page/strip/feed.js";
+import { fixed, formatBytes, formatFlops } from "../../../mor_core/page/strip/format.js";
+import { SIDES, paintToken, sideLetter, tokenMark, valueLegend, writeToken } from "./marks.js";
+import { Run } from "../../../mor_core/page/strip/run.js";
+import { currentLanguage, say, setLanguage } from "../../../mor_core/page/strip/words.js";
+
+/** @import { Component, Token } from "../../../mor_core/page/strip/types" */
+/** @import { LaneData, RaceData, RaceToken } from "./types" */
+/** @typedef {{ numbers: number[], texts: string[], label: string, note: string }} Figure what a tile says: both values as numbers and as text */
+/** @typedef {ReturnType<RaceView["makeTile"]>} Tile */
+
+/** @type {WeakMap<HTMLElement, RaceView>} */
 const VIEWS = new WeakMap();
 const SAME_SPEED = 0.02; // a smaller difference is called none
 
 // One run of the race: what is known of it, and its text. Nodes are made once and painted once more when a depth comes.
 class Lane {
+  run = new Run(""); // until the first begins
+  /** @type {HTMLElement[]} */
+  nodes = []; // by position
+  /** @type {HTMLElement | null} */
+  divider = null;
+  follows = true;
+  data = /** @type {LaneData} */ (/** @type {any} */ (null));
+
+  /** @param {RaceView} race  @param {number} side */
   constructor(race, side) {
     this.race = race;
     this.side = side;
@@ -25,6 +48,7 @@ class Lane {
     this.node.append(head, this.text);
   }
 
+  /** @param {LaneData} data */
   begin(data) {
     this.run = new Run(data.run);
     this.nodes = [];
@@ -50,12 +74,14 @@ class Lane {
     const arrived = run.changed.size;
     run.changed.clear();
     if (arrived && this.follows && this.race.data.live) this.text.scrollTop = this.text.scrollHeight;
-    if (this.divider) setText(this.divider.lastChild, say("generated"));
+    if (this.divider) setText(this.divider.children[1], say("generated"));
   }
 
+  /** @param {Token} record */
   drawToken(record) {
     if (!record) return;
     const depth = record.recursion_depth;
+    /** @type {RaceToken} */
     const token = { ...record, value: depth === null ? null : this.data.values[depth] };
     const { colours } = this.race.data;
     if (this.nodes[token.position]) {
@@ -69,7 +95,7 @@ class Lane {
       this.text.append(this.divider);
     }
     const node = tokenMark(token, colours);
-    node.dataset.position = token.position;
+    node.dataset.position = String(token.position);
     this.nodes[token.position] = node;
     this.text.append(node);
     if (token.text.includes("\n")) this.text.append(element("span", "line-break"));
@@ -77,9 +103,23 @@ class Lane {
 }
 
 class RaceView {
+  data = /** @type {RaceData} */ (/** @type {any} */ (null));
+  reported = false;
+  legendOf = "";
+  /** @type {Feed | undefined} */
+  feed = undefined;
+  /** @type {number | null} */
+  frame = null;
+  /** @type {Component["setStateValue"]} */
+  set = () => {};
+  /** @type {Component["setTriggerValue"]} */
+  trigger = () => {};
+
+  /** @param {HTMLElement} root */
   constructor(root) {
     this.root = root;
-    this.part = (name) => root.querySelector(`[data-part="${name}"]`);
+    /** @type {(name: string) => HTMLElement} */
+    this.part = (name) => /** @type {HTMLElement} */ (root.querySelector(`[data-part="${name}"]`));
     this.lanes = [new Lane(this, 0), new Lane(this, 1)];
     this.part("lanes").append(...this.lanes.map((lane) => lane.node));
     this.tiles = ["tokens", "flops", "kv", "seconds"].map((id) => this.makeTile(id));
@@ -87,10 +127,11 @@ class RaceView {
   }
 
   close() {
-    this.feed.close();
-    cancelAnimationFrame(this.frame);
+    this.feed?.close();
+    if (this.frame) cancelAnimationFrame(this.frame);
   }
 
+  /** @param {string} id */
   makeTile(id) {
     const node = element("div", "tile");
     node.dataset.testid = `race-${id}`;
@@ -99,20 +140,22 @@ class RaceView {
       const row = element("div", "tile-row");
       const bar = element("span", `bar side-${side}`);
       const value = element("b", "tile-value");
-      bar.append(element("i"));
+      const fill = element("i");
+      bar.append(fill);
       row.append(sideLetter(side), bar, value);
-      return { node: row, bar: bar.firstChild, value };
+      return { node: row, bar: fill, value };
     });
     const note = element("span", "quiet");
     node.append(label, ...rows.map((row) => row.node), note);
     return { id, node, label, rows, note };
   }
 
+  /** @param {Component<RaceData>} component */
   receive(component) {
     const { data, setStateValue, setTriggerValue } = component;
     this.set = setStateValue;
     this.trigger = setTriggerValue;
-    language = data.language;
+    setLanguage(data.language);
     if (this.data?.race !== data.race) {
       this.reported = false;
       this.lanes.forEach((lane, side) => lane.begin(data.lanes[side]));
@@ -126,7 +169,7 @@ class RaceView {
     this.data = data;
     this.root.dataset.race = data.race;
     this.lanes.forEach((lane, side) => { lane.data = data.lanes[side]; });
-    this.feed.receive(data.lanes);
+    this.feed?.receive(data.lanes);
     this.redraw();
   }
 
@@ -134,6 +177,7 @@ class RaceView {
     return this.lanes.every((lane) => lane.run.isFinished);
   }
 
+  /** @param {Run} run */
   arrived(run) {
     run.hides = Boolean(this.data.present);
     if (run.frames.length) run.show(run.frames.length - 1);
@@ -158,15 +202,16 @@ class RaceView {
     this.tiles.forEach((tile) => this.drawTile(tile, this.figure(tile.id)));
     const slower = this.data.live ? this.slower() : null; // recordings did not run at the same time
     this.lanes.forEach((lane, side) => {
-      lane.chip.hidden = slower === null || slower.side !== side;
-      setText(lane.chip, lane.chip.hidden ? "" : say("slower", { factor: fixed(slower.factor, 2) }));
+      const isSlower = slower !== null && slower.side === side;
+      lane.chip.hidden = !isSlower;
+      setText(lane.chip, isSlower ? say("slower", { factor: fixed(slower.factor, 2) }) : "");
     });
     setText(this.part("note"), `${say("race_note")} ${say(this.data.live ? "race_shared" : "race_recorded")}`);
   }
 
   drawLegend() {
     const { colours, unit, badge } = this.data;
-    const signature = [this.data.race, language, badge].join();
+    const signature = [this.data.race, currentLanguage(), badge].join();
     if (signature === this.legendOf) return;
     this.legendOf = signature;
     const mark = element("span", "badge", say(`badge_${badge}`));
@@ -174,13 +219,15 @@ class RaceView {
     this.part("legend").replaceChildren(mark, ...valueLegend(colours, unit), element("span", "quiet", say(`digit_${unit}`)));
   }
 
-  // What a tile says: both values as numbers and as text, and a note below.
+  /** @type {(id: string) => Figure} */
   figure(id) {
     const runs = this.lanes.map((lane) => lane.run);
+    /** @type {(count: (run: Run, lane: Lane) => number, write: (value: number) => string) => { numbers: number[], texts: string[] }} */
     const each = (count, write) => {
       const numbers = this.lanes.map((lane) => count(lane.run, lane));
       return { numbers, texts: numbers.map(write) };
     };
+    /** @type {(numbers: number[], write: (value: number) => string) => string} */
     const perToken = (numbers, write) => {
       const parts = numbers.map((number, side) => (runs[side].shown.computed ? write(number / runs[side].shown.computed) : "–"));
       return say("per_token", { a: parts[0], b: parts[1] });
@@ -204,12 +251,13 @@ class RaceView {
     return { ...counted, label: say("race_seconds"), note: say("per_token", { a: each_ms[0], b: each_ms[1] }) };
   }
 
+  /** @param {Tile} tile  @param {Figure} figure */
   drawTile(tile, figure) {
     const largest = Math.max(...figure.numbers, 0);
     setText(tile.label, figure.label);
     tile.rows.forEach((row, side) => {
       row.bar.style.width = `${largest ? (100 * figure.numbers[side]) / largest : 0}%`;
-      row.node.dataset.value = figure.numbers[side];
+      row.node.dataset.value = String(figure.numbers[side]);
       setText(row.value, figure.texts[side]);
     });
     setText(tile.note, figure.note);
@@ -224,11 +272,12 @@ class RaceView {
   }
 }
 
+/** @param {any} component */
 export default function render(component) {
   const { parentElement } = component;
   let view = VIEWS.get(parentElement);
   if (!view) {
-    view = new RaceView(parentElement.querySelector(".mor-race"));
+    view = new RaceView(/** @type {HTMLElement} */ (parentElement.querySelector(".mor-race")));
     VIEWS.set(parentElement, view);
   }
   view.receive(component);

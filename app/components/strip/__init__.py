@@ -1,14 +1,11 @@
 """The token strip: one component that draws a run, live or finished, and tells which token is pinned.
 
 Text, heatmaps, counters and inspector live in one browser component, so that a growing run needs no rerun of the page.
-The JavaScript is plain files beside this one, joined in order; token text only ever becomes `textContent`.
+Its modules are those of `mor_core.page`; token text only ever becomes `textContent`.
 """
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from app.components.component_assets import ServedComponent
@@ -18,73 +15,32 @@ from app.style.palettes import MOST_LEVELS, depth_colours
 from app.tables.trace_tables import class_label
 from app.text.hidden_words import hidden_words
 from app.text.words import entries
-from mor_core.server.events import trace_events
+from mor_core.page.strip_files import STRIP, PageWords, markup, script, style
 from mor_core.server.jobs import Job
+from mor_core.traces.events import recorded_batch, trace_id
 from mor_core.traces.token_class import CLASSES, token_classes
 from mor_core.traces.trace import Trace
 
 Badge = Literal["LIVE", "RECORDED"]
 
-_FOLDER = Path(__file__).parent
-_SCRIPTS = (
-    "format",
-    "hidden",
-    "run",
-    "feed",
-    "transport",
-    "metrics",
-    "presenter",
-    "picture",
-    "foreign",
-    "tokens",
-    "heatmaps",
-    "legend",
-    "overview",
-    "pins",
-    "toolbar",
-    "lens",
-    "inspector",
-    "counters",
-    "strip",
-    "explore",
-)
 
+def words(*pages: str) -> PageWords:
+    """Return what the browser modules say, in every language.
 
-def _read(name: str) -> str:
-    return (_FOLDER / name).read_text(encoding="utf-8")
-
-
-def _words() -> str:
-    """Write the strip's words for JavaScript, in every language."""
-    found = {
-        key.removeprefix("strip."): texts
-        for key, texts in entries().items()
-        if key.startswith("strip.")
+    Args:
+        pages: whose words are said besides the strip's, such as `pair`.
+    """
+    texts = {
+        key.partition(".")[2]: found
+        for key, found in entries().items()
+        if key.partition(".")[0] in ("strip", *pages)
     }
-    return f"const WORDS = {json.dumps(found, indent=0)};"
+    return PageWords(texts, hidden_words())
 
 
-def hidden_words_script() -> str:
-    """Write the words that presenter mode hides for JavaScript."""
-    return f"const HIDDEN_WORDS = {json.dumps(hidden_words(), indent=0)};"
-
-
-def markup() -> str:
-    """Return the strip's HTML."""
-    return _read("strip.html")
-
-
-def style() -> str:
-    """Return the strip's CSS."""
-    return _read("strip.css")
-
-
-def script() -> str:
-    """Return the strip's JavaScript, one module that exports how to draw."""
-    return "\n".join([_words(), hidden_words_script(), *(_read(f"{name}.js") for name in _SCRIPTS)])
-
-
-_mount = ServedComponent("token_strip", html=markup(), css=style(), js=script())
+_mount = ServedComponent(
+    "token_strip", html=markup(), css=style(), js=script(STRIP / "strip.js", words())
+)
 
 
 @dataclass(frozen=True)
@@ -121,18 +77,9 @@ def token_strip(
         view: what to show at first; with it come the tools to choose metric, units, tokens and several pins.
         pin: position that a chart of the page asks to pin; taken once, when it changes.
     """
-    run_id = trace_id(trace)
-    batch = {
-        "from": 0,
-        "events": trace_events(trace),
-        "status": {"name": "done", "ahead": 0, "message": ""},
-    }
     tools = None if view is None else _tools(trace, view) | {"pin": pin}
-    return _draw(
-        run_id,
-        key,
-        {"batch": batch, "stream": None, "live": False, "badge": badge, "tools": tools},
-    )
+    data = {"batch": recorded_batch(trace), "stream": None, "live": False, "badge": badge}
+    return _draw(trace_id(trace), key, {**data, "tools": tools})
 
 
 def live_strip(
@@ -149,20 +96,6 @@ def live_strip(
     return _draw(job.id, key, {"batch": batch, "stream": stream, "live": True, "badge": "LIVE"})
 
 
-def colours() -> dict[int, list[str]]:
-    """Return the colours of depth, by the number of recursions."""
-    return {levels: depth_colours(levels) for levels in range(1, MOST_LEVELS + 1)}
-
-
-def trace_id(trace: Trace) -> str:
-    """Name a run by what it holds, so that another trace under the same key starts anew."""
-    digest = hashlib.sha256(trace.header.created.encode())
-    digest.update(trace.header.checkpoint_sha256.encode())
-    digest.update(",".join(str(token.token_id) for token in trace.tokens).encode())
-    digest.update(repr(trace.header.routing).encode())
-    return digest.hexdigest()[:16]
-
-
 def _tools(trace: Trace, view: ViewState) -> dict[str, Any]:
     """Describe what the tools need beside the run: the class of each token, and what to show at first."""
     numbers = {name: number for number, name in enumerate(CLASSES)}
@@ -173,6 +106,11 @@ def _tools(trace: Trace, view: ViewState) -> dict[str, Any]:
     }
 
 
+def depth_scales() -> dict[int, list[str]]:
+    """Return the colours of each scale of depth in the viewer's palette, by the number of its levels."""
+    return {levels: depth_colours(levels) for levels in range(1, MOST_LEVELS + 1)}
+
+
 def _draw(run_id: str, key: str, data: dict[str, Any]) -> StripState:
     result = _mount(
         key=key,
@@ -180,7 +118,7 @@ def _draw(run_id: str, key: str, data: dict[str, Any]) -> StripState:
             "run": run_id,
             "language": session.language(),
             "present": session.is_presenting(),
-            "colours": colours(),
+            "colours": depth_scales(),
             **data,
         },
         on_pin_change=_ignore,

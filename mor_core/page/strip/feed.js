@@ -1,0 +1,131 @@
+// Where the events of runs come from: the event route, or else Python, which is asked for what has not arrived yet and
+// answers with a rerun. Draws nothing.
+
+/** @import { Run } from "./run.js" */
+/** @import { Batch, PackedBatch } from "./types" */
+/** @typedef {Batch & { answers: number }} Answer */
+/** @typedef {{ stream?: string | null, batch?: Batch | PackedBatch | null }} Part what Python hands over of a run */
+
+const EVENTS_AN_ANSWER = 15; // an answer costs about 4 KB besides its events
+const [SOON, SHORTEST_PAUSE, LONGEST_PAUSE, LOST] = [150, 500, 1500, 8000]; // milliseconds
+
+export class Feed {
+  // `arrived` is called when a run has taken events in, `refused` when the event route does not answer; `ask` tells Python
+  // how many events each run has.
+  /**
+   * @param {Run[]} runs
+   * @param {object} told
+   * @param {(run: Run, batch: Batch) => void} told.arrived
+   * @param {() => void} told.refused
+   * @param {(question: Record<string, number>) => void} told.ask
+   */
+  constructor(runs, { arrived, refused, ask }) {
+    this.runs = runs;
+    this.arrived = arrived;
+    this.refused = refused;
+    this.ask = ask;
+    /** @type {EventSource[]} */
+    this.sources = [];
+    /** @type {ReturnType<typeof setTimeout> | undefined} */
+    this.timer = undefined;
+    this.question = 0; // number of the last one
+    this.isAsking = false;
+    this.answeredAt = performance.now();
+    this.unpacked = Promise.resolve(); // one after the other: unpacking takes its time
+    this.isClosed = false;
+  }
+
+  close() {
+    this.isClosed = true;
+    this.sources.forEach((source) => source.close());
+    clearTimeout(this.timer);
+  }
+
+  // Takes what Python hands over, a part for each run.
+  /** @param {Part[]} parts */
+  receive(parts) {
+    parts.forEach(({ stream }, index) => stream && this.listen(index, stream));
+    const batches = parts.map(({ batch }) => batch);
+    const packed = batches.filter(isPacked); // of every run, or of none
+    if (packed.length) {
+      this.unpacked = this.unpacked.then(() => Promise.all(packed.map(unpack))).then((whole) => this.answered(whole));
+    } else batches.forEach((batch, index) => batch && "events" in batch && this.take(index, batch));
+  }
+
+  // Returns false if events are missing before these.
+  /** @param {number} index  @param {Batch} batch */
+  take(index, batch) {
+    const isWhole = this.runs[index].take(batch);
+    if (isWhole) this.arrived(this.runs[index], batch);
+    return isWhole;
+  }
+
+  /** @param {Answer[]} batches */
+  answered(batches) {
+    if (this.isClosed) return;
+    const before = this.numEvents;
+    const areWhole = batches.map((batch, index) => this.take(index, batch)).every(Boolean);
+    clearTimeout(this.timer);
+    if (this.runs.every((run) => run.isFinished)) return;
+    const { answers } = batches[0];
+    const isAnswer = this.isAsking && answers === this.question;
+    this.isAsking = false;
+    this.question = Math.max(this.question, answers); // a view before this one may have asked
+    const now = performance.now();
+    const rate = (this.numEvents - before) / (now - this.answeredAt);
+    this.answeredAt = now;
+    const pause = Math.min(Math.max(EVENTS_AN_ANSWER / rate, SHORTEST_PAUSE), rate ? LONGEST_PAUSE : SHORTEST_PAUSE);
+    this.askIn(areWhole && isAnswer ? pause : SOON); // unasked: the viewer did something, such as Stop
+  }
+
+  /** @param {number} pause */
+  askIn(pause) {
+    this.timer = setTimeout(() => {
+      this.question += 1;
+      this.isAsking = true;
+      this.ask({ question: this.question, ...Object.fromEntries(this.runs.map((run) => [run.id, run.applied])) });
+      this.askIn(LOST);
+    }, pause);
+  }
+
+  get numEvents() {
+    return this.runs.reduce((sum, run) => sum + run.applied, 0);
+  }
+
+  /** @param {number} index  @param {string} url */
+  listen(index, url) {
+    const run = this.runs[index];
+    if (this.sources[index] || run.isFinished) return;
+    const source = new EventSource(url);
+    this.sources[index] = source;
+    const refuse = () => {
+      source.close();
+      if (!this.isClosed && !run.isFinished) this.refused();
+    };
+    const silence = setTimeout(refuse, LOST); // a proxy may hold back all that it is sent; the first message comes at once
+    source.onmessage = (message) => {
+      clearTimeout(silence);
+      if (this.isClosed) return;
+      this.take(index, JSON.parse(message.data));
+      if (run.isFinished) source.close();
+    };
+    source.onerror = () => { // a lost connection reconnects by itself; a refused one does not
+      if (source.readyState !== EventSource.CLOSED) return;
+      clearTimeout(silence);
+      refuse();
+    };
+  }
+}
+
+/** @type {(batch?: Batch | PackedBatch | null) => batch is PackedBatch} */
+function isPacked(batch) {
+  return Boolean(batch && "packed" in batch);
+}
+
+// The batch with its events as Python had them.
+/** @type {(batch: PackedBatch) => Promise<Answer>} */
+async function unpack({ packed, ...batch }) {
+  const bytes = Uint8Array.from(atob(packed), (sign) => sign.charCodeAt(0));
+  const text = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
+  return { ...batch, events: await new Response(text).json() };
+}
