@@ -60,5 +60,5 @@ def test_the_command_prints_it_and_reads_no_data(mor):
     assert json.loads(out)["steps"] == 14161
     status, out, _ = mor("train", path, "--dry-run", "--set", "budget.tokens=2097152")
     assert "steps: 1 of 2,097,152 tokens" in out
-    assert "the 360M shape: 1.165e+15 forward FLOPs, 1 steps" in out
+    assert "its 360M shape: 1.165e+15 forward FLOPs, 1 steps" in out
     assert "the official configuration for 1.65e+19: 14,161 steps" in out

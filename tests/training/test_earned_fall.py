@@ -132,7 +132,7 @@ def test_validation_counts_the_answers_that_follow_a_question(tiny_tokenizer):
         for figure, unit in (("nll", "_nats_per_token"), ("answer_accuracy", ""))
     }
     unasked = Validation([row], start_accelerator(recipe), tiny_tokenizer, "\x00")
-    with pytest.raises(ValueError, match="question_mark must end the text of some held-out token"):
+    with pytest.raises(ValueError, match="question_mark must be the suffix of a held-out token"):
         unasked.answer_accuracy(model, rule)
 
 

@@ -125,7 +125,7 @@ def test_accumulated_micro_batches_are_one_large_batch(place):
 def test_saved_run_is_neither_overwritten_nor_mixed_with_another(place):
     run(place, "runs", stop_after_steps=2)
     with pytest.raises(
-        TrainingError, match=r"step 2 of 12; go on with --resume, or delete the folder"
+        TrainingError, match=r"step 2 of 12; continue with --resume, or delete the folder"
     ):
         run(place, "runs")
     with pytest.raises(TrainingError, match=r"differs in run\.seed"):
@@ -156,9 +156,7 @@ def test_full_disk_while_saving_keeps_the_state_before(place):
     folder = place / "runs" / "tiny"
     before = (folder / "state.pt").read_bytes()
     (folder / "state.partial").symlink_to("/dev/full")
-    with pytest.raises(
-        TrainingError, match=r"No space left.*the state saved before is kept.*--resume"
-    ):
+    with pytest.raises(TrainingError, match=r"No space left.*the previous state is kept.*--resume"):
         run(place, "runs", stop_after_steps=4, resume=True)
     assert (folder / "state.pt").read_bytes() == before
     run(place, "runs", resume=True)
@@ -184,7 +182,7 @@ def test_stop_signal_saves_and_says_how_to_go_on(place, monkeypatch):
 
     monkeypatch.setattr(TrainingLog, "append", stop_at_second)
     with pytest.raises(
-        TrainingInterrupted, match=r"stopped after step 2 of 12; .* go on with --resume"
+        TrainingInterrupted, match=r"stopped after step 2 of 12; .* continue with --resume"
     ):
         run(place, "runs")
     assert load_state(place / "runs" / "tiny").totals.step == 2
