@@ -51,8 +51,8 @@ def test_a_puzzle_of_the_trained_form_has_24_tokens_with_the_document_start():
     (puzzle,) = puzzles(1)
     assert len(puzzle.words()) + 1 == 24
     assert set(puzzle.words()) <= set(vocabulary())
-    for place, question in zip(puzzle.question_places(), puzzle.questions, strict=True):
-        assert puzzle.words()[place : place + 2] == [f" {question.name}?", f" {question.answer}"]
+    for index, question in zip(puzzle.question_indices(), puzzle.questions, strict=True):
+        assert puzzle.words()[index : index + 2] == [f" {question.name}?", f" {question.answer}"]
 
 
 def test_what_was_made_is_read_back_and_solved_with_or_without_answers():
