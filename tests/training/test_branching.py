@@ -1,4 +1,4 @@
-"""A run that branches off another's state is the run that had its budget from the start, and says where it began."""
+"""A branched run equals a run with its budget from the start, and records where it branched off."""
 
 import json
 from pathlib import Path
@@ -78,7 +78,7 @@ def test_state_is_kept_only_where_a_run_can_branch_off(tokens):
 
 
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*-tokens.toml")), ids=lambda path: path.stem)
-def test_equal_token_recipes_go_on_from_what_their_parents_keep(path):
+def test_equal_token_recipes_continue_from_the_states_their_parents_keep(path):
     """Vanilla's tokens, the parent's model and data, and a decay that begins with the kept state."""
     branch = load_recipe(path)
     parent = load_recipe(RECIPES / path.name.replace("-tokens", ""))

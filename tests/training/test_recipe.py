@@ -1,4 +1,4 @@
-"""Recipes: what is read, what is refused and how it is said, and the schedule that a budget comes to."""
+"""Recipes: which fields are read, which values are refused, and the schedule that a budget gives."""
 
 import itertools
 from pathlib import Path

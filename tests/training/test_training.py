@@ -1,4 +1,4 @@
-"""The trainer: it learns, resumes exactly after a kill, survives a full disk and leaves a whole checkpoint."""
+"""The trainer: it learns, resumes exactly after a kill, survives a full disk and writes a complete checkpoint."""
 
 import json
 import os
@@ -75,7 +75,7 @@ def test_killed_run_resumes_bit_for_bit(place):
     assert_same_run(place, "whole", "killed")
 
 
-def test_log_and_checkpoint_tell_what_happened(place):
+def test_log_and_checkpoint_record_the_run(place):
     folder = run(place, "runs")
     lines = read_log(place / "runs" / "tiny" / "train_log.jsonl")
     assert lines[-1]["loss"]["lm"] < lines[0]["loss"]["lm"] - 0.5
@@ -151,7 +151,7 @@ def test_budget_may_change_until_the_decay_begins(place):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
-def test_full_disk_while_saving_keeps_the_state_before(place):
+def test_full_disk_while_saving_keeps_the_previous_state(place):
     run(place, "runs", stop_after_steps=2)
     folder = place / "runs" / "tiny"
     before = (folder / "state.pt").read_bytes()
@@ -172,7 +172,7 @@ def test_damaged_state_is_named(place):
         run(place, "runs", resume=True)
 
 
-def test_stop_signal_saves_and_says_how_to_go_on(place, monkeypatch):
+def test_stop_signal_saves_and_says_how_to_continue(place, monkeypatch):
     append = TrainingLog.append
 
     def stop_at_second(log, line):

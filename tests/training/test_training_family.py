@@ -1,4 +1,4 @@
-"""Every family member trains, resumes and says what it costs; what only some have does what it says."""
+"""Every family member trains and resumes; losses, balancing, capacities and FLOPs of each router type."""
 
 import math
 
@@ -146,14 +146,17 @@ def test_capacities_are_held_before_they_fall():
     assert schedule.num_steps == 14
 
 
-def test_an_earned_fall_follows_levels_not_steps():
+def test_an_accuracy_gated_fall_follows_levels_not_steps():
     schedule = CapacitySchedule((1.0, 0.5), num_levels=4, check_steps=5, accuracy=0.9)
     assert schedule.capacities(999) == (1.0, 1.0)
     assert schedule.capacities(0, level=2) == pytest.approx((1.0, 0.75))
     assert schedule.capacities(0, level=4) is None
     assert [step for step in range(1, 12) if schedule.is_due(step, 0)] == [5, 10]
     assert not schedule.is_due(5, 4)
-    assert schedule.trial_rule(0).capacities == (1.0, 1.0)  # the skill first, before anything falls
+    assert schedule.trial_rule(0).capacities == (
+        1.0,
+        1.0,
+    )  # full capacity until the model has the skill
     assert schedule.trial_rule(1).capacities == pytest.approx((1.0, 0.75))
     assert schedule.trial_rule(3).capacities is None  # the model's own
 
