@@ -28,7 +28,7 @@ from mor_core.cli.cli_options import (
     print_json,
     read_rule,
 )
-from mor_core.common.log_levels import hush_imports
+from mor_core.common.log_levels import silence_import_warnings
 
 app = typer.Typer(
     help="See a language model decide how much computation each token deserves.",
@@ -40,7 +40,7 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command; what a user can cause ends in one line, not in a traceback."""
-    hush_imports()
+    silence_import_warnings()
     try:
         app()
     except (ValueError, OSError) as error:
