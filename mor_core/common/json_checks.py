@@ -18,14 +18,16 @@ def check_plain(value: Any, where: str, nesting: int = MAX_NESTING) -> None:
     """
     if isinstance(value, str):
         if not is_text(value):
-            raise ValueError(f"{where} must be text, got half a character (a lone surrogate)")
+            raise ValueError(f"{where} must be valid Unicode text, got a lone surrogate")
     elif isinstance(value, dict | list):
         if nesting == 0:
             raise ValueError(f"{where} must be nested at most {MAX_NESTING} deep")
         inner = value.items() if isinstance(value, dict) else enumerate(value)
         for name, part in inner:
             if isinstance(name, str) and not is_text(name):
-                raise ValueError(f"{where} has a name with half a character (a lone surrogate)")
+                raise ValueError(
+                    f"{where} must have names of valid Unicode text, got a lone surrogate"
+                )
             check_plain(part, f"{where}.{name}", nesting - 1)
     elif not (value is None or isinstance(value, bool) or is_number(value)):
         raise ValueError(f"{where} must be finite and within 64 bits, got {shorten(value)}")
