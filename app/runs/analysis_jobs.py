@@ -4,17 +4,14 @@ The same worker generates for the Live page, so a model never serves two runs at
 """
 
 import contextlib
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
-from app.runs import resources, session
-from app.runs.jobs import Job, Work, job_manager
+from app.runs import jobs, resources
 from app.runs.requests import AnalysisRequest
 from app.text.words import say
+from mor_core.server.jobs import Job, Updates, Work
 from mor_core.traces.trace import Trace
-
-if TYPE_CHECKING:
-    from mor_core.generation.generation_run import TraceUpdate
+from mor_core.traces.trace_updates import TraceBuilder
 
 MAX_CHARACTERS = 20_000  # about ten windows of the bundled models; the browser draws every token
 
@@ -35,14 +32,12 @@ def analyse(request: AnalysisRequest, purpose: str = "explore") -> Job:
         request: what to read, and how.
         purpose: of the reading; a newer one for the same replaces one that still waits.
     """
-    return job_manager().submit(
-        resources.model_key(request.checkpoint), _analysis_work(request), session.owner(purpose)
-    )
+    return jobs.submit(resources.model_key(request.checkpoint), _analysis_work(request), purpose)
 
 
 def progress(job: Job) -> tuple[float, str]:
     """Return the share of a text that is read, and where the job stands in words."""
-    ahead = job_manager().num_ahead(job)
+    ahead = jobs.job_manager().num_ahead(job)
     if job.status == "queued":
         return 0.0, say("explore.waiting", ahead=ahead)
     trace = job.trace
@@ -60,7 +55,7 @@ def finished_trace(job: Job | None) -> Trace | None:
 
 
 def _analysis_work(request: AnalysisRequest) -> Work:
-    def work(should_stop: Callable[[], bool]) -> "Iterator[TraceUpdate]":
+    def work(should_stop: Callable[[], bool]) -> Updates:
         loaded = resources.loaded_checkpoint(request.checkpoint)
         from mor_core.checkpoints.variants import with_kv_strategy
         from mor_core.generation.generation import analyse_text
@@ -69,14 +64,13 @@ def _analysis_work(request: AnalysisRequest) -> Work:
         if request.kv_strategy:
             loaded = with_kv_strategy(loaded, request.kv_strategy)
         rule = request.routing
-        read: Trace | None = None
+        read = TraceBuilder()
         for update in analyse_text(loaded, request.text, routing=rule, should_stop=should_stop):
-            read = read or Trace(update.header)
-            read.tokens += update.completed
+            read.take(update)
             yield update
         # Early exits come after the run, into the same records; a model without states between recursions has none.
         with contextlib.suppress(LensError):
-            if read is not None:
-                add_lens(loaded, read, rule, should_stop=should_stop)
+            if read.trace is not None:
+                add_lens(loaded, read.trace, rule, should_stop=should_stop)
 
     return work

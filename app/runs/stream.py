@@ -15,7 +15,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from app.runs.jobs import Job, JobManager, job_batch, job_manager
+from app.runs import jobs
+from mor_core.server.jobs import Job
 
 STREAM_PATH = "/mor/stream/"
 BATCH_S = 0.05
@@ -34,8 +35,7 @@ async def stream_job(request: Request) -> Response:
         return JSONResponse(
             {"error": "events are read from the app's own pages only"}, status_code=403
         )
-    manager = job_manager()
-    job = manager.find(request.path_params["job"])
+    job = jobs.job_manager().find(request.path_params["job"])
     if job is None:
         return JSONResponse({"error": "no such run; it may have been forgotten"}, status_code=404)
     start = request.headers.get("last-event-id") or request.query_params.get("from", "0")
@@ -44,7 +44,7 @@ async def stream_job(request: Request) -> Response:
             {"error": f"from must be a whole number, got {start[:20]!r}"}, status_code=400
         )
     return StreamingResponse(
-        _messages(manager, job, int(start)),
+        _messages(job, int(start)),
         media_type="text/event-stream",
         headers={
             "Cache-Control": "no-store",
@@ -54,14 +54,14 @@ async def stream_job(request: Request) -> Response:
     )
 
 
-async def _messages(manager: JobManager, job: Job, start: int) -> AsyncIterator[str]:
+async def _messages(job: Job, start: int) -> AsyncIterator[str]:
     last_status: dict[str, object] = {}
     silent_s = 0.0
     pause_s = BATCH_S
     while True:
         job.touch()
         is_finished = job.is_finished
-        batch = job_batch(job, start, manager.num_ahead(job))
+        batch = jobs.batch(job, start)
         if batch["events"] or batch["status"] != last_status:
             pause_s = 2 * BATCH_S if len(batch["events"]) >= FAST else BATCH_S
             start += len(batch["events"])

@@ -112,9 +112,9 @@ def generate(  # noqa: PLR0913 - one argument an option
     """Continue a prompt and show each token's recursion depth."""
     from mor_core.cli.terminal import TokenPrinter
     from mor_core.generation.generation import collect_trace, generate_with_trace
-    from mor_core.generation.generation_run import TraceUpdate
-    from mor_core.serving.aot_compile import DecodeKernels
+    from mor_core.serving.aot_compile import CompiledModules
     from mor_core.traces.trace_file import save_trace, trace_to_dict
+    from mor_core.traces.trace_updates import TraceUpdate
 
     rule = read_rule(routing, gate, threshold, seed, max_depth)
     loaded = open_checkpoint(checkpoint, device, dtype, recursions)
@@ -126,7 +126,7 @@ def generate(  # noqa: PLR0913 - one argument an option
         top_k=top_k,
         seed=seed,
         routing=rule,
-        kernels=DecodeKernels(loaded.model) if compiled else None,
+        compiled=CompiledModules(loaded.model) if compiled else None,
     )
     printer = None if as_json else TokenPrinter(loaded.model.config.num_recursions)
 

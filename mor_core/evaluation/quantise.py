@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from mor_core.checkpoints.checkpoint import LoadedCheckpoint
 from mor_core.evaluation.evaluation import evaluate
-from mor_core.generation.timing_prompt import NEW_TOKENS, num_written, write_passage
+from mor_core.generation.timing_prompt import NEW_TOKENS, continue_timing_prompt, num_written
 from mor_core.model.routing_rules import RoutingRule
 
 _WARM_UPS, _REPEATS = 1, 5
@@ -104,7 +104,7 @@ def compare(
 
 def _decode_speed(loaded: LoadedCheckpoint) -> float:
     started = time.perf_counter()
-    trace = write_passage(loaded)
+    trace = continue_timing_prompt(loaded)
     return num_written(trace) / (time.perf_counter() - started)
 
 

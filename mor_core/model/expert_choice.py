@@ -1,8 +1,8 @@
 """Expert-choice: each recursion's router scores who is still there; the best, or those above a threshold, go on.
 
 Route, run the shared block on the active tokens, gate what it adds, and go round again. `select_top_k` is how it
-trains and is not causal; `select_causal` compares each score with a threshold and is. Token-choice, decided once, is in
-`token_choice.py`. Two ways to compute the same thing: gathered (inactive tokens are left out) and masked (everything
+trains and is not causal; `entry_thresholds` is what inference holds each score against. Token-choice, decided once, is
+in `token_choice.py`. Two ways to compute the same thing: gathered (inactive tokens are left out) and masked (everything
 is computed and the inactive ones dropped: the slow twin that tests hold the other against).
 
 Shapes: B batch, S positions in this call, b and K rows and places of a token set, E hidden size, R recursions.
@@ -27,7 +27,7 @@ from mor_core.model.routers import (
     router_network,
     select_random,
 )
-from mor_core.model.routing_rules import Gate
+from mor_core.model.routing_rules import Gate, RoutingRule
 from mor_core.model.routing_trace import RecursionStep, RecursionTrace
 from mor_core.model.token_set import TokenSet
 
@@ -183,37 +183,18 @@ class ExpertChoice:
         if candidates.valid is not None:
             everyone = everyone & candidates.valid
         factors = rule.capacities or self.config.capacity_schedule
-        share = factors[index] / (factors[index - 1] if index else 1.0)
-        if rule.ceiling is not None and index >= rule.ceiling:
-            chosen = torch.zeros_like(everyone)
-        elif rule.name == "fixed" or (factors[index] == 1 and rule.name != "forced"):
-            chosen = everyone
-        elif rule.name == "top_k":
+        is_closed = rule.ceiling is not None and index >= rule.ceiling
+        if rule.name == "top_k" and factors[index] < 1 and not is_closed:
             # Of logits, not of gates: the order is the same, but saturated gates would tie.
             return self._select_top_k(
                 factors[index], logits if drawn is None else drawn, candidates
             )
-        elif rule.name == "random":
-            positions = candidates.gather(self.position_ids)
-            chosen = select_random(positions, index, share, rule.seed) & everyone
-        else:
-            if factors[index] == 1:
-                chosen = everyone
-            elif drawn is not None:
-                chosen = drawn >= 1 - share
-            else:
-                chosen = select_causal(logits, rule.threshold_logit(index))
-            if rule.name == "forced":
-                chosen = self._forced(index, chosen, candidates)
-            chosen = chosen & everyone
-        if chosen is everyone:
-            return candidates, chosen
+        positions = candidates.gather(self.position_ids)
+        least = entry_thresholds(self.config, rule, index, positions)
+        if isinstance(least, float) and least == -math.inf:
+            return candidates, everyone
+        chosen = (logits >= least) & everyone
         return candidates.keep(chosen, gathered=self.gathered), chosen
-
-    def _forced(self, index: int, own: Tensor, candidates: TokenSet) -> Tensor:
-        """Replace candidates' own decisions (b, K) where a depth is given for their position."""
-        depths = forced_depths(self.rule, candidates.gather(self.position_ids))
-        return torch.where(depths > 0, depths > index, own)
 
     def _select_top_k(
         self, factor: float, scores: Tensor, candidates: TokenSet
@@ -248,6 +229,42 @@ class ExpertChoice:
             self.losses[name] = self.losses[name] + term if name in self.losses else term
 
 
+def entry_thresholds(
+    config: MoRConfig, rule: RoutingRule, recursion_idx: int, position_ids: Tensor
+) -> Tensor | float:
+    """Return the least logit with which a candidate enters a recursion: the one statement of who goes on.
+
+    It holds for every rule but top-k, where it says who would enter if all had room.
+
+    Returns:
+        One number for all positions, or (b, K) float32 for the given ones: -inf where the rule lets a token in
+        whatever its router says, inf where it keeps the token out.
+    """
+    if rule.ceiling is not None and recursion_idx >= rule.ceiling:
+        return math.inf
+    factors = rule.capacities or config.capacity_schedule
+    if rule.name == "fixed" or (factors[recursion_idx] == 1 and rule.name != "forced"):
+        return -math.inf
+    share = factors[recursion_idx] / (factors[recursion_idx - 1] if recursion_idx else 1.0)
+    if rule.name == "random":
+        return _open_where(select_random(position_ids, recursion_idx, share, rule.seed))
+    least: Tensor | float = rule.threshold_logit(recursion_idx)
+    if factors[recursion_idx] == 1:
+        least = -math.inf
+    elif config.router_control != "none":
+        least = _open_where(hash_uniform(position_ids, recursion_idx, rule.seed) >= 1 - share)
+    if rule.name != "forced":
+        return least
+    depths = forced_depths(rule, position_ids)
+    return torch.where(depths > 0, _open_where(depths > recursion_idx), least)
+
+
+def _open_where(enters: Tensor) -> Tensor:
+    """Return the thresholds that let in whom a rule chose and nobody else; bool (b, K) -> float32 (b, K)."""
+    thresholds = torch.full(enters.shape, math.inf, dtype=torch.float32, device=enters.device)
+    return thresholds.masked_fill(enters, -math.inf)
+
+
 def select_top_k(
     scores: Tensor, valid: Tensor | None, capacity: Tensor | int
 ) -> tuple[Tensor, Tensor | None]:
@@ -271,8 +288,3 @@ def select_top_k(
     # Places that do not count move behind those that do, so that the order stays ascending among the latter.
     order = (places + scores.shape[1] * ~counted).argsort(dim=1)
     return places.gather(1, order), counted.gather(1, order)
-
-
-def select_causal(logits: Tensor, threshold_logit: float) -> Tensor:
-    """Choose the candidates at or above the threshold, each by its own score alone; (b, K) -> bool (b, K)."""
-    return logits >= threshold_logit

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from mor_core import MoRConfig, RoutingRule
-from mor_core.model.expert_choice import ExpertChoiceRouter, select_causal, select_top_k
+from mor_core.model.expert_choice import ExpertChoiceRouter, entry_thresholds, select_top_k
 from mor_core.model.routers import select_random
 from mor_core.model.token_choice import TokenChoiceRouter
-from tests.models import TOKEN_CHOICE
+from tests.models import TOKEN_CHOICE, tiny_config
 
 
 def test_top_k_takes_the_best_and_keeps_their_order():
@@ -27,9 +27,15 @@ def test_top_k_never_takes_padding_and_follows_each_rows_length():
 
 
 def test_causal_rule_asks_each_token_alone():
-    logits = torch.tensor([[-0.1, 0.0, 2.0]])
-    assert select_causal(logits, 0.0).tolist() == [[False, True, True]]
-    assert select_causal(logits, 1.0).tolist() == [[False, False, True]]
+    logits, positions = torch.tensor([[-0.1, 0.0, 2.0]]), torch.arange(3)[None]
+    config = tiny_config()
+
+    def chosen(score):
+        least = entry_thresholds(config, RoutingRule.causal(score), 1, positions)
+        return (logits >= least).tolist()
+
+    assert chosen(0.5) == [[False, True, True]]
+    assert chosen(1 / (1 + math.exp(-1.0))) == [[False, False, True]]
 
 
 def test_a_threshold_on_scores_is_the_same_on_logits():

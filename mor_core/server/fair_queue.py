@@ -82,6 +82,11 @@ class FairQueue(Generic[Run]):
         """Note that a run has ended."""
         self._running.remove(run)
 
+    @property
+    def num_running(self) -> int:
+        """How many have begun and not ended."""
+        return len(self._running)
+
     def runs(self) -> list[Run]:
         """Return what runs, then what waits in the order of its turn."""
         self._drop_unwanted()

@@ -1,0 +1,100 @@
+"""All jobs of a process: hands each to the worker of its model, and finds it again by its id."""
+
+import threading
+from collections.abc import Hashable
+
+from mor_core.server.fair_queue import Owner
+from mor_core.server.jobs import Job, Work
+from mor_core.server.worker import MakeEngine, OnUpdate, Worker, plain_engine
+
+NUM_SLOTS = 8
+"""Jobs of one model under way at once; more wait."""
+MAX_FINISHED_JOBS = 64  # kept for viewers who come back; a 512-token run takes about 2 MB
+
+
+class JobManager:
+    """The jobs, and one worker for each model that has any.
+
+    Attributes:
+        on_update: is shown each update, on the worker's thread, before it is published; may wait. For workers to come.
+    """
+
+    def __init__(
+        self,
+        make_engine: MakeEngine = plain_engine,
+        *,
+        num_slots: int = NUM_SLOTS,
+        on_update: OnUpdate = lambda _: None,
+    ) -> None:
+        """Prepare for jobs.
+
+        Args:
+            make_engine: makes a worker's engine for a model.
+            num_slots: jobs of one model under way at once.
+            on_update: see the class.
+
+        Raises:
+            ValueError: there are no slots.
+        """
+        if num_slots < 1:
+            raise ValueError(f"num_slots must be at least 1, got {num_slots}")
+        self.on_update = on_update
+        self._make_engine = make_engine
+        self._num_slots = num_slots
+        self._lock = threading.Lock()
+        self._jobs: dict[str, Job] = {}
+        self._workers: dict[Hashable, Worker] = {}
+
+    def submit(
+        self, model_key: Hashable, work: Work, owner: Owner | None = None, language: str = "en"
+    ) -> Job:
+        """Queue a run of a model.
+
+        Args:
+            model_key: names the worker.
+            work: what to run.
+            owner: who asks, and for what; the same owner's waiting run is replaced. `None` replaces nothing.
+            language: of who asks.
+        """
+        job = Job(work, owner, language)
+        with self._lock:
+            self._forget_old()
+            self._jobs[job.id] = job
+            if owner is not None:
+                for other in self._workers.values():
+                    other.queue.replace(owner)
+            worker = self._workers.get(model_key)
+            if worker is not None and not worker.is_over:
+                worker.queue.put(job)
+                return job
+            worker = Worker(self._lock, self._num_slots, self._make_engine, self.on_update)
+            self._workers[model_key] = worker
+            worker.queue.put(job)
+        threading.Thread(target=worker.run, name="mor-worker", daemon=True).start()
+        return job
+
+    def find(self, job_id: str) -> Job | None:
+        """Return a job by its id, `None` if unknown or forgotten."""
+        with self._lock:
+            return self._jobs.get(job_id)
+
+    def num_ahead(self, job: Job) -> int:
+        """Count the runs that must end before this one begins."""
+        with self._lock:
+            return max(
+                (worker.queue.num_ahead(job) for worker in self._workers.values()), default=0
+            )
+
+    def jobs_of(self, model_key: Hashable) -> list[Job]:
+        """Return a model's jobs that run or wait."""
+        with self._lock:
+            worker = self._workers.get(model_key)
+            return [] if worker is None else worker.queue.runs()
+
+    def _forget_old(self) -> None:
+        finished = [job_id for job_id, job in self._jobs.items() if job.is_finished]
+        for job_id in finished[: max(0, len(finished) - MAX_FINISHED_JOBS)]:
+            del self._jobs[job_id]
+        over = [model_key for model_key, worker in self._workers.items() if worker.is_over]
+        for model_key in over:
+            del self._workers[model_key]

@@ -1,0 +1,164 @@
+"""One model's worker: a thread that owns the engine, and one loop: admit, step, dispatch.
+
+Several runs share the engine's batch; more wait in the one queue, viewers taking turns. Work beside the engine (loading
+a model, reading a text, a rule that recomputes) goes on by one update a round, so that neither starves the other.
+torch comes with the first run.
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING
+
+from mor_core.server.fair_queue import FairQueue
+from mor_core.server.jobs import Job, Updates
+from mor_core.traces.trace_updates import TraceUpdate
+
+if TYPE_CHECKING:
+    from mor_core.generation.generation_run import Run
+    from mor_core.model.model import MoRForCausalLM
+    from mor_core.serving.engine import Engine
+    from mor_core.serving.request_state import RequestState
+
+MakeEngine = Callable[["MoRForCausalLM"], "Engine"]
+OnUpdate = Callable[[TraceUpdate], None]
+
+
+def plain_engine(model: "MoRForCausalLM") -> "Engine":
+    """Return an engine as it comes."""
+    from mor_core.serving.engine import Engine
+
+    return Engine(model)
+
+
+class Worker:
+    """Runs the jobs of one model until there are none.
+
+    Attributes:
+        queue: its jobs; whoever reads or changes it holds `lock`.
+        is_over: whether the loop has ended; it takes no more jobs then.
+    """
+
+    def __init__(
+        self, lock: threading.Lock, num_slots: int, make_engine: MakeEngine, on_update: OnUpdate
+    ) -> None:
+        """Prepare a worker.
+
+        Args:
+            lock: guards the queue.
+            num_slots: jobs that go on at once.
+            make_engine: called when the first run of a model begins.
+            on_update: is shown each update before it is published; may wait.
+        """
+        self.queue: FairQueue[Job] = FairQueue()
+        self.is_over = False
+        self._lock = lock
+        self._num_slots = num_slots
+        self._make_engine = make_engine
+        self._on_update = on_update
+        # Almost always one; two while a model that was moved to another device has runs on both.
+        self._engines: list[Engine] = []
+        self._generating: dict[RequestState, tuple[Job, Run]] = {}
+        self._others: dict[Job, Updates] = {}
+
+    def run(self) -> None:
+        """Work until nobody waits."""
+        while (
+            self._admit()
+        ):  # no names here, which would keep a model in memory that others have let go
+            self._end_unwanted()
+            self._step_engines()
+            self._advance_others()
+
+    def _admit(self) -> bool:
+        """Begin jobs while there are slots; return whether there is anything to do."""
+        admitted = []
+        with self._lock:
+            while self.queue.num_running < self._num_slots and (job := self.queue.take()):
+                admitted.append(job)
+            self.is_over = self.queue.num_running == 0
+        for job in admitted:
+            self._attempt(job, partial(self._begin, job))
+        return not self.is_over
+
+    def _attempt(self, job: Job, act: Callable[[], None]) -> None:
+        """Do something for one job: the one place where its failure is caught and told, and its slot given back."""
+        try:
+            act()
+        except Exception as error:
+            job.fail(error)
+        if job.is_finished:
+            self._release(job)
+
+    def _begin(self, job: Job) -> None:
+        begun = job.begin()
+        if begun is None:
+            return
+        if isinstance(begun, Iterator):
+            self._others[job] = begun
+            return
+        from mor_core.generation.generation import recompute, submit
+        from mor_core.serving.engine import can_follow
+
+        model = begun.recorder.model
+        if can_follow(model, begun.rule):
+            self._generating[submit(self._engine_of(model), begun)] = job, begun
+        else:
+            self._others[job] = recompute(begun)
+
+    def _engine_of(self, model: "MoRForCausalLM") -> "Engine":
+        for engine in self._engines:
+            if engine.model is model:
+                return engine
+        self._engines.append(self._make_engine(model))
+        return self._engines[-1]
+
+    def _dispatch(self, engine: "Engine", request: "RequestState", job: Job, run: "Run") -> None:
+        from mor_core.generation.generation import dispatch
+
+        self._publish(job, dispatch(engine, request, run))
+
+    def _advance(self, job: Job, updates: Updates) -> None:
+        """Draw one update of work beside the engine."""
+        try:
+            update = next(updates)
+        except StopIteration:
+            job.end(None)
+            return
+        if update is not None:
+            self._publish(job, update)
+
+    def _publish(self, job: Job, update: TraceUpdate) -> None:
+        self._on_update(update)
+        job.take(update)
+
+    def _step_engines(self) -> None:
+        """Step, and hand each run what the step computed for it."""
+        for engine in self._engines:
+            for request in engine.step():
+                job, run = self._generating[request]
+                self._attempt(job, partial(self._dispatch, engine, request, job, run))
+        self._engines = [engine for engine in self._engines if not engine.is_idle]
+
+    def _advance_others(self) -> None:
+        for job, updates in list(self._others.items()):
+            self._attempt(job, partial(self._advance, job, updates))
+
+    def _end_unwanted(self) -> None:
+        jobs = [job for job, _ in self._generating.values()]
+        for job in [*jobs, *self._others]:
+            if job.should_stop():
+                self._attempt(job, partial(job.end, "cancelled"))
+
+    def _release(self, job: Job) -> None:
+        """Let go of what a finished job held."""
+        for request in [held for held, (own, _) in self._generating.items() if own is job]:
+            del self._generating[request]
+            for engine in self._engines:
+                engine.end(request)
+        updates = self._others.pop(job, None)
+        close = getattr(updates, "close", None)
+        if close is not None:
+            close()
+        with self._lock:
+            self.queue.done(job)
