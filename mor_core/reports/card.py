@@ -109,7 +109,8 @@ def _experiments(path: Path, config: dict[str, Any]) -> list[str]:
         how_scored = ", the last one scored by the last trained router" if has_router else ""
         lines += [
             "",
-            f"With {deeper['num_recursions']} recursions{how_scored}: {deeper['nll_nats_per_token']:.4f} nats per token, mean depth {deeper['mean_recursion_depth']:.3f} "
+            f"With {deeper['num_recursions']} recursions{how_scored}: {deeper['nll_nats_per_token']:.4f} nats per "
+            f"token, mean depth {deeper['mean_recursion_depth']:.3f} "
             f"(tokens at depth 1, 2, ...: {shares}).",
         ]
     if "int8" in found:

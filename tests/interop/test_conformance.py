@@ -257,5 +257,5 @@ def test_nothing_else_is_written_over(mor, tmp_path, source):
     assert status == 1
     assert "holds something else" in err
     assert "must differ from source" in mor("convert", source, source)[2]
-    assert "not there" in mor("convert", tmp_path / "nowhere", tmp_path / "ours")[2]
+    assert "does not exist" in mor("convert", tmp_path / "nowhere", tmp_path / "ours")[2]
     assert (tmp_path / "letters" / "dear.txt").read_text() == "dear"
