@@ -29,7 +29,7 @@ from mor_core.cli.cli_options import (
     read_rule,
     say,
 )
-from mor_core.common.log_levels import hush_imports
+from mor_core.common.log_levels import silence_import_warnings
 
 if TYPE_CHECKING:
     from mor_core.checkpoints.checkpoint import LoadedCheckpoint
@@ -44,7 +44,7 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command; what a user can cause ends in one line, not in a traceback."""
-    hush_imports()
+    silence_import_warnings()
     try:
         app()
     except (ValueError, OSError) as error:
