@@ -17,36 +17,43 @@ DOCUMENT_START_ID = 0
 # GPT-2's pre-tokenization, except that a run of line breaks is one piece, so that a paragraph break is one token.
 _PIECES = r"'(?:s|t|re|ve|m|ll|d)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\n+|\s+(?!\S)|\s+"
 _SMALLEST_VOCABULARY = 257  # 256 bytes and the special token
+_LARGEST_VOCABULARY = 2**16  # a corpus keeps ids in 16 bits
 
 
 def train_tokenizer(
-    documents: Iterable[str], vocab_size: int, context_length: int
+    documents: Iterable[str], vocab_size: int | None, context_length: int, *, pieces: str = _PIECES
 ) -> PreTrainedTokenizerFast:
     """Train a tokenizer on documents; the same documents give the same tokenizer.
+
+    Args:
+        documents: texts.
+        vocab_size: tokens, the 256 bytes and the special one included; `None` for as many as the documents fill.
+        context_length: noted in the tokenizer.
+        pieces: a regular expression; no token crosses the end of a piece.
 
     Raises:
         ValueError: `vocab_size` is too small for all bytes, or too large for the text.
     """
-    if vocab_size < _SMALLEST_VOCABULARY:
+    if vocab_size is not None and vocab_size < _SMALLEST_VOCABULARY:
         raise ValueError(
             f"vocab_size must be at least {_SMALLEST_VOCABULARY} (256 bytes and one special token), got {vocab_size}"
         )
     core = Tokenizer(models.BPE())
     core.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(_PIECES), behavior="isolated"),
+            pre_tokenizers.Split(Regex(pieces), behavior="isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
     core.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size,
+        vocab_size=vocab_size or _LARGEST_VOCABULARY,
         special_tokens=[DOCUMENT_START],
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
     core.train_from_iterator(documents, trainer=trainer)
-    if core.get_vocab_size() != vocab_size:
+    if vocab_size is not None and core.get_vocab_size() != vocab_size:
         raise ValueError(
             f"vocab_size must be at most what the text can fill, {core.get_vocab_size()} tokens, got {vocab_size}; "
             "give more text or a smaller vocab_size"

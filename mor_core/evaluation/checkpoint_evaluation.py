@@ -16,6 +16,7 @@ from mor_core.evaluation import depth_statistics as statistics
 from mor_core.evaluation.bootstrap import difference_interval, ratio_interval
 from mor_core.evaluation.depth_record import record_depths
 from mor_core.evaluation.evaluation import Evaluation, evaluate
+from mor_core.evaluation.puzzle_evaluation import evaluate_puzzles, reads_puzzles
 from mor_core.evaluation.small_tasks import score_tasks
 from mor_core.model.config import MoRConfig
 from mor_core.model.routing_rules import RoutingRule
@@ -57,6 +58,8 @@ def write_evaluation(loaded: LoadedCheckpoint, text_path: Path, say: Report) -> 
     if config.num_recursions > 1 and config.sharing != "sequence":
         say("recording depths and early exits")
         found |= _depths(loaded, documents, found["results"])
+    if reads_puzzles(loaded):
+        found["puzzles"] = evaluate_puzzles(loaded, say)
     say("scoring the tasks")
     found["tasks"] = score_tasks(loaded, documents, RoutingRule.causal())
     path = loaded.info.path / "evaluation.json"

@@ -17,16 +17,9 @@ from torch import Tensor, nn
 
 from mor_core.common.logistic import sigmoid
 from mor_core.model.config import MoRConfig
-from mor_core.model.losses import auxiliary_loss, router_z_loss
-from mor_core.model.routers import (
-    BlockFunction,
-    RoutedCall,
-    Router,
-    forced_depths,
-    hash_uniform,
-    router_network,
-    select_random,
-)
+from mor_core.model.losses import auxiliary_loss, depth_price, router_z_loss
+from mor_core.model.random_draws import hash_uniform, select_random
+from mor_core.model.routers import BlockFunction, RoutedCall, Router, forced_depths, router_network
 from mor_core.model.routing_rules import Gate, RoutingRule
 from mor_core.model.routing_trace import RecursionStep, RecursionTrace
 from mor_core.model.token_set import TokenSet
@@ -113,6 +106,7 @@ class ExpertChoice:
         self.rule = call.rule
         self.real = call.real
         self.position_ids = call.position_ids
+        self.draw_keys = call.draw_keys
         self.gathered = call.gathered
         self.supervised = call.supervised
         self.observe = call.observe
@@ -141,7 +135,7 @@ class ExpertChoice:
             active, chosen = self._select(index, decisive, drawn, candidates)
             trace.steps.append(RecursionStep(candidates, decisive, judged, chosen))
             if self.supervised and drawn is None:
-                self._supervise(logits, judged, chosen, candidates)
+                self._supervise(index, logits, judged, chosen, candidates)
             if active.is_empty:
                 break
             gate = router.gate(logits, self.rule.gate)
@@ -168,7 +162,7 @@ class ExpertChoice:
             return None
         if self.rule.name == "top_k":
             return torch.rand_like(logits)
-        return hash_uniform(candidates.gather(self.position_ids), index, self.rule.seed)
+        return hash_uniform(candidates.gather(self.draw_keys), index, self.rule.seed)
 
     def _select(
         self,
@@ -190,7 +184,8 @@ class ExpertChoice:
                 factors[index], logits if drawn is None else drawn, candidates
             )
         positions = candidates.gather(self.position_ids)
-        least = entry_thresholds(self.config, rule, index, positions)
+        keys = candidates.gather(self.draw_keys)
+        least = entry_thresholds(self.config, rule, index, positions, keys)
         if isinstance(least, float) and least == -math.inf:
             return candidates, everyone
         chosen = (logits >= least) & everyone
@@ -215,26 +210,48 @@ class ExpertChoice:
 
     def _supervise(
         self,
+        index: int,
         logits: Tensor,
         judged: Tensor,
         chosen: Tensor,
         candidates: TokenSet,
     ) -> None:
-        """Add this recursion's router losses: averaged over its candidates, summed over recursions."""
-        terms = {
-            "aux": auxiliary_loss(judged, chosen, candidates.valid),
-            "z": router_z_loss(logits[..., None], candidates.valid),
-        }
+        """Add this recursion's router losses: averaged over its candidates, summed over recursions.
+
+        Where depth has a price, a capacity of 1 costs nothing, so that gates stay open while a skill forms. While
+        capacities fall, the price and the language model's loss alone train the scores: the auxiliary loss would teach
+        them the selection of a capacity that does not stay.
+        """
+        own = self.config.capacity_schedule[index]
+        capacity = (self.rule.capacities or self.config.capacity_schedule)[index]
+        has_price = self.config.router_depth_price_coef > 0 and capacity < 1
+        terms: dict[str, Tensor] = {}
+        if not has_price or capacity == own:
+            terms["aux"] = auxiliary_loss(judged, chosen, candidates.valid)
+        terms["z"] = router_z_loss(logits[..., None], candidates.valid)
+        if has_price:
+            terms["depth_price"] = depth_price(logits, candidates.valid)
         for name, term in terms.items():
             self.losses[name] = self.losses[name] + term if name in self.losses else term
 
 
 def entry_thresholds(
-    config: MoRConfig, rule: RoutingRule, recursion_idx: int, position_ids: Tensor
+    config: MoRConfig,
+    rule: RoutingRule,
+    recursion_idx: int,
+    position_ids: Tensor,
+    keys: Tensor,
 ) -> Tensor | float:
     """Return the least logit with which a candidate enters a recursion: the one statement of who goes on.
 
     It holds for every rule but top-k, where it says who would enter if all had room.
+
+    Args:
+        config: of the model.
+        rule: the routing rule.
+        recursion_idx: 0-based.
+        position_ids: (b, K).
+        keys: (b, K), of `random_draws.draw_keys`.
 
     Returns:
         One number for all positions, or (b, K) float32 for the given ones: -inf where the rule lets a token in
@@ -247,12 +264,12 @@ def entry_thresholds(
         return -math.inf
     share = factors[recursion_idx] / (factors[recursion_idx - 1] if recursion_idx else 1.0)
     if rule.name == "random":
-        return _open_where(select_random(position_ids, recursion_idx, share, rule.seed))
+        return _open_where(select_random(keys, recursion_idx, share, rule.seed))
     least: Tensor | float = rule.threshold_logit(recursion_idx)
     if factors[recursion_idx] == 1:
         least = -math.inf
     elif config.router_control != "none":
-        least = _open_where(hash_uniform(position_ids, recursion_idx, rule.seed) >= 1 - share)
+        least = _open_where(hash_uniform(keys, recursion_idx, rule.seed) >= 1 - share)
     if rule.name != "forced":
         return least
     depths = forced_depths(rule, position_ids)

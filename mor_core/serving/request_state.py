@@ -69,6 +69,7 @@ class RequestState:
     def take_up(self, token_id: int) -> None:
         """Begin with a new token."""
         self.ids.append(token_id)
+        self.routing.extend(self.ids)
         self.recursion = 0
         self.router_logits = []
         self.experts = []

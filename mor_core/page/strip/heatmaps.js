@@ -69,13 +69,13 @@ export class Heatmaps {
   /** @type {(run: Run) => Panel[]} */
   panels(run) {
     const recursions = Array.from({ length: run.numRecursions }, (_, index) => say("row_recursion", { number: index + 1 }));
-    const judged = run.header.router.chooses_once ? recursions.map((_, index) => say("row_depth", { number: index + 1 })) : recursions;
+    const rows = run.header.router.chooses_once ? recursions.map((_, index) => say("row_depth", { number: index + 1 })) : recursions;
     const slots = run.header.cache_slots.map(slotLabel);
     /** @type {Omit<Panel, "top">[]} */
     const panels = [
       { name: "depth", title: say("map_depth"), rows: recursions, height: 18 },
       ...(run.header.has_lens ? [{ name: /** @type {const} */ ("prediction"), title: say("map_prediction"), rows: [say("map_prediction_row")], height: 18 }] : []),
-      { name: "score", title: say("map_score"), rows: judged, height: 18 },
+      { name: "score", title: say("map_score"), rows, height: 18 },
       { name: "cache", title: say("map_cache"), rows: slots, height: slots.length > 14 ? 9 : 13 },
     ];
     let bottom = 0;
