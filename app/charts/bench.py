@@ -70,10 +70,10 @@ def ratio_points(table: pd.DataFrame) -> Chart:
 
 
 def serving_lines(table: pd.DataFrame) -> Chart:
-    """Draw the ratio to the vanilla model against the slots, beside its bound: one panel a shape, one line a MoR-N.
+    """Draw the ratio to the vanilla model against the slots, beside its bound: one panel per shape, one line per MoR-N.
 
     Args:
-        table: of `bench_results.serving_table`, one document's, not empty.
+        table: from `bench_results.serving_table`, one document's, not empty.
     """
     shapes = sorted(table["shape"].unique())
     places = {slots: str(slots) for slots in sorted(table["their_slots"].unique())}
@@ -210,10 +210,10 @@ def _serving_finding(table: pd.DataFrame) -> str:
 
 
 def growth_lines(table: pd.DataFrame, axis: str, quantity: str) -> Chart:
-    """Draw tokens a second or the bytes of the cache against what grows, ours and the peer's.
+    """Draw tokens per second or the bytes of the cache against what grows, ours and the peer's.
 
     Args:
-        table: of `growth_table`.
+        table: from `growth_table`.
         axis: `context` or `slots`.
         quantity: `tokens_per_s` or `kv_bytes`.
     """

@@ -27,7 +27,7 @@ _SMALLEST_LABEL = 0.01  # share of the longest bar that a letter of a label need
 
 
 def flops_bars(table: pd.DataFrame, num_recursions: int, num_tokens: int) -> Chart:
-    """Draw the FLOPs a token of a text: this model as routed, at full depth, and a plain Transformer."""
+    """Draw the FLOPs per token of a text: this model as routed, at full depth, and a plain Transformer."""
     figure = new_figure(rows_height(3, row=48), barmode="stack")
     colours = _part_colours(num_recursions)
     models = [name for name in (ROUTED, FULL, PLAIN) if name in set(table["model"])]
@@ -82,7 +82,7 @@ def flops_bars(table: pd.DataFrame, num_recursions: int, num_tokens: int) -> Cha
 
 
 def kv_lines(table: pd.DataFrame) -> Chart:
-    """Draw the bytes of a cache against the length of the text, one line a strategy."""
+    """Draw the bytes of a cache against the length of the text, one line per strategy."""
     figure = new_figure(330)
     names = list(dict.fromkeys(table["strategy"]))
     last = table["num_tokens"].max()
@@ -164,7 +164,7 @@ def latency_by_depth(table: pd.DataFrame, num_recursions: int) -> Chart:
 
 
 def quality_points(table: pd.DataFrame) -> Chart:
-    """Draw loss against the FLOPs that routing needed, one point a routing rule."""
+    """Draw loss against the FLOPs that routing needed, one point per routing rule."""
     figure = new_figure(430)
     looks = [("circle", "top center"), ("square-open", "bottom center")]
     for index, (gate, rows) in enumerate(table.groupby("gate", sort=False)):
@@ -217,9 +217,9 @@ def training_curve(table: pd.DataFrame, columns: dict[str, str], unit: str) -> C
     """Draw columns of a training log against the tokens read.
 
     Args:
-        table: of `app.tables.result_files.training_table`.
+        table: from `app.tables.result_files.training_table`.
         columns: column to its name in the legend; one that is missing, or was noted at few steps only, is drawn so.
-        unit: of the y axis.
+        unit: unit of the y axis.
     """
     figure = new_figure(340)
     shown = {column: name for column, name in columns.items() if column in table}

@@ -14,7 +14,7 @@ _SMALLEST_LABEL = 0.07  # share of the width that a label fits into
 
 
 def share_bars(table: pd.DataFrame, num_recursions: int, finding: str) -> Chart:
-    """Draw one bar a group, from 0 to 100% of its tokens; the number of tokens and the mean depth stand beside it."""
+    """Draw one bar per group, from 0 to 100% of its tokens; the number of tokens and the mean depth stand beside it."""
     figure = new_figure(rows_height(len(table), row=32), barmode="stack")
     names = [
         f"{hover_text(group)}  (n {count:,})"
@@ -57,7 +57,7 @@ def share_bars(table: pd.DataFrame, num_recursions: int, finding: str) -> Chart:
 
 
 def share_columns(table: pd.DataFrame, num_recursions: int, finding: str) -> Chart:
-    """Draw one column a range of positions, from 0 to 100% of its tokens, the mean depth above it."""
+    """Draw one column per range of positions, from 0 to 100% of its tokens, the mean depth above it."""
     figure = new_figure(320, barmode="stack", bargap=0.08)
     for depth, colour in _levels(table, num_recursions):
         figure.add_bar(

@@ -31,7 +31,7 @@ def depth_grid(
         tokens: columns `position`, `token`, `phase`, `recursion_depth`; at least one row.
         num_recursions: R. The colours are its levels, whatever the run used.
         finding: what the chart shows, in words.
-        boundaries: of `app.tables.trace_tables.boundaries`.
+        boundaries: from `app.tables.trace_tables.boundaries`.
         pinned: position of the token whose column is framed.
     """
     recursions = pd.DataFrame({"recursion": range(1, num_recursions + 1)})

@@ -15,7 +15,7 @@ _FEW, _MANY = "#dfe7f3", "#1f4e8c"  # counts, which are no depths
 
 
 def exits_table(trace: Trace) -> pd.DataFrame:
-    """Count content tokens by router depth and prediction depth, one row a pair that can occur."""
+    """Count content tokens by router depth and prediction depth, one row per pair that can occur."""
     pairs = [
         (token.recursion_depth, token.prediction_depth)
         for token in trace.tokens

@@ -216,7 +216,7 @@ def frontier(table: pd.DataFrame, cost: str) -> list[str]:
 
 
 def sweep(table: pd.DataFrame) -> Chart:
-    """Draw the loss against active FLOPs, one point a threshold."""
+    """Draw the loss against active FLOPs, one point per threshold."""
     figure = new_figure(380)
     figure.add_scatter(
         x=table["active_flops_per_token"] / 1e6,

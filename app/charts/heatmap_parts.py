@@ -64,7 +64,7 @@ def add_absent(figure: go.Figure, tokens: Sequence[TokenRecord], recursions: int
         mode="markers",
         marker={"symbol": "line-ne-open", "size": 7, "color": LINE, "line": {"width": 1}},
         hoverinfo="skip",
-        name=say("charts.not_judged"),
+        name=say("charts.not_scored"),
     )
 
 

@@ -11,7 +11,7 @@ from app.tables.router_tables import (
     STAYS_OUT,
     WOULD_ENTER,
     WOULD_LEAVE,
-    Moved,
+    MovedThreshold,
 )
 from app.text.words import say
 from mor_core.common.logistic import sigmoid
@@ -26,11 +26,13 @@ _LOOKS = {
 _MAX_NAMED = 30  # more names would cover each other
 
 
-def moved_threshold(moved: Moved, recursion: int, trained_logit: float, num_tokens: int) -> Chart:
+def moved_threshold(
+    moved: MovedThreshold, recursion: int, trained_logit: float, num_tokens: int
+) -> Chart:
     """Draw each candidate of one recursion at its position and logit, by what the moved threshold changes.
 
     Args:
-        moved: of `move_threshold`.
+        moved: from `move_threshold`.
         recursion: whose router judged.
         trained_logit: the threshold that decided in the run.
         num_tokens: length of the run, so that the axis shows the positions that were not judged too.
@@ -76,7 +78,7 @@ def moved_threshold(moved: Moved, recursion: int, trained_logit: float, num_toke
         logit=f"{moved.threshold_logit:+.2f}",
         score=f"{sigmoid(moved.threshold_logit):.3f}",
         turned=turned,
-        judged=len(moved.rows),
+        scored=len(moved.rows),
         enter=moved.count(WOULD_ENTER),
         leave=moved.count(WOULD_LEAVE),
         before=f"{moved.share_before:.0%}",

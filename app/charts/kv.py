@@ -77,10 +77,10 @@ def occupancy(trace: Trace, window: range) -> Chart:
 
 
 def growth(table: pd.DataFrame, recursions: int) -> Chart:
-    """Draw the measured bytes after each call, one area a recursion, and a line for a plain Transformer.
+    """Draw the measured bytes after each call, one area per recursion, and a line for a plain Transformer.
 
     Args:
-        table: of `occupancy.growth_table`, not empty.
+        table: from `occupancy.growth_table`, not empty.
         recursions: R, for the colours.
     """
     figure = new_figure(360)

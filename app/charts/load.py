@@ -1,4 +1,4 @@
-"""Whether routers agree, hesitate and share the load, as charts: one bar a recursion or a range of positions.
+"""Whether routers agree, hesitate and share the load, as charts: one bar per recursion or a range of positions.
 
 Pure: tables of `app.tables.router_results` in, charts out.
 """
@@ -14,7 +14,7 @@ from app.text.words import say
 
 
 def agreement(table: pd.DataFrame) -> Chart:
-    """Draw how often top-k and the threshold decide alike, one bar a recursion."""
+    """Draw how often top-k and the threshold decide alike, one bar per recursion."""
     names = [say("router.recursion_row", number=number) for number in table["recursion"]]
     figure = new_figure(rows_height(len(table), row=36, extra=90))
     shares = [f"{share:.1%}" for share in table["value"]]
@@ -29,10 +29,10 @@ def agreement(table: pd.DataFrame) -> Chart:
 
 
 def entropy(table: pd.DataFrame, *, num_choices: int = 2) -> Chart:
-    """Draw how undecided the routers are, one bar a recursion, of the most that it can be.
+    """Draw how undecided the routers are, one bar per recursion, of the most that it can be.
 
     Args:
-        table: of `router_results.entropy_table`.
+        table: from `router_results.entropy_table`.
         num_choices: outcomes of a decision; more than 2 for token-choice, which decides once.
     """
     most = math.log(num_choices)
@@ -51,7 +51,7 @@ def entropy(table: pd.DataFrame, *, num_choices: int = 2) -> Chart:
     figure.add_vline(x=most, line={"color": LINE, "width": 2, "dash": "dash"})
     figure.update_xaxes(range=[0, most * 1.05], title_text=say("router.axis_entropy"))
     if not known.any():
-        return Chart(figure, say("router.nothing_judged"), table)
+        return Chart(figure, say("router.nothing_scored"), table)
     top = table.loc[table["value"].idxmax()]
     finding = say(
         "router.entropy_finding",
@@ -67,7 +67,7 @@ def load(table: pd.DataFrame, violation: float | None) -> Chart:
     """Draw which share of the tokens each recursion got, and a line for what training aimed at.
 
     Args:
-        table: of `router_results.load_table`.
+        table: from `router_results.load_table`.
         violation: MaxVio of a token-choice router, `None` for expert-choice.
     """
     word = "router.recursion_row" if violation is None else "router.depth_row"

@@ -17,7 +17,7 @@ _MARKERS = ("circle", "square", "diamond")
 
 
 def paper_bytes(table: pd.DataFrame, load: Load) -> Chart:
-    """Draw weights and cache of the paper's models at one context and batch, one bar a strategy."""
+    """Draw weights and cache of the paper's models at one context and batch, one bar per strategy."""
     figure = new_figure(rows_height(len(table), row=46), barmode="stack")
     longest = table["total_bytes"].max()
     names = [strategy_name(name) for name in table["strategy"]]
@@ -65,10 +65,10 @@ def paper_bytes(table: pd.DataFrame, load: Load) -> Chart:
 
 
 def fit_lines(curve: pd.DataFrame, fit: pd.DataFrame, load: Load, memory_gib: float) -> Chart:
-    """Draw the largest batch against the context, one line a strategy, and mark the chosen context.
+    """Draw the largest batch against the context, one line per strategy, and mark the chosen context.
 
     Args:
-        curve: of `memory.fit_curve`.
+        curve: from `memory.fit_curve`.
         fit: of `memory.fit_table`, which the finding and the table come from.
         load: the chosen context and batch.
         memory_gib: of the GPU, as chosen.

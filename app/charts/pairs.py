@@ -22,7 +22,7 @@ def differences(table: pd.DataFrame, reference: str, gap: float | None) -> Chart
     """Draw what each member loses against the reference, with intervals and the band that two seeds span.
 
     Args:
-        table: of `differences_table`.
+        table: from `differences_table`.
         reference: the member that zero stands for.
         gap: between two seeds of one recipe; `None` if no recipe has two.
     """
@@ -68,7 +68,7 @@ def seed_depths(table: pd.DataFrame, pair: Mapping[str, Any]) -> Chart:
     """Draw the mean depth of each class of tokens under two seeds.
 
     Args:
-        table: of `seeds_table`.
+        table: from `seeds_table`.
         pair: the two seeds, as in the family's file.
     """
     figure = new_figure(rows_height(len(table)))

@@ -19,7 +19,7 @@ def losses(table: pd.DataFrame) -> Chart:
     """Draw the paper's validation losses at 360M against the number of recursions.
 
     Args:
-        table: of `paper_table`.
+        table: from `paper_table`.
     """
     known = table[table["nll"].notna()]
     figure = _marked(new_figure(340))
@@ -69,7 +69,7 @@ def throughput(table: pd.DataFrame) -> Chart:
     """Draw the paper's speed-ups over its own plain Transformer.
 
     Args:
-        table: of `paper_throughput_table`.
+        table: from `paper_throughput_table`.
     """
     figure = _marked(new_figure(280))
     for index, column in enumerate(("at_batch_32", "at_equal_memory")):

@@ -1,4 +1,4 @@
-"""Where a token's time goes, as one bar a run: the parts that a profiler found, and the least that the machine needs.
+"""Where a token's time goes, as one bar per run: the parts that a profiler found, and the least that the machine needs.
 
 Pure: a table of `app.tables.bench_results` in, a chart out.
 """
@@ -14,7 +14,7 @@ def time_parts(table: pd.DataFrame) -> Chart:
     """Draw each run's time for a token, part by part, beside its roofline.
 
     Args:
-        table: of `bench_results.profile_table`, not empty.
+        table: from `bench_results.profile_table`, not empty.
     """
     runs = list(dict.fromkeys(table["run"]))
     figure = new_figure(rows_height(len(runs), row=56, extra=120))

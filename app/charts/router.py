@@ -23,10 +23,10 @@ _TICKS = (-12, -6, 0, 6, 12)  # more would not fit a phone
 def score_distributions(
     table: pd.DataFrame, recursions: int, *, chooses_depth: bool = False
 ) -> Chart:
-    """Draw how often each score was given, one row a recursion, those that entered apart from those left out.
+    """Draw how often each score was given, one row per recursion, those that entered apart from those left out.
 
     Args:
-        table: of `judgements`.
+        table: from `score_table`.
         recursions: R.
         chooses_depth: whether the rows are depths that one router scored, on the scale of scores.
     """
@@ -67,7 +67,7 @@ def sweep(table: pd.DataFrame) -> Chart:
     """Draw loss and compute against the threshold, one above the other.
 
     Args:
-        table: of `router_results.sweep_table`, not empty.
+        table: from `router_results.sweep_table`, not empty.
     """
     figure = make_subplots(
         rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.08, figure=new_figure(470)
@@ -156,7 +156,7 @@ def _distribution_finding(table: pd.DataFrame, recursions: int) -> str:
         values = {
             "number": number,
             "entered": f"{int(rows['entered'].sum()):,}",
-            "judged": f"{len(rows):,}",
+            "scored": f"{len(rows):,}",
             "share": f"{rows['entered'].mean():.0%}",
         }
         if rows["threshold_logit"].isna().all():
@@ -164,7 +164,7 @@ def _distribution_finding(table: pd.DataFrame, recursions: int) -> str:
         else:
             parts.append(say("router.finding_recursion", close=close_calls(rows), **values))
     if not parts:
-        return say("router.nothing_judged")
+        return say("router.nothing_scored")
     text = say("router.distribution_finding", parts=say("router.joined").join(parts))
     return text[0].upper() + text[1:]
 
@@ -173,7 +173,7 @@ def choice_finding(table: pd.DataFrame) -> str:
     """Say how often a token-choice router chose each depth, and how clearly."""
     taken = table[table["entered"]]
     if taken.empty:
-        return say("router.nothing_judged")
+        return say("router.nothing_scored")
     shares = taken["recursion"].value_counts(normalize=True).sort_index()
     return say(
         "router.choice_finding",

@@ -195,7 +195,7 @@ def _score_hover(token: TokenRecord, row: int, limit: float | None) -> str:
     start = f"{_position(token)}<br>{say('charts.recursion', number=row + 1)}: "
     logit = token.router_logits[row]
     if logit is None:
-        return start + say("charts.not_judged")
+        return start + say("charts.not_scored")
     entered = say("charts.entered" if (token.recursion_depth or 0) > row else "charts.left_out")
     score = say("charts.hover_score", score=f"{sigmoid(logit):.3f}", logit=f"{logit:+.2f}")
     if limit is None:

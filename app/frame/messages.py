@@ -54,7 +54,7 @@ def trace_download(trace: Trace, *, key: str, name: str = "") -> None:
 
     Args:
         trace: the run.
-        key: of the button.
+        key: the button's key.
         name: of the run, where there are several.
     """
     header = trace.header

@@ -98,7 +98,7 @@ def choose_checkpoint(
 
     Args:
         checkpoints: at least one.
-        key: of the element.
+        key: the element's key.
         first: name of the one that is chosen before anybody chooses.
     """
     if len(checkpoints) == 1:

@@ -206,7 +206,7 @@ def _proof(material: Material) -> dict[str, str]:
 
 
 def _more(material: Material, name: str, depth: int | None = None, gate: str = "learned") -> float:
-    """Return the nats a token by which a rule loses to the model's own."""
+    """Return the nats per token by which a rule loses to the model's own."""
     result = material.result(name, depth, gate)
     return float(result["more_nats_than_own_rule"]["nll_nats_per_token"])
 

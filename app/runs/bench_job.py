@@ -78,7 +78,7 @@ def start(name: str, place: Callable[[], tuple[str, str]]) -> BenchJob:
     """Begin a short benchmark in a thread.
 
     Args:
-        name: of the benchmark.
+        name: the benchmark's name.
         place: tells device and dtype; asked in the thread, since it may import torch.
     """
 

@@ -16,7 +16,7 @@ class GenerationRequest:
         max_new_tokens: the most that is generated.
         temperature: 0 is greedy.
         top_k: the most probable candidates that are drawn from; 0 is all.
-        seed: of the sampling.
+        seed: seed of the sampling.
         routing: the routing rule.
         routing_problem: what is wrong with the rule as it was typed, in words; empty if it can be run.
     """

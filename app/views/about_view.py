@@ -50,7 +50,7 @@ def versions_table() -> pd.DataFrame:
 
 
 def checkpoint_table(info: CheckpointInfo) -> pd.DataFrame:
-    """Return what a checkpoint's files say of where it comes from, one row a fact."""
+    """Return what a checkpoint's files say of where it comes from, one row per fact."""
     origin = info.provenance
     revisions = origin.get("code_revisions") or [origin.get("code_revision")]
     evaluated = result_files.causal_result(info.evaluation) or {}

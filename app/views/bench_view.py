@@ -48,7 +48,7 @@ def _saved(documents: list[dict[str, object]]) -> None:
             chart = profile_charts.time_parts(profiled)
             caption = f"{say('bench.profile_caption')}  \n{_where([document])}"
             page_parts.show_chart(chart, key=f"bench_profile_{number}", caption=caption)
-    for axis in bench_results.GROWING:
+    for axis in bench_results.GROWTH_AXES:
         grown = bench_results.growth_table(documents, axis)
         if len(grown) < 2:
             continue

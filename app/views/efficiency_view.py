@@ -44,7 +44,7 @@ class Measured:
     """The depths that the counts on this page start from.
 
     Attributes:
-        shares: of tokens that take recursion 1, 2, ...
+        shares: share of tokens that take recursion 1, 2, ...
         source: where they were measured, as a sentence.
     """
 
@@ -93,7 +93,7 @@ def answers_row(
         config = resources.read_config(info)
     except CheckpointError:
         return  # the panels below say what is wrong with it
-    page_parts.heading(say("worth.heading"))
+    page_parts.heading(say("efficiency_summary.heading"))
     found = efficiency_summary.answers(info.name, config, depths.shares, calls, family)
     for column, answer in zip(st.columns(len(found)), found, strict=True):
         column.metric(answer.question, answer.value, help=messages.as_text(answer.how), border=True)
@@ -102,9 +102,9 @@ def answers_row(
 def choose_part() -> str:
     """Draw the switch between the page's parts; return the chosen one."""
     part = st.segmented_control(
-        say("worth.part"),
+        say("efficiency_summary.part"),
         list(PARTS),
-        format_func=lambda name: say(f"worth.part_{name}"),
+        format_func=lambda name: say(f"efficiency_summary.part_{name}"),
         default=MODEL,
         required=True,
         key="part",

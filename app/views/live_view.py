@@ -56,7 +56,7 @@ def panel(
 
     Args:
         job: this viewer's run.
-        checkpoints: whose recorded runs may be drawn.
+        checkpoints: the checkpoints whose recorded runs may be drawn.
         request: what a slide clicker's press runs before the first run.
         shown_running: what the buttons say; they are drawn again once the run is over.
     """

@@ -99,7 +99,7 @@ def panel(checkpoints: Sequence[CheckpointInfo], *, shown_running: bool) -> None
     """Draw the race, or two recorded runs before the first.
 
     Args:
-        checkpoints: whose recorded runs may be drawn.
+        checkpoints: the checkpoints whose recorded runs may be drawn.
         shown_running: what the buttons say; they are drawn again once the race is over.
     """
     with st.container():  # also when empty: what is below must not move

@@ -76,9 +76,9 @@ def scores_panel(trace: Trace, like_it: Sequence[Trace]) -> None:
             label_visibility="collapsed",
         )
         traces = list(like_it) if scope == ALL_RUNS else traces
-    table = router_tables.judgements(traces)
+    table = router_tables.score_table(traces)
     if table.empty:
-        messages.show_info(say("router.nothing_judged"))
+        messages.show_info(say("router.nothing_scored"))
         return
     chart = router_charts.score_distributions(
         table, header.num_recursions, chooses_depth=chooses_depth
@@ -93,7 +93,7 @@ def _probabilities(trace: Trace) -> None:
     """Draw a token-choice router's score of every depth for every token."""
     page_parts.heading(say("router.probabilities_heading"), "token-choice")
     window = page_parts.choose_window(len(trace.tokens), key="router_window")
-    finding = router_charts.choice_finding(router_tables.judgements([trace]))
+    finding = router_charts.choice_finding(router_tables.score_table([trace]))
     chart = replace(run_heatmaps.score_heatmap(trace, window), finding=finding)
     page_parts.show_chart(chart, key="probabilities")
 
@@ -109,7 +109,7 @@ def knob_panel(trace: Trace) -> None:
         rule = rule_label(header.routing.get("name", "unknown"))
         messages.show_info(say(f"router.no_knob_{reason}", rule=rule))
         return
-    table = router_tables.judgements([trace])
+    table = router_tables.score_table([trace])
     number, rows, limit = _knob(table, deciding, threshold_logits(header))
     if rows.empty:
         messages.show_info(say("router.nothing_reached", recursion=number))

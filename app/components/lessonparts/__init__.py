@@ -44,7 +44,7 @@ def pick_tokens(
 
     Args:
         tokens: to pick from.
-        key: of the element.
+        key: the element's key.
         label: what to pick, for readers of the screen.
         picked: positions that are picked already.
         most: how many can be picked.
@@ -73,7 +73,7 @@ def show_tokens(
     Args:
         tokens: of a run.
         num_recursions: R, which fixes the colours.
-        key: of the element.
+        key: the element's key.
         label: what is shown, for readers of the screen.
         marks: `HIT`, `MISS` or `CHANGED` by position.
         shows_depths: else a place to write a guess.

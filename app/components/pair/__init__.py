@@ -74,7 +74,7 @@ def draw_pair(comparison: Comparison, names: tuple[str, str], badge: Badge, *, k
         comparison: of the two runs.
         names: of the runs, as plain text.
         badge: whether the runs were computed for this viewer just now.
-        key: of the element.
+        key: the element's key.
     """
     runs, scale = comparison.runs, comparison.scale
     _pair(
@@ -104,9 +104,9 @@ def draw_race(
 
     Args:
         lanes: A and B.
-        scale: of depth, the same for both.
+        scale: scale of depth, the same for both.
         badge: whether the runs were computed for this viewer just now.
-        key: of the element.
+        key: the element's key.
         live: tell when both are over.
     """
     race = f"{lanes[0].run}+{lanes[1].run}"

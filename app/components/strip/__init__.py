@@ -12,7 +12,7 @@ from app.components.component_assets import ServedComponent
 from app.components.view_state import ViewState, view_of
 from app.runs import session
 from app.runs.jobs import Job
-from app.style.palettes import MOST_LEVELS, depth_colours
+from app.style.palettes import MAX_LEVELS, depth_colours
 from app.tables.trace_tables import class_label
 from app.text.hidden_words import hidden_words
 from app.text.words import entries
@@ -72,7 +72,7 @@ def token_strip(
 
     Args:
         trace: the run.
-        key: of the element; a page keeps it while it changes the trace.
+        key: the element's key; a page keeps it while it changes the trace.
         badge: whether the run was computed for this viewer just now.
         view: what to show at first; with it come the tools to choose metric, units, tokens and several pins.
         pin: position that a chart of the page asks to pin; taken once, when it changes.
@@ -89,7 +89,7 @@ def live_strip(
 
     Args:
         job: the run.
-        key: of the element.
+        key: the element's key.
         stream: path of the event route, where the browser can reach it.
         batch: events to hand over with this rerun, where it cannot.
     """
@@ -108,7 +108,7 @@ def _tools(trace: Trace, view: ViewState) -> dict[str, Any]:
 
 def depth_scales() -> dict[int, list[str]]:
     """Return the colours of each scale of depth in the viewer's palette, by the number of its levels."""
-    return {levels: depth_colours(levels) for levels in range(1, MOST_LEVELS + 1)}
+    return {levels: depth_colours(levels) for levels in range(1, MAX_LEVELS + 1)}
 
 
 def _draw(run_id: str, key: str, data: dict[str, Any]) -> StripState:
