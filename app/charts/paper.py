@@ -1,4 +1,4 @@
-"""The paper's published results as charts, each marked as the paper's: never on one scale with ours.
+"""Charts of the paper's published results, each marked as the paper's and never on one scale with ours.
 
 Pure: tables of `app.tables.family_results` in, charts out.
 """
@@ -98,7 +98,7 @@ def throughput(table: pd.DataFrame) -> Chart:
 
 
 def _marked(figure: go.Figure) -> go.Figure:
-    """Write into the plot that these are not our numbers."""
+    """Add a note to the plot that the numbers are the paper's."""
     figure.add_annotation(
         text=say("efficiency.paper_mark"),
         xref="paper",

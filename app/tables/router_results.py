@@ -78,7 +78,7 @@ def reach_table(evaluation: Evaluation) -> pd.DataFrame:
     def read(found: Evaluation) -> pd.DataFrame:
         rows = [
             {
-                "places": f"{group['first']}-{group['last']}"
+                "positions": f"{group['first']}-{group['last']}"
                 if group["first"] != group["last"]
                 else str(group["first"]),
                 "num_tokens": group["num_tokens"],
@@ -86,7 +86,7 @@ def reach_table(evaluation: Evaluation) -> pd.DataFrame:
             }
             for group in found.get("depths", {}).get("by_position", [])
         ]
-        return pd.DataFrame(rows, columns=["places", "num_tokens", "share_at_full_depth"])
+        return pd.DataFrame(rows, columns=["positions", "num_tokens", "share_at_full_depth"])
 
     return _read(evaluation, read)
 

@@ -177,8 +177,8 @@ def speed_panel(calls: pd.DataFrame, traces: Sequence[Trace], num_recursions: in
     if calls.empty:
         messages.show_info(say("efficiency.no_speed"))
         return
-    places = sorted(set(calls["device"] + ", " + calls["dtype"]))
-    measured = say("efficiency.speed_measured_on", places=messages.as_text("; ".join(places)))
+    machines = sorted(set(calls["device"] + ", " + calls["dtype"]))
+    measured = say("efficiency.speed_measured_on", machines=messages.as_text("; ".join(machines)))
     st.caption(f"{say('efficiency.speed_note')} {measured}")
     page_parts.show_chart(costs_charts.latency_by_depth(calls, num_recursions), key="latency")
     page_parts.show_table(result_files.speed_table(traces), key="speed")

@@ -234,7 +234,7 @@ def test_page_draws_the_evaluation(checkpoints: Path) -> None:
     assert len(figures(page)) == 7
     assert table(page, "agreement")["agreement"].tolist() == [1.0, 0.9, 0.8]
     assert table(page, "entropy_nats")["entropy_nats"].tolist() == [0.01, 0.2, 0.3]
-    assert table(page, "places")["places"].tolist() == ["1", "2-3"]
+    assert table(page, "positions")["positions"].tolist() == ["1", "2-3"]
 
 
 def test_page_says_what_is_missing(checkpoints: Path) -> None:
