@@ -243,7 +243,7 @@ def growth_lines(table: pd.DataFrame, axis: str, quantity: str) -> Chart:
     shown = format_bytes if quantity == "kv_bytes" else (lambda value: f"{value:,.1f}")
     finding = say(
         f"bench.{quantity}_finding",
-        place=f"{int(last[axis]):,}",
+        at=f"{int(last[axis]):,}",
         unit=say(f"bench.{axis}_unit"),
         ours=shown(ours),
         theirs=shown(theirs),

@@ -72,7 +72,7 @@ def choose(checkpoints: Sequence[CheckpointInfo]) -> Chosen:
         messages.show_info(say("frame.no_checkpoints"))
         return Chosen(None, None)
     with_runs = (info.name for info in checkpoints if resources.recorded_traces(info.path))
-    asked = links.asked_checkpoint() or next(with_runs, None)
+    asked = links.linked_checkpoint() or next(with_runs, None)
     info = page_parts.choose_checkpoint(checkpoints, key="run_checkpoint", first=asked)
     return Chosen(info, _own_text(info)) if source == OWN_TEXT else _recorded(info)
 
@@ -96,7 +96,7 @@ def _recorded(info: CheckpointInfo) -> Chosen:
         if not problems:
             messages.show_info(say("explore.no_traces"))
         return Chosen(info, None)
-    asked = links.asked_run(info.name)
+    asked = links.linked_run(info.name)
     wanted = next((run for run in found if asked in (run.name, run.title)), found[0])
     if asked and asked not in (wanted.name, wanted.title):
         messages.show_info(say("explore.no_such_run", name=asked))
