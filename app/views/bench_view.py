@@ -97,7 +97,7 @@ def _here() -> None:
         say("bench.stop"), icon=":material/stop:", key="bench_stop", disabled=not is_running
     )
     if starts:
-        session.set_bench_job(bench_job.start(SHORT, _place))
+        session.set_bench_job(bench_job.start(SHORT, _placement))
         st.rerun()
     if job is None:
         return
@@ -109,10 +109,10 @@ def _here() -> None:
         _outcome(job)
 
 
-def _place() -> tuple[str, str]:
+def _placement() -> tuple[str, str]:
     """Return this server's device and dtype."""
-    place = resources.default_placement()
-    return place.device, place.dtype
+    placement = resources.default_placement()
+    return placement.device, placement.dtype
 
 
 @st.fragment(run_every=POLL_S)

@@ -8,7 +8,7 @@ import streamlit as st
 from app.frame import messages, page_parts
 from app.runs import resources, session
 from app.runs.jobs import Update, job_manager
-from app.runs.model_cache import Held, shelf
+from app.runs.model_cache import Held, loaded_models
 from app.style.theme import format_bytes
 from app.text.words import say
 from mor_core.checkpoints.checkpoint import CheckpointError, CheckpointInfo
@@ -38,8 +38,8 @@ def memory() -> None:
     columns[1].metric(say("checkpoints.free"), _of(free, total))
     columns[2].metric(
         say("checkpoints.in_memory"),
-        f"{len(shelf().held())} / {shelf().limit}",
-        help=say("checkpoints.in_memory_help", limit=shelf().limit),
+        f"{len(loaded_models().held())} / {loaded_models().limit}",
+        help=say("checkpoints.in_memory_help", limit=loaded_models().limit),
     )
     for column, gpu in zip(columns[3:], gpus, strict=True):
         column.metric(
@@ -86,7 +86,7 @@ def progress() -> None:
 def models(placement: tuple[str, str]) -> None:
     """List the checkpoints, each with its model, its place in memory, and buttons to load and unload it."""
     checkpoints = resources.list_checkpoints()
-    held = {item.name: item for item in shelf().held()}
+    held = {item.name: item for item in loaded_models().held()}
     for info in checkpoints:
         key = resources.model_key(info)
         _row(info, next((item for name, item in held.items() if name == key), None), placement)
@@ -142,8 +142,8 @@ def _row(info: CheckpointInfo, held: Held | None, placement: tuple[str, str]) ->
     if held is not None:
         status = say(
             "checkpoints.loaded",
-            device=held.place.device,
-            dtype=held.place.dtype,
+            device=held.placement.device,
+            dtype=held.placement.dtype,
             size=format_bytes(held.num_bytes),
         )
     count = len(job_manager().jobs_of(resources.model_key(info)))
