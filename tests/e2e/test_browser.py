@@ -149,7 +149,7 @@ def test_run_goes_on_where_a_proxy_keeps_the_events(watched: Watched, answers: b
 
 
 def test_streaming_costs_the_page_no_reruns(slow: Watched, pace: Pace) -> None:
-    pace.hold(100)
+    pace.limit(100)
     set_number(slow, "New tokens", "200")
     press(slow, "Run")
     slow.wait_for_status("running")
@@ -182,7 +182,7 @@ def test_another_widget_does_not_end_a_run(slow: Watched, pace: Pace) -> None:
     slow.sent()
     assert slow.status() == "running"
     count = slow.num_tokens()
-    pace.let_go()
+    pace.lift()
     slow.wait_for_status("done")
     assert slow.num_tokens() > count
     assert_clean(slow)
