@@ -1,14 +1,13 @@
-"""Requests of the engine that take the most probable token, and what holds them against the whole-sequence form."""
+"""Engine requests with greedy sampling, and a check against one forward pass on the whole sequence."""
 
 import torch
 
+from mor_core.benchmarks.requests import Batch
 from tests.models import RULES, token_ids
 
 
 class Greedy:
-    """A request that takes the most probable token and keeps what it was told."""
-
-    needs_prompt_logits = False
+    """A request that takes the most probable token and stores what the engine passes to it."""
 
     def __init__(self, length, *, rule=RULES["causal"], new=8, seed=0):
         self.ids = token_ids(1, length, seed=seed)[0].tolist()
@@ -18,12 +17,10 @@ class Greedy:
         self.processed = []
         self.logits = []
 
-    def begin(self, output, latency_s):
-        return self.choose(output.logits[0, -1])
-
-    def advance(self, processed, logits):
-        self.processed.append(processed)
-        return self.choose(logits)
+    def take(self, processed):
+        if self.chosen:
+            self.processed.append(processed)
+        return self.choose(processed.logits[-1])
 
     def choose(self, logits):
         if len(self.chosen) == self.max_new_tokens:
@@ -33,16 +30,12 @@ class Greedy:
         return self.chosen[-1]
 
 
-def drive(engine, *requests):
-    flights = [engine.submit(request) for request in requests]
-    while not engine.is_idle:
-        engine.step()
-    for flight in flights:
-        engine.check_flight(flight)
+def drive(engine, *requests, num_slots=8):
+    Batch(engine, requests, num_slots).run()
 
 
 def check_against_recomputation(model, request, atol=1e-5):
-    """Hold logits, depths and the cache's slots of a finished request against one call on its whole sequence."""
+    """Compare logits, depths and cache slots of a finished request with one forward pass on its whole sequence."""
     ids = torch.tensor([[*request.ids, *request.chosen]], device=model.device)
     with torch.no_grad():
         whole = model(ids, routing=request.rule)
@@ -51,13 +44,13 @@ def check_against_recomputation(model, request, atol=1e-5):
         torch.stack(request.logits), whole.logits[0, before - 1 : -1].cpu(), atol=atol, rtol=0
     )
     depths = whole.recursion_trace.depth()[0, before:].tolist()
-    assert [processed.depth for processed in request.processed] == depths
+    assert [depth for processed in request.processed for depth in processed.depths] == depths
     last, cache = request.processed[-1], whole.past_key_values
     assert last.cache_entries == cache.num_entries()
     assert last.cache_bytes == cache.num_bytes()
     for processed in request.processed:
         held = [
-            processed.position in cache.positions(slot).flatten()
+            processed.first_position in cache.positions(slot).flatten()
             for slot in range(len(cache.slots))
         ]
-        assert processed.cached_slots == [slot for slot, is_held in enumerate(held) if is_held]
+        assert processed.cached_slots == [[slot for slot, is_held in enumerate(held) if is_held]]

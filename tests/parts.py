@@ -9,7 +9,7 @@ import altair as alt
 from streamlit.testing.v1 import AppTest
 
 from app.charts.figure import Chart
-from app.runs.jobs import Job
+from mor_core.server.jobs import Job
 from tests.waiting import wait_for
 
 

@@ -4,10 +4,10 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
-from app.runs.jobs import Job, JobManager
 from mor_core.model.router_types import RouterTraits
+from mor_core.server.jobs import Job
+from mor_core.server.manager import JobManager
 from mor_core.traces.trace import (
     Alternative,
     CacheSlot,
@@ -16,6 +16,7 @@ from mor_core.traces.trace import (
     Trace,
     TraceHeader,
 )
+from mor_core.traces.trace_updates import TraceUpdate, collect_trace
 from tests.waiting import PATIENCE_S
 
 DEPTHS = (2, 1, 3, 1, 2, 3)
@@ -26,17 +27,6 @@ FULL_DEPTH_FLOPS = 100
 PROMPT_TOKENS = 2
 ENDLESS = 10**9
 """The length of a run that continues until it is cancelled."""
-
-
-@dataclass
-class ScriptedUpdate:
-    """One step of a run."""
-
-    header: TraceHeader
-    completed: list[TokenRecord]
-    newest: TokenRecord | None
-    step: StepRecord | None
-    finish_reason: str | None
 
 
 def scripted_header() -> TraceHeader:
@@ -93,7 +83,7 @@ def scripted_token(position: int, text: str, depth: int | None) -> TokenRecord:
 
 def scripted_run(
     name: str = "", length: int = len(DEPTHS), delay_s: float = 0.0
-) -> Callable[[Callable[[], bool]], Iterator[ScriptedUpdate]]:
+) -> Callable[[Callable[[], bool]], Iterator[TraceUpdate]]:
     """Return a job's work: a prompt of two tokens, then one token per step; each token's text contains `name`.
 
     It does not check whether to stop; its job does, before every step.
@@ -102,7 +92,7 @@ def scripted_run(
     def token(position: int) -> TokenRecord:
         return scripted_token(position, f" {name}{position}", DEPTHS[position % len(DEPTHS)])
 
-    def work(should_stop: Callable[[], bool]) -> Iterator[ScriptedUpdate]:
+    def work(should_stop: Callable[[], bool]) -> Iterator[TraceUpdate]:
         header = scripted_header()
         entries = [0] * len(header.cache_slots)
         single = ((i, i + 1) for i in range(PROMPT_TOKENS, length))
@@ -125,7 +115,7 @@ def scripted_run(
             )
             is_last = last == length
             newest = None if is_last else scripted_token(last, token(last).text, None)
-            yield ScriptedUpdate(header, completed, newest, step, "length" if is_last else None)
+            yield TraceUpdate(header, completed, newest, step, "length" if is_last else None)
 
     return work
 
@@ -134,7 +124,7 @@ def held_worker(manager: JobManager, model_key: str) -> tuple[Job, threading.Eve
     """Return a job that blocks its model's worker, and the event that releases it."""
     begun, released = threading.Event(), threading.Event()
 
-    def work(should_stop: Callable[[], bool]) -> Iterator[ScriptedUpdate | None]:
+    def work(should_stop: Callable[[], bool]) -> Iterator[TraceUpdate | None]:
         begun.set()
         released.wait(PATIENCE_S)
         yield None
@@ -146,12 +136,6 @@ def held_worker(manager: JobManager, model_key: str) -> tuple[Job, threading.Eve
 
 def scripted_trace() -> Trace:
     """Return the scripted run as a finished trace."""
-    trace: Trace | None = None
-    for update in scripted_run()(lambda: False):
-        trace = trace or Trace(update.header)
-        trace.tokens.extend(update.completed)
-        if update.step:
-            trace.steps.append(update.step)
-        trace.header.finish_reason = update.finish_reason
-    assert trace is not None
+    trace = collect_trace(scripted_run()(lambda: False))
+    trace.header.finish_reason = "length"
     return trace

@@ -1,26 +1,23 @@
-"""Reads a text with a checkpoint: a request becomes work for the worker of its model.
+"""Turns analysis requests into jobs for the worker of their model.
 
-The same worker generates for the Live page, so a model never serves two runs at once.
+The same worker also generates for the Live page, so only one thread uses a model.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
-from app.runs import resources, session
-from app.runs.jobs import Job, Work, job_manager
+from app.runs import jobs, resources
 from app.runs.requests import AnalysisRequest
 from app.text.words import say
+from mor_core.server.jobs import Job, Updates, Work
 from mor_core.traces.trace import Trace
-
-if TYPE_CHECKING:
-    from mor_core.generation.generation_run import TraceUpdate
+from mor_core.traces.trace_updates import TraceBuilder
 
 MAX_CHARACTERS = 20_000  # about ten windows of the bundled models; the browser draws every token
 
 
 def text_problem(text: str) -> str:
-    """Say what is wrong with a text, nothing if it can be tried."""
+    """Return what is wrong with a text; empty if it is valid."""
     if not text.strip():
         return say("explore.text_empty")
     if len(text) > MAX_CHARACTERS:
@@ -29,20 +26,18 @@ def text_problem(text: str) -> str:
 
 
 def analyse(request: AnalysisRequest, purpose: str = "explore") -> Job:
-    """Queue the reading of a text behind the other runs of the same model.
+    """Queue the analysis of a text.
 
     Args:
-        request: what to read, and how.
-        purpose: of the reading; a newer one for the same replaces one that still waits.
+        request: the viewer's request.
+        purpose: the job's purpose; a newer job for it replaces one that still waits.
     """
-    return job_manager().submit(
-        resources.model_key(request.checkpoint), _analysis_work(request), session.owner(purpose)
-    )
+    return jobs.submit(resources.model_key(request.checkpoint), _analysis_work(request), purpose)
 
 
 def progress(job: Job) -> tuple[float, str]:
-    """Return the share of a text that is read, and where the job stands in words."""
-    ahead = job_manager().num_ahead(job)
+    """Return the analysed share of the text, and the job's status in words."""
+    ahead = jobs.job_manager().num_ahead(job)
     if job.status == "queued":
         return 0.0, say("explore.waiting", ahead=ahead)
     trace = job.trace
@@ -55,12 +50,12 @@ def progress(job: Job) -> tuple[float, str]:
 
 
 def finished_trace(job: Job | None) -> Trace | None:
-    """Return what a finished job has read, `None` if it is running or failed."""
+    """Return a finished job's trace; `None` if the job is running or has no trace."""
     return job.trace if job is not None and job.is_finished else None
 
 
 def _analysis_work(request: AnalysisRequest) -> Work:
-    def work(should_stop: Callable[[], bool]) -> "Iterator[TraceUpdate]":
+    def work(should_stop: Callable[[], bool]) -> Updates:
         loaded = resources.loaded_checkpoint(request.checkpoint)
         from mor_core.checkpoints.variants import with_kv_strategy
         from mor_core.generation.generation import analyse_text
@@ -69,14 +64,13 @@ def _analysis_work(request: AnalysisRequest) -> Work:
         if request.kv_strategy:
             loaded = with_kv_strategy(loaded, request.kv_strategy)
         rule = request.routing
-        read: Trace | None = None
+        read = TraceBuilder()
         for update in analyse_text(loaded, request.text, routing=rule, should_stop=should_stop):
-            read = read or Trace(update.header)
-            read.tokens += update.completed
+            read.take(update)
             yield update
-        # Early exits come after the run, into the same records; a model without states between recursions has none.
+        # The run's records get their early exits at the end; models without states between recursions have none.
         with contextlib.suppress(LensError):
-            if read is not None:
-                add_lens(loaded, read, rule, should_stop=should_stop)
+            if read.trace is not None:
+                add_lens(loaded, read.trace, rule, should_stop=should_stop)
 
     return work

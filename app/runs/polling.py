@@ -7,10 +7,10 @@ import base64
 import json
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
-from app.runs.jobs import Job, job_batch, job_manager
+from app.runs import jobs
+from mor_core.server.jobs import Job
 
 
 def batch(job: Job, asks: Mapping[str, Any]) -> dict[str, Any]:
@@ -21,33 +21,10 @@ def batch(job: Job, asks: Mapping[str, Any]) -> dict[str, Any]:
         asks: the browser's last request: its number, and how many events of which run the browser has.
     """
     job.touch()
-    found = job_batch(job, _whole(asks.get(job.id)), job_manager().num_ahead(job))
+    found = jobs.batch(job, _whole(asks.get(job.id)))
     text = json.dumps(found.pop("events"), separators=(",", ":"), allow_nan=False)
     packed = base64.b64encode(zlib.compress(text.encode(), 9)).decode()
     return {**found, "packed": packed, "answers": _whole(asks.get("question"))}
-
-
-@dataclass
-class Race:
-    """Two runs that are generated at the same time.
-
-    Attributes:
-        jobs: the jobs of A and B.
-        names: the names of A and B.
-    """
-
-    jobs: tuple[Job, Job]
-    names: tuple[str, str]
-
-    @property
-    def id(self) -> str:
-        """The race's id, made of the jobs' ids."""
-        return f"{self.jobs[0].id}+{self.jobs[1].id}"
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether both runs are over."""
-        return all(job.is_finished for job in self.jobs)
 
 
 def _whole(value: Any) -> int:

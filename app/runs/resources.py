@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import streamlit as st
 
-from app.runs import session
-from app.runs.jobs import job_manager
+from app.runs import jobs, session
 from app.runs.model_cache import ModelName, loaded_models
 from app.tables.family_results import FAMILY_FILE, read_family
 from app.tables.result_files import training_table
@@ -125,11 +124,11 @@ def load_on(info: CheckpointInfo, device: str, dtype: str) -> LoadedCheckpoint:
 def unload(info: CheckpointInfo) -> None:
     """Cancel a checkpoint's runs and unload its model; its next run loads it again."""
     name = ModelName(str(info.path), info.sha256)
-    jobs = job_manager().jobs_of(name)
-    for job in jobs:
+    running = jobs.job_manager().jobs_of(name)
+    for job in running:
         job.cancel()
     end = time.monotonic() + UNLOAD_S
-    while time.monotonic() < end and not all(job.is_finished for job in jobs):
+    while time.monotonic() < end and not all(job.is_finished for job in running):
         time.sleep(0.02)  # a run keeps the model until its present token is done
     loaded_models().drop(name)
 

@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Container, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -9,11 +10,10 @@ import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from app.runs.bench_job import BenchJob
-from app.runs.fair_queue import Owner
-from app.runs.jobs import Job
-from app.runs.polling import Race as Race
 from app.style.palettes import DEFAULT, NORMAL_TEXT, PALETTES
 from app.text.words import ENGLISH
+from mor_core.server.fair_queue import Owner
+from mor_core.server.jobs import Job
 from mor_core.traces.trace import Trace
 
 if TYPE_CHECKING:
@@ -27,6 +27,29 @@ TEXT_SIZE = "text"
 COMPARE_SOURCE = "compare_source"
 PRESENT = "present"
 MAX_KEPT_RUNS = 5
+
+
+@dataclass
+class Race:
+    """Two runs that are generated at the same time.
+
+    Attributes:
+        jobs: the jobs of A and B.
+        names: the names of A and B.
+    """
+
+    jobs: tuple[Job, Job]
+    names: tuple[str, str]
+
+    @property
+    def id(self) -> str:
+        """The race's id, made of the jobs' ids."""
+        return f"{self.jobs[0].id}+{self.jobs[1].id}"
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether both runs are over."""
+        return all(job.is_finished for job in self.jobs)
 
 
 def owner(purpose: str) -> Owner | None:

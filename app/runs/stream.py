@@ -1,9 +1,8 @@
 """The event route: a job's events as server-sent events, batched, resumable and read-only.
 
-`GET /mor/stream/{job}` sends what has not been sent yet every `BATCH_S`, and half as often while tokens come faster
-than anybody reads: drawing them then takes the browser longer than making them, perhaps on the same machine. Each
-message carries the index of the next event as its id, so a browser that reconnects goes on where it was
-(`Last-Event-ID`, or `?from=`).
+`GET /mor/stream/{job}` sends new events every `BATCH_S`, and half as often while a batch has `FAST` events or more:
+then the browser takes longer to draw tokens than the model to generate them, perhaps on the same machine. The id of a
+message is the index of the next event, so a browser that reconnects continues there (`Last-Event-ID`, or `?from=`).
 """
 
 import asyncio
@@ -15,27 +14,27 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from app.runs.jobs import Job, JobManager, job_batch, job_manager
+from app.runs import jobs
+from mor_core.server.jobs import Job
 
 STREAM_PATH = "/mor/stream/"
 BATCH_S = 0.05
-FAST = 4  # events in a batch
-HEARTBEAT_S = 5.0  # a comment, so that a closed connection is noticed
+FAST = 4  # events per batch from which batches are sent half as often
+HEARTBEAT_S = 5.0  # interval of comments, which reveal a closed connection
 
 
 def stream_url(job: Job) -> str:
-    """Return the path that a browser reads a job from."""
+    """Return the path at which a browser reads a job's events."""
     return STREAM_PATH + job.id
 
 
 async def stream_job(request: Request) -> Response:
-    """Answer with the job's events; 404 if there is no such job, 403 to another site."""
+    """Respond with the job's events; 404 if there is no such job, 403 for requests from another site."""
     if not _is_same_origin(request):
         return JSONResponse(
             {"error": "events are read from the app's own pages only"}, status_code=403
         )
-    manager = job_manager()
-    job = manager.find(request.path_params["job"])
+    job = jobs.job_manager().find(request.path_params["job"])
     if job is None:
         return JSONResponse({"error": "no such run; it may have been forgotten"}, status_code=404)
     start = request.headers.get("last-event-id") or request.query_params.get("from", "0")
@@ -44,7 +43,7 @@ async def stream_job(request: Request) -> Response:
             {"error": f"from must be a whole number, got {start[:20]!r}"}, status_code=400
         )
     return StreamingResponse(
-        _messages(manager, job, int(start)),
+        _messages(job, int(start)),
         media_type="text/event-stream",
         headers={
             "Cache-Control": "no-store",
@@ -54,14 +53,14 @@ async def stream_job(request: Request) -> Response:
     )
 
 
-async def _messages(manager: JobManager, job: Job, start: int) -> AsyncIterator[str]:
+async def _messages(job: Job, start: int) -> AsyncIterator[str]:
     last_status: dict[str, object] = {}
     silent_s = 0.0
     pause_s = BATCH_S
     while True:
         job.touch()
         is_finished = job.is_finished
-        batch = job_batch(job, start, manager.num_ahead(job))
+        batch = jobs.batch(job, start)
         if batch["events"] or batch["status"] != last_status:
             pause_s = 2 * BATCH_S if len(batch["events"]) >= FAST else BATCH_S
             start += len(batch["events"])

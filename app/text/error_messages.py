@@ -4,7 +4,7 @@ Messages of `mor_core` are English; the text of a class includes them as detail.
 """
 
 from app.text.words import entries, say_in, viewer_language
-from mor_core.checkpoints.placement import lacking_memory
+from mor_core.checkpoints.placement import exhausted_memory
 from mor_core.common.errors import UserError
 
 
@@ -16,7 +16,7 @@ def problem_text(error: BaseException, language: str | None = None) -> str:
         language: the reader's language; by default the session's. A worker thread has no session, so it must pass one.
     """
     language = language or viewer_language()
-    if where := lacking_memory(error):
+    if where := exhausted_memory(error):
         return say_in(language, f"problems.no_memory_{where}")
     if isinstance(error, UserError) and f"problems.{error.code}" in entries():
         return say_in(language, f"problems.{error.code}", **error.fields)

@@ -1,13 +1,11 @@
 """The Checkpoints page: memory, device and dtype, loading and unloading, and opening folders that are not listed."""
 
 import time
-from collections.abc import Iterator
 
 import streamlit as st
 
 from app.frame import messages, page_parts
-from app.runs import resources, session
-from app.runs.jobs import Update, job_manager
+from app.runs import jobs, resources, session
 from app.runs.model_cache import Held, loaded_models
 from app.style.theme import format_bytes
 from app.text.words import say
@@ -20,6 +18,7 @@ from mor_core.checkpoints.placement import (
     machine_bytes,
     process_bytes,
 )
+from mor_core.server.jobs import Updates
 
 AUTO = "auto"
 POLL_S = 0.5
@@ -77,8 +76,8 @@ def progress() -> None:
     job = session.loading_job()
     if job is None:
         return
-    if job.message:
-        messages.show_error(job.message)
+    if job.error is not None:
+        messages.show_error(jobs.failure(job))
     if not job.is_finished:
         _watch()
 
@@ -146,7 +145,7 @@ def _row(info: CheckpointInfo, held: Held | None, placement: tuple[str, str]) ->
             dtype=held.placement.dtype,
             size=format_bytes(held.num_bytes),
         )
-    count = len(job_manager().jobs_of(resources.model_key(info)))
+    count = len(jobs.job_manager().jobs_of(resources.model_key(info)))
     if count:
         status += " · " + say("checkpoints.runs", count=count)
     with st.container(border=True):
@@ -173,11 +172,11 @@ def _row(info: CheckpointInfo, held: Held | None, placement: tuple[str, str]) ->
 
 
 def _load(info: CheckpointInfo, device: str, dtype: str) -> None:
-    def work(_: object) -> Iterator[Update]:
+    def work(_: object) -> Updates:
         resources.load_on(info, device, dtype)
         return iter(())
 
-    job = job_manager().submit(resources.model_key(info), work, session.owner(f"load {info.path}"))
+    job = jobs.submit(resources.model_key(info), work, f"load {info.path}")
     session.set_loading_job(job)
 
 
@@ -188,7 +187,7 @@ def _watch() -> None:
     if job is None or job.is_finished:
         st.rerun()
     job.touch()
-    ahead = job_manager().num_ahead(job)
+    ahead = jobs.job_manager().num_ahead(job)
     seconds = f"{time.monotonic() - job.created:.0f}"
     words = say("checkpoints.loading", seconds=seconds)
     st.status(say("checkpoints.waits", ahead=ahead) if ahead else words, state="running")

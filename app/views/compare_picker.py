@@ -10,10 +10,11 @@ from app.components.strip import Badge
 from app.frame import messages
 from app.frame.routing_controls import choose_routing
 from app.runs import analysis_jobs, resources, session
-from app.runs.jobs import Job
+from app.runs.jobs import failure
 from app.runs.requests import AnalysisRequest
 from app.text.words import say
 from mor_core.checkpoints.checkpoint import CheckpointInfo
+from mor_core.server.jobs import Job
 from mor_core.traces.trace import TRACE_SUFFIX, Trace
 
 RECORDED, TEXT, RACE = "recorded", "text", "race"
@@ -202,8 +203,8 @@ def _watch() -> None:
 
 def _finished(jobs: tuple[Job, Job]) -> Pair | None:
     for letter, job in zip("AB", jobs, strict=True):
-        if job.message:
-            messages.show_error(f"{letter}: {job.message}")
+        if job.error is not None:
+            messages.show_error(f"{letter}: {failure(job)}")
     first, second = (analysis_jobs.finished_trace(job) for job in jobs)
     if first is None or second is None or not first.tokens or not second.tokens:
         return None

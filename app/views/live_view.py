@@ -7,13 +7,13 @@ import streamlit as st
 
 from app.components.strip import StripState, live_strip, token_strip
 from app.frame import export, messages
-from app.runs import generation_jobs, polling, resources, session
-from app.runs.jobs import Job
+from app.runs import generation_jobs, jobs, polling, resources, session
 from app.runs.requests import GenerationRequest
 from app.runs.stream import stream_url
 from app.text.words import say
 from app.views import controls, preflight, what_if
 from mor_core.checkpoints.checkpoint import CheckpointInfo
+from mor_core.server.jobs import Job
 from mor_core.traces.trace import Trace
 
 STRIP_KEY = "live_strip"
@@ -39,7 +39,7 @@ def transport(request: GenerationRequest | None) -> tuple[Job | None, bool]:
 
 def job_messages(job: Job | None) -> None:
     """Show why a run did not start or failed."""
-    problem = session.live_message() or (job.message if job is not None else "")
+    problem = session.live_message() or (jobs.failure(job) if job is not None else "")
     with st.container():  # also when empty: the strip below must not move
         if problem:
             messages.show_error(problem)

@@ -9,9 +9,9 @@ import streamlit as st
 from app.components import pair
 from app.frame import messages
 from app.runs import generation_jobs, session
-from app.runs.jobs import Job
-from app.runs.polling import Race, batch
+from app.runs.polling import batch
 from app.runs.requests import GenerationRequest
+from app.runs.session import Race
 from app.runs.stream import stream_url
 from app.tables.depth_scale import Scale, shared_scale
 from app.text.words import say
@@ -20,6 +20,7 @@ from app.views.compare_picker import counterpart, recorded_runs
 from mor_core.checkpoints.checkpoint import CheckpointInfo
 from mor_core.model.router_types import router_traits
 from mor_core.model.routing_rules import RoutingRule
+from mor_core.server.jobs import Job
 from mor_core.traces.events import recorded_batch, trace_id
 from mor_core.traces.trace import Trace
 

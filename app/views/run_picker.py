@@ -11,7 +11,7 @@ import streamlit as st
 from app.components.strip import Badge
 from app.frame import analysis_progress, links, messages, page_parts
 from app.frame.routing_controls import choose_routing
-from app.runs import analysis_jobs, gallery, resources, session
+from app.runs import analysis_jobs, gallery, jobs, resources, session
 from app.runs.gallery import Recorded
 from app.runs.requests import AnalysisRequest
 from app.text.words import say
@@ -199,8 +199,8 @@ def _own_text(info: CheckpointInfo) -> Trace | None:
     if is_running:
         analysis_progress.watch()
         return None
-    if job.message:
-        messages.show_error(job.message)
+    if job.error is not None:
+        messages.show_error(jobs.failure(job))
     trace = analysis_jobs.finished_trace(job)
     if trace is None or not trace.tokens or trace.header.checkpoint_sha256 != info.sha256:
         return None

@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from mor_core.benchmarks.harness import Bench, Side
-from mor_core.benchmarks.requests import PlainRequest
+from mor_core.benchmarks.requests import Batch, PlainRequest
 from mor_core.benchmarks.result import Result
 from mor_core.benchmarks.roofline import Cost
 from mor_core.benchmarks.workloads import layer_parameters
@@ -20,7 +20,7 @@ from mor_core.generation.generation import collect_trace, generate_with_trace
 from mor_core.model.config import MoRConfig
 from mor_core.model.layer_schedule import layer_schedule
 from mor_core.model.routing_rules import RoutingRule
-from mor_core.serving.aot_compile import DecodeKernels
+from mor_core.serving.aot_compile import CompiledModules
 from mor_core.serving.engine import Engine
 from mor_core.traces.trace import Trace
 
@@ -38,18 +38,18 @@ def run(bench: Bench) -> Iterator[Result]:
     loaded = load_checkpoint(resolve_checkpoint("default"), device=bench.device, dtype=dtype)
     loaded.model.config.eos_token_id = None  # every run is to have the same length
     ids = [DOCUMENT_START_ID, *encode_text(loaded.tokenizer, _PROMPT)]
-    ways: dict[str, DecodeKernels | None] = {"decode": None}
+    ways: dict[str, CompiledModules | None] = {"decode": None}
     if not bench.quick and bench.device == "cpu":
-        ways["compiled decode"] = DecodeKernels(loaded.model)
+        ways["compiled decode"] = CompiledModules(loaded.model)
     bench.planned = 2 * len(ways)
-    for way, kernels in ways.items():
-        ours = _Traced(loaded, ids, new, kernels)
+    for way, compiled in ways.items():
+        ours = _Traced(loaded, ids, new, compiled)
         yield bench.compare(
             f"{way}, one stream, demo model, trace on, {new} new tokens after {len(ids)}",
             Side("MoR with its trace", ours.run, work=new, costs=ours.costs),
             _llama_side(loaded.model.config, bench, ids, new),
             unit="tokens/s",
-            aim=_AIM if kernels or len(ways) == 1 else None,
+            aim=_AIM if compiled or len(ways) == 1 else None,
             note="greedy, reading the prompt included on both sides",
             extra=ours.facts,
         )
@@ -68,12 +68,12 @@ class _Traced:
     """Our side: the run as the app makes it."""
 
     def __init__(
-        self, loaded: LoadedCheckpoint, ids: list[int], new: int, kernels: DecodeKernels | None
+        self, loaded: LoadedCheckpoint, ids: list[int], new: int, compiled: CompiledModules | None
     ) -> None:
         self._loaded = loaded
         self._ids = ids
         self._new = new
-        self._kernels = kernels
+        self._compiled = compiled
         self._trace: Trace | None = None
 
     def run(self) -> None:
@@ -82,16 +82,14 @@ class _Traced:
             _PROMPT,
             max_new_tokens=self._new,
             temperature=0.0,
-            kernels=self._kernels,
+            compiled=self._compiled,
         )
         self._trace = collect_trace(updates)
 
     def run_bare(self) -> None:
         """Make the same tokens, and nothing else."""
-        engine = Engine(self._loaded.model, num_slots=1, kernels=self._kernels)
-        engine.submit(PlainRequest(self._ids, RoutingRule.causal(), self._new))
-        while not engine.is_idle:
-            engine.step()
+        engine = Engine(self._loaded.model, compiled=self._compiled)
+        Batch(engine, [PlainRequest(self._ids, RoutingRule.causal(), self._new)], 1).run()
 
     def costs(self) -> list[Cost]:
         """Return the least cost of the last run."""

@@ -24,7 +24,12 @@ from mor_core.checkpoints.tokenizer import DOCUMENT_START_ID, encode_text
 from mor_core.evaluation.paired_comparisons import recipe_of
 from mor_core.generation.generation import collect_trace, generate_with_trace
 from mor_core.generation.samples import written_text
-from mor_core.generation.timing_prompt import NEW_TOKENS, PROMPT, num_written, write_passage
+from mor_core.generation.timing_prompt import (
+    NEW_TOKENS,
+    PROMPT,
+    continue_timing_prompt,
+    num_written,
+)
 from mor_core.model.config import MoRConfig
 from mor_core.traces.trace import Trace
 from mor_core.training.recipe import Recipe
@@ -94,14 +99,14 @@ def _open(bench: Bench, info: CheckpointInfo) -> _Member:
     bench.report(0.0, f"loading {info.name}")
     loaded = load_checkpoint(info.path, device=bench.device, dtype=getattr(torch, bench.dtype))
     loaded.model.config.eos_token_id = None  # all are to write the same number of tokens
-    return _Member(loaded, recipe_of(info), write_passage(loaded))
+    return _Member(loaded, recipe_of(info), continue_timing_prompt(loaded))
 
 
 def _writing(bench: Bench, members: Sequence[_Member]) -> Iterator[Result]:
     sides = {
         member: Side(
             member.name,
-            lambda loaded=member.loaded: write_passage(loaded),  # type: ignore[misc]
+            lambda loaded=member.loaded: continue_timing_prompt(loaded),  # type: ignore[misc]
             work=num_written(member.passage),
         )
         for member in members

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator
 
 import torch
-from torch import Tensor
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from mor_core.benchmarks.decode import stream_costs
@@ -19,14 +18,13 @@ from mor_core.benchmarks.roofline import Cost
 from mor_core.benchmarks.serve import Served, served_model
 from mor_core.benchmarks.workloads import RANDOM_WEIGHTS
 from mor_core.checkpoints.checkpoint import load_checkpoint, resolve_checkpoint
-from mor_core.generation.generation import collect_trace
+from mor_core.generation.generation import dispatch, submit
 from mor_core.generation.generation_run import Run, Sampling
 from mor_core.generation.timing_prompt import PROMPT
-from mor_core.model.model import MoROutput
 from mor_core.model.routing_rules import RoutingRule
 from mor_core.serving.engine import Engine
-from mor_core.serving.request_state import Processed
 from mor_core.traces.trace import Trace
+from mor_core.traces.trace_updates import TraceBuilder
 
 OPERATIONS = ("products", "attention", "copies")
 PARTS = (*OPERATIONS, "recording", "rest")
@@ -134,37 +132,18 @@ class _Stream:
     def _run(self) -> None:
         sampling = Sampling(self._new, temperature=0.0)
         run = Run(self._loaded, PROMPT, sampling, RoutingRule.causal(), lambda: False)
-        timed = _Timed(run)
-        engine = Engine(self._loaded.model, num_slots=1)
-        flight = engine.submit(timed)
+        engine, builder = Engine(self._loaded.model), TraceBuilder()
+        submit(engine, run)
+        self.seconds = 0.0
         while not engine.is_idle:
-            engine.step()
-        engine.check_flight(flight)  # one that failed would look fast
-        self._trace, self.seconds = collect_trace(run.updates), timed.seconds
+            for request in engine.step():
+                started = time.perf_counter()
+                with record_function(RECORDING):
+                    update = dispatch(engine, request, run)
+                self.seconds += time.perf_counter() - started
+                builder.take(update)
+        self._trace = builder.close()
 
     def _costs(self) -> list[Cost]:
         assert self._trace is not None
         return stream_costs(self._loaded, self._trace)
-
-
-class _Timed:
-    """A request that notes how long it takes to choose and to record its tokens."""
-
-    def __init__(self, run: Run) -> None:
-        self.ids, self.rule, self.max_new_tokens = run.ids, run.rule, run.max_new_tokens
-        self.needs_prompt_logits = run.needs_prompt_logits
-        self.seconds = 0.0
-        self._run = run
-
-    def begin(self, output: MoROutput, latency_s: float) -> int | None:
-        return self._noted(lambda: self._run.begin(output, latency_s))
-
-    def advance(self, processed: Processed, logits: Tensor) -> int | None:
-        return self._noted(lambda: self._run.advance(processed, logits))
-
-    def _noted(self, record: Callable[[], int | None]) -> int | None:
-        started = time.perf_counter()
-        with record_function(RECORDING):
-            chosen = record()
-        self.seconds += time.perf_counter() - started
-        return chosen

@@ -11,10 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
 
 from mor_core.benchmarks.harness import Bench, Side
-from mor_core.benchmarks.requests import PlainRequest
+from mor_core.benchmarks.requests import Batch, PlainRequest, Request
 from mor_core.benchmarks.result import Result
 from mor_core.benchmarks.roofline import Cost
 from mor_core.benchmarks.workloads import (
@@ -33,9 +32,9 @@ from mor_core.model.model import MoRForCausalLM
 from mor_core.model.paper import PaperName
 from mor_core.model.routing_rules import RoutingRule
 from mor_core.serving.engine import Engine
-from mor_core.serving.model_runner import Plan
+from mor_core.serving.model_runner import StagePlan
 from mor_core.serving.request_kv_cache import CHUNK, KeyValueStore
-from mor_core.serving.request_state import Flight
+from mor_core.serving.request_state import RequestState
 
 _REQUESTS, _NEW, _HELD = 64, 32, 256
 _SLOTS = {"135M": (64, 32, 16, 8, 4), "360M": (32, 16, 8, 4)}
@@ -133,7 +132,7 @@ def _judged(result: Result, case: _Case, slots: dict[str, int]) -> Result:
 
 def request_bytes(config: MoRConfig, itemsize: int) -> int:
     """Return the memory that the engine plans for one request of this benchmark."""
-    return Plan(config, layer_schedule(config)).expected_bytes(itemsize, _HELD + _NEW)
+    return StagePlan(config, layer_schedule(config)).expected_bytes(itemsize, _HELD + _NEW)
 
 
 @functools.lru_cache(maxsize=2)
@@ -145,39 +144,21 @@ def served_model(
     return random_model(peer_config(config) if plain else config, device, dtype)
 
 
-class _FilledEngine(Engine):
-    """Gives a request its cache instead of reading a prompt."""
-
-    fillings: dict[int, Tensor]
-
-    def _prefill(self, flight: Flight) -> None:
-        room = self.plan.expected_entries(_HELD + _NEW)
-        flight.stores = []
-        for slot, capacity in enumerate(room):
-            store = KeyValueStore(self.config, self.like, capacity)
-            store.length = min(math.ceil(capacity * _HELD / (_HELD + _NEW)), len(store.memory) - 1)
-            store.memory[: store.length] = self.fillings[slot % 2][: store.length]
-            flight.stores.append(store)
-        self.take_token(flight, 1)
-
-
 class Served:
     """One side: an engine and its requests."""
 
     def __init__(self, model: MoRForCausalLM, requests: int, new: int, slots: int) -> None:
         config = self._config = model.config
         self._model = model
-        self._requests, self._new = requests, new
+        self._num_requests, self._new, self._slots = requests, new, slots
         heads, width = config.num_key_value_heads, config.attention_head_dim
-        like = model.model.embed_tokens.weight
         torch.manual_seed(1)
         most = -(-(_HELD + _NEW) // CHUNK) * CHUNK
-        self._engine = _FilledEngine(model, num_slots=slots)
-        self._engine.fillings = {
-            number: torch.randn(most, 2 * heads, width).to(like) for number in range(2)
-        }
-        self._flights: list[Flight] = []
-        self._submit(2, 2)  # lays the weights out for products of several rows
+        self._engine = Engine(model)
+        self._fillings = [
+            torch.randn(most, 2 * heads, width).to(self._engine.like) for _ in range(2)
+        ]
+        self._batch = self._requests(2, 2)  # lays the weights out for products of several rows
         self._run()
 
     def side(self, name: str) -> Side:
@@ -185,29 +166,35 @@ class Served:
             name,
             self._run,
             prepare=self._prepare,
-            work=self._requests * self._new,
+            work=self._num_requests * self._new,
             costs=self._costs,
         )
 
     def _prepare(self) -> None:
-        self._submit(self._requests, self._new)
+        self._batch = self._requests(self._num_requests, self._new)
         self._engine.counters.reset()
 
-    def _submit(self, requests: int, new: int) -> None:
-        self._flights = []
-        for seed in range(requests):
-            rule = drawn_rule(self._config, seed) or RoutingRule.causal()
-            request = PlainRequest([1] * _HELD, rule, new)
-            self._flights.append(self._engine.submit(request))
+    def _requests(self, requests: int, new: int) -> Batch:
+        rules = (drawn_rule(self._config, seed) or RoutingRule.causal() for seed in range(requests))
+        wanted = [PlainRequest([1] * (_HELD + 1), rule, new) for rule in rules]
+        return Batch(self._engine, wanted, self._slots, self._filled)
 
+    def _filled(self, engine: Engine, request: Request) -> RequestState:
+        """Submit a request with a full cache, so that no prompt is read."""
+        stores = []
+        for slot, capacity in enumerate(engine.plan.expected_entries(_HELD + _NEW)):
+            store = KeyValueStore(self._config, engine.like, capacity)
+            store.length = min(math.ceil(capacity * _HELD / (_HELD + _NEW)), len(store.memory) - 1)
+            store.memory[: store.length] = self._fillings[slot % 2][: store.length]
+            stores.append(store)
+        return engine.submit(request.ids, request.rule, request.max_new_tokens, stores=stores)
+
+    @torch.inference_mode()
     def _run(self) -> None:
-        while not self._engine.is_idle:
-            self._engine.step()
-        for flight in self._flights:  # one that failed would look fast
-            self._engine.check_flight(flight)
+        self._batch.run()
 
     def _costs(self) -> list[Cost]:
-        """Return the least cost of the last run, stretch by stretch, from what the engine counted."""
+        """Return the least cost of the last run, stage by stage, from what the engine counted."""
         config, counters = self._config, self._engine.counters
         itemsize = self._model.dtype.itemsize
         token, weights = layer_flops(config, 1, 0), layer_parameters(config) * itemsize

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 
 from mor_core.benchmarks.harness import Bench, Side
-from mor_core.benchmarks.requests import PlainRequest
+from mor_core.benchmarks.requests import Batch, PlainRequest
 from mor_core.benchmarks.result import Result
 from mor_core.benchmarks.workloads import (
     RANDOM_WEIGHTS,
@@ -51,8 +51,7 @@ class _Slots:
     def __init__(self, model: MoRForCausalLM, slots: int) -> None:
         self.model, self.slots = model, slots
         self.prompts: list[list[int]] = random_tokens(model.config, slots, _PROMPT).tolist()
-        self.engine = Engine(model, num_slots=slots)
-        self.requests: list[PlainRequest] = []
+        self.batch = Batch(Engine(model), [], slots)
         self.num_bytes = 0
 
     def side(self, name: str) -> Side:
@@ -64,22 +63,19 @@ class _Slots:
     def _fill(self) -> int:
         """Let every request in, and return how many tokens they still want."""
         config = self.model.config
-        self.engine = Engine(self.model, num_slots=self.slots)
-        self.requests = [
+        requests = [
             PlainRequest(
                 ids, drawn_rule(config, seed) or default_rule(config, training=False), _NEW_TOKENS
             )
             for seed, ids in enumerate(self.prompts)
         ]
-        for request in self.requests:
-            self.engine.submit(request)
-        while self.engine.num_waiting:
-            self.engine.step()
-        stores = [store for flight in self.engine.flights for store in flight.stores]
+        self.batch = Batch(Engine(self.model), requests, self.slots)
+        while not all(request.num_taken for request in requests):
+            self.batch.step()
+        stores = [store for request in self.batch.engine.requests for store in request.stores]
         self.num_bytes = sum(store.used_bytes for store in stores)
-        return sum(request.max_new_tokens - request.num_taken for request in self.requests)
+        return sum(request.max_new_tokens - request.num_taken for request in requests)
 
     @torch.inference_mode()
     def _drive(self) -> None:
-        while not self.engine.is_idle:
-            self.engine.step()
+        self.batch.run()

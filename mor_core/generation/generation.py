@@ -1,23 +1,23 @@
 """Generates text and says, token by token, what the model did; or reads a text and says the same.
 
 Yields plain records (`trace.py`), one update a token, and stops cleanly between tokens. The prompt
-always begins a document.
-
-Shapes: S positions of a call, R recursions, V vocabulary.
+always begins a document. `submit` and `dispatch` are what every driver of an engine shares: the loop below with its one
+request, and the server's worker with many.
 """
 
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 
 from mor_core.checkpoints.checkpoint import LoadedCheckpoint
 from mor_core.checkpoints.tokenizer import DOCUMENT_START_ID, encode_text
 from mor_core.generation.generation_run import PromptError as PromptError
-from mor_core.generation.generation_run import Run, Sampling, TraceUpdate, checked_text
+from mor_core.generation.generation_run import Run, Sampling, checked_text
 from mor_core.generation.trace_recorder import Recorder
 from mor_core.model.routing_rules import RoutingRule
-from mor_core.serving.aot_compile import DecodeKernels
+from mor_core.serving.aot_compile import CompiledModules
 from mor_core.serving.engine import Engine, can_follow, keeps_cache
-from mor_core.traces.trace import TokenRecord, Trace
+from mor_core.serving.request_state import RequestState
+from mor_core.traces.trace_updates import TraceUpdate
+from mor_core.traces.trace_updates import collect_trace as collect_trace
 from mor_core.traces.windows import Window, split_windows
 
 MAX_TEXT_CHARACTERS = 50_000
@@ -33,7 +33,7 @@ def generate_with_trace(
     seed: int = 0,
     routing: RoutingRule | None = None,
     should_stop: Callable[[], bool] = lambda: False,
-    kernels: DecodeKernels | None = None,
+    compiled: CompiledModules | None = None,
 ) -> Iterator[TraceUpdate]:
     """Continue a prompt; yield one update a new token.
 
@@ -44,9 +44,9 @@ def generate_with_trace(
         temperature: 0 always takes the most probable token.
         top_k: draw from the k most probable tokens; `None` from all.
         seed: of the sampling, drawn on the CPU so that devices agree.
-        routing: who goes how deep; default the causal rule.
+        routing: the routing rule; default the causal one.
         should_stop: asked between tokens.
-        kernels: of this model, where each token is to run compiled parts; a rule that sees the future does not.
+        compiled: modules of this model that each token is to run through; a rule that sees the future does not.
 
     Raises:
         ValueError: a setting is out of range, or the rule does not fit the model.
@@ -55,67 +55,39 @@ def generate_with_trace(
     sampling = Sampling(max_new_tokens, temperature, top_k, seed)
     run = Run(loaded, prompt, sampling, routing or RoutingRule.causal(), should_stop)
     if can_follow(loaded.model, run.rule):
-        engine = Engine(loaded.model, num_slots=1, kernels=kernels)
-        updates = share_engine(engine, run)
-        return (update for update in updates if update is not None)
+        return _generate(Engine(loaded.model, compiled=compiled), run)
     return recompute(run)
 
 
-def generate_together(
-    loaded: LoadedCheckpoint,
-    engine: Engine | None,
-    prompt: str,
-    sampling: Sampling,
-    routing: RoutingRule,
-    should_stop: Callable[[], bool],
-) -> Iterator[TraceUpdate | None]:
-    """Do as `generate_with_trace` does, beside others on one engine; `None` where nothing is new.
-
-    Whoever drives several of these takes one update from each in turn: the first of a round moves the engine, for all.
-
-    Args:
-        loaded: model and tokenizer.
-        engine: of this model; made for this run alone if `None`.
-        prompt: text.
-        sampling: how tokens are drawn.
-        routing: who goes how deep; a rule that the engine cannot follow runs beside it, token by token.
-        should_stop: asked between tokens.
+def submit(engine: Engine, run: Run) -> RequestState:
+    """Let a run join an engine at its next step.
 
     Raises:
-        ValueError: a setting is out of range, or the rule does not fit the model.
-        PromptError: the prompt is empty or longer than the context.
+        ValueError: the engine cannot follow the run's rule.
     """
-    run = Run(loaded, prompt, sampling, routing, should_stop)
-    if can_follow(loaded.model, run.rule):
-        return share_engine(engine or Engine(loaded.model, num_slots=1), run)
-    return recompute(run)
+    return engine.submit(run.ids, run.rule, run.max_new_tokens, wants_prompt_logits=True)
 
 
-def share_engine(engine: Engine, run: Run) -> Iterator[TraceUpdate | None]:
-    """Yield a run's updates from an engine that others may use; `None` where a step brought nothing for it.
+def dispatch(engine: Engine, request: RequestState, run: Run) -> TraceUpdate:
+    """Hand a run what a step computed for it, and let the engine take up the token that the run chose.
 
     Raises:
-        RuntimeError: a model call failed, such as for want of memory.
+        Exception: whatever ended the request: the model call, the sampling or the recording.
     """
-    flight = engine.submit(run)
-    seen = engine.num_steps
-    try:
-        while True:
-            if (
-                not run.updates and engine.num_steps == seen
-            ):  # nobody has moved it since this run's last turn
-                engine.step()
-            seen = engine.num_steps
-            if not run.updates:
-                engine.check_flight(flight)
-                yield None
-                continue
-            update = run.updates.popleft()
-            yield update
-            if update.finish_reason:
-                return
-    finally:
-        engine.cancel(flight)
+    update = run.take(request.result())
+    if update.newest is None or update.finish_reason is not None:
+        engine.end(request)
+    else:
+        engine.take_token(request, update.newest.token_id)
+    return update
+
+
+def _generate(engine: Engine, run: Run) -> Iterator[TraceUpdate]:
+    """Yield the updates of a run that has an engine for itself."""
+    submit(engine, run)
+    while not engine.is_idle:
+        for request in engine.step():
+            yield dispatch(engine, request, run)
 
 
 def recompute(run: Run) -> Iterator[TraceUpdate]:
@@ -125,16 +97,14 @@ def recompute(run: Run) -> Iterator[TraceUpdate]:
     """
     recorder = run.recorder
     keeps = keeps_cache(recorder.config, run.rule)
-    fed, cache, new = list(run.ids), None, None
+    fed, cache = list(run.ids), None
     while True:
-        started = time.perf_counter()
-        output = recorder.call(fed, cache, use_cache=keeps)
-        cache = output.past_key_values
-        taken = run.begin if new is None else run.repeat
-        new = taken(output, time.perf_counter() - started)
-        yield run.updates.popleft()
-        if new is None:
+        processed, cache = recorder.call(fed, cache, use_cache=keeps)
+        update = run.take(processed)
+        yield update
+        if update.newest is None or update.finish_reason is not None:
             return
+        new = update.newest.token_id
         fed = [new] if keeps else [*fed, new]
 
 
@@ -168,32 +138,13 @@ def _analyse(
     recorder: Recorder, ids: list[int], windows: list[Window], should_stop: Callable[[], bool]
 ) -> Iterator[TraceUpdate]:
     for window in windows:
-        started = time.perf_counter()
         fed = ids[window.start : window.end]
-        output = recorder.call(fed, None, use_cache=True)
-        records = recorder.read_tokens(output, fed, window.start, from_position=window.first_new)
-        step = recorder.record_step(output, records, time.perf_counter() - started)
+        processed, _ = recorder.call(fed, use_cache=True)
+        skip = window.first_new - window.start
+        records = recorder.read_tokens(processed, fed, window.start, skip=skip)
+        step = recorder.record_step(processed, records)
         reason = "length" if window is windows[-1] else "cancelled" if should_stop() else None
-        yield TraceUpdate(recorder.header, records, None, step, reason and recorder.finish(reason))
+        recorder.header.finish_reason = reason
+        yield TraceUpdate(recorder.header, records, None, step, reason)
         if reason:
             return
-
-
-def collect_trace(updates: Iterable[TraceUpdate]) -> Trace:
-    """Run to the end and return the whole trace.
-
-    Raises:
-        ValueError: there was no update.
-    """
-    trace: Trace | None = None
-    newest: TokenRecord | None = None
-    for update in updates:
-        trace = trace or Trace(update.header)
-        trace.tokens += update.completed
-        trace.steps += [update.step] if update.step else []
-        newest = update.newest
-    if trace is None:
-        raise ValueError("a trace needs at least one update, got none")
-    if newest is not None:
-        trace.tokens.append(newest)
-    return trace

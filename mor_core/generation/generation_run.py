@@ -1,14 +1,12 @@
 """One run that continues a text: checks what was asked for, draws tokens, and turns what a model did into updates.
 
-How the model is driven is not its business: `generation.py` gives it one call's outcome after the other. It is a
-`Request` of the engine.
+Whoever drives the model (`generation.py`, the server's worker) hands it one call's result after the other.
 
 Shapes: V vocabulary.
 """
 
-from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -18,33 +16,14 @@ from mor_core.checkpoints.token_text import vocabulary_of
 from mor_core.checkpoints.tokenizer import DOCUMENT_START_ID, encode_text
 from mor_core.common.errors import UserError
 from mor_core.generation.trace_recorder import Recorder
-from mor_core.model.model import MoROutput
 from mor_core.model.routing_rules import MAX_SEED, RoutingRule
-from mor_core.serving.request_state import Processed
-from mor_core.traces.trace import StepRecord, TokenRecord, TraceHeader
+from mor_core.serving.processed import Processed
+from mor_core.traces.trace import StepRecord, TokenRecord
+from mor_core.traces.trace_updates import TraceUpdate
 
 
 class PromptError(UserError):
     """A text that cannot be run, with the rule and the remedy."""
-
-
-@dataclass
-class TraceUpdate:
-    """What became known with one model call.
-
-    Attributes:
-        header: of the run, the same object in every update; its totals grow.
-        completed: tokens whose depth is known now: the whole prompt after the prefill, then one at a time.
-        newest: the token just chosen; its depth comes with the next update, if there is one.
-        step: the model call.
-        finish_reason: set in the last update.
-    """
-
-    header: TraceHeader
-    completed: list[TokenRecord] = field(default_factory=list)
-    newest: TokenRecord | None = None
-    step: StepRecord | None = None
-    finish_reason: str | None = None
 
 
 @dataclass(frozen=True)
@@ -82,9 +61,13 @@ class Sampling:
 
 
 class Run:
-    """A prompt being continued. Whoever drives it reads `updates`, which grow with every outcome."""
+    """A prompt being continued.
 
-    needs_prompt_logits = True  # they say how probable the prompt's own tokens were
+    Attributes:
+        ids: of the prompt; the logits after each say how probable the next was, so the prefill must return them all.
+        rule: its routing rule.
+        max_new_tokens: the most that is generated.
+    """
 
     def __init__(
         self,
@@ -101,45 +84,36 @@ class Run:
             PromptError: the prompt is empty or longer than the context.
         """
         rule.check(loaded.model.config)
-        self.ids: Sequence[int] = _prompt_ids(loaded, prompt)
+        self.ids: list[int] = _prompt_ids(loaded, prompt)
         self.rule = rule
         self.max_new_tokens = sampling.max_new_tokens
         self.recorder = Recorder(loaded, "generate", rule, dict(vars(sampling)))
-        self.updates: deque[TraceUpdate] = deque()
         self._sampler = _Sampler(sampling)
         self._should_stop = should_stop
         self._pending: TokenRecord | None = None
         self._context: int = loaded.model.config.max_position_embeddings
 
-    def begin(self, output: MoROutput, latency_s: float) -> int | None:
-        """Take the prompt's outcome; return the first new token, `None` if there is none to be processed."""
-        assert output.logits is not None
-        completed = self.recorder.read_tokens(output, list(self.ids), 0)
-        step = self.recorder.record_step(output, completed, latency_s)
-        return self._choose(completed, step, output.logits[0, -1].float().cpu())
+    def take(self, processed: Processed) -> TraceUpdate:
+        """Take what a call computed for this run: the prompt at first, then what was chosen last (its last token).
 
-    def advance(self, processed: Processed, logits: Tensor) -> int | None:
-        """Take what the newest token cost, and the logits (V,) after it; return the next one or `None`."""
-        assert self._pending is not None
-        completed = self.recorder.complete(self._pending, processed)
-        step = self.recorder.record_decode(completed, processed)
-        return self._choose([completed], step, logits)
+        Returns:
+            The update, whose `newest` is to be processed next unless it has a finish reason.
+        """
+        if self._pending is None:
+            completed = self.recorder.read_tokens(processed, self.ids)
+        else:
+            completed = [self.recorder.complete(self._pending, processed)]
+        step = self.recorder.record_step(processed, completed)
+        return self._choose(completed, step, processed.logits[-1].cpu())
 
-    def repeat(self, output: MoROutput, latency_s: float) -> int | None:
-        """Take a whole sequence that was computed anew, of which only the last token is new."""
-        assert output.logits is not None
-        assert self._pending is not None
-        completed = self.recorder.complete_from(self._pending, output, latency_s)
-        step = self.recorder.record_step(output, [completed], latency_s)
-        return self._choose([completed], step, output.logits[0, -1].float().cpu())
-
-    def _choose(self, completed: list[TokenRecord], step: StepRecord, logits: Tensor) -> int | None:
-        """Draw the next token from logits (V,), write the update, and say whether to go on with the token."""
+    def _choose(
+        self, completed: list[TokenRecord], step: StepRecord, logits: Tensor
+    ) -> TraceUpdate:
+        """Draw the next token from logits (V,) on the CPU, and write the update."""
         recorder, position = self.recorder, completed[-1].position + 1
         context = self._context
         if position >= context:
-            self._finish(completed, None, step, "context_full")
-            return None
+            return self._update(completed, None, step, "context_full")
         chosen = self._sampler.choose(logits)
         self._pending = recorder.chosen_token(chosen, position, logits)
         reason = None
@@ -151,21 +125,18 @@ class Run:
             reason = "context_full"
         elif self._should_stop():
             reason = "cancelled"
-        if reason is None:
-            self.updates.append(TraceUpdate(recorder.header, completed, self._pending, step))
-            return chosen
-        self._finish(completed, self._pending, step, reason)
-        return None
+        return self._update(completed, self._pending, step, reason)
 
-    def _finish(
+    def _update(
         self,
         completed: list[TokenRecord],
         newest: TokenRecord | None,
         step: StepRecord,
-        reason: str,
-    ) -> None:
-        reason = self.recorder.finish(reason)
-        self.updates.append(TraceUpdate(self.recorder.header, completed, newest, step, reason))
+        reason: str | None,
+    ) -> TraceUpdate:
+        header = self.recorder.header
+        header.finish_reason = reason
+        return TraceUpdate(header, completed, newest, step, reason)
 
 
 class _Sampler:

@@ -89,7 +89,10 @@ def lesson_runs() -> list[LessonRun]:
         for logit in THRESHOLD_LOGITS
         if logit != 0
     ]
-    runs += [LessonRun(f"read-random-{seed}", routing="random", seed=seed) for seed in RANDOM_SEEDS]
+    runs += [  # recorded when random routing drew by position alone
+        LessonRun(f"read-random-{seed}", routing="random_by_position", seed=seed)
+        for seed in RANDOM_SEEDS
+    ]
     runs += [LessonRun(f"read-depth-{depth}", routing=f"fixed:{depth}") for depth in DEPTHS]
     runs += [LessonRun("read-shared", kv_strategy="shared")]
     timed = zip(TIMED, PRESETS, strict=False)

@@ -56,7 +56,7 @@ def early_exit_logits(
     Args:
         model: any of the family.
         input_ids: (B, S), without padding on the left; what stands after a shorter row's end is not to be read.
-        rule: who goes how deep.
+        rule: the routing rule.
 
     Raises:
         ValueError: the rule does not fit the model, or the model has no states between recursions.

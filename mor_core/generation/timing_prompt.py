@@ -1,4 +1,4 @@
-"""The passage whose writing is timed wherever checkpoints are compared by how fast they decode."""
+"""The timing prompt, whose continuation is timed wherever checkpoints are compared by how fast they decode."""
 
 from mor_core.checkpoints.checkpoint import LoadedCheckpoint
 from mor_core.generation.generation import collect_trace, generate_with_trace
@@ -7,7 +7,7 @@ from mor_core.traces.trace import Trace
 PROMPT, NEW_TOKENS = "Once upon a time", 64
 
 
-def write_passage(loaded: LoadedCheckpoint) -> Trace:
+def continue_timing_prompt(loaded: LoadedCheckpoint) -> Trace:
     """Continue the prompt greedily by `NEW_TOKENS`, by fewer where the model ends its text; the same each time."""
     updates = generate_with_trace(loaded, PROMPT, max_new_tokens=NEW_TOKENS, temperature=0.0)
     return collect_trace(updates)

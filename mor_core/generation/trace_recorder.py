@@ -3,11 +3,10 @@
 Everything recorded is read from the call's output or from the real cache; nothing is derived from what
 should have happened.
 
-Shapes: S positions of a call, R recursions, V vocabulary.
+Shapes: n tokens of a call, R recursions, V vocabulary.
 """
 
-import math
-from dataclasses import dataclass
+import time
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -29,20 +28,10 @@ from mor_core.model.config import MoRConfig
 from mor_core.model.model import MoROutput
 from mor_core.model.routers import Router
 from mor_core.model.routing_rules import RoutingRule
-from mor_core.serving.request_state import Processed
+from mor_core.serving.processed import Processed, processed_by_call
 from mor_core.traces.trace import Phase, StepRecord, TokenRecord
 
 NUM_ALTERNATIVES = 5
-
-
-@dataclass(frozen=True)
-class _Spent:
-    """What a call spent at each of its positions, on the host: S rows."""
-
-    depth: list[int]
-    logits: list[list[float | None]]
-    scores: list[list[float | None]]
-    experts: list[list[int]]
 
 
 class Recorder:
@@ -68,31 +57,36 @@ class Recorder:
         self._counts = [0] * self.config.num_recursions
 
     @torch.inference_mode()
-    def call(self, ids: list[int], cache: RecursionCache | None, *, use_cache: bool) -> MoROutput:
-        """Run tokens through the model after those in the cache."""
+    def call(
+        self, ids: list[int], cache: RecursionCache | None = None, *, use_cache: bool
+    ) -> tuple[Processed, RecursionCache | None]:
+        """Run tokens through the model after those in the cache; return what was computed, and the cache."""
+        started = time.perf_counter()
         fed = torch.tensor([ids], device=self.model.device)
         output: MoROutput = self.model(
             fed, past_key_values=cache, use_cache=use_cache, routing=self.rule
         )
-        return output
+        latency_s = time.perf_counter() - started
+        return processed_by_call(output, self.config, latency_s), output.past_key_values
 
     def read_tokens(
-        self, output: MoROutput, ids: list[int], start: int, *, from_position: int = 0
+        self, processed: Processed, ids: list[int], start: int = 0, *, skip: int = 0
     ) -> list[TokenRecord]:
-        """Return records of a prefill's tokens, whose first is at position `start`, from `from_position` on."""
-        spent = self._spent(output)
-        held = self._held_positions(output)
-        assert output.logits is not None
-        log_probs = output.logits[0].float().log_softmax(-1).cpu()  # (S, V)
+        """Return records of the tokens of a call that were not chosen by the model.
+
+        Args:
+            processed: the call, with the logits of all its tokens.
+            ids: of its tokens.
+            start: the first one's position in the text.
+            skip: so many of them have their records from an earlier call.
+        """
+        log_probs = processed.logits.log_softmax(-1).cpu()  # (n, V)
         records = []
-        for place in range(from_position - start, len(ids)):
+        for place in range(skip, len(ids)):
             record = self._new_record(ids[place], start + place, "prefill")
             if place > 0:
                 self._describe_choice(record, log_probs[place - 1])
-            self._describe_spent(record, spent, place)
-            record.cached_slots = [
-                slot for slot, positions in enumerate(held) if place in positions
-            ]
+            self._describe_processed(record, processed, place)
             records.append(record)
         return records
 
@@ -103,92 +97,39 @@ class Recorder:
         return record
 
     def complete(self, record: TokenRecord, processed: Processed) -> TokenRecord:
-        """Add to a drawn token what the engine spent at it."""
-        record.recursion_depth = processed.depth
+        """Add to a drawn token what the call that processed it spent at it (the call's last token)."""
+        self._describe_processed(record, processed, -1)
         record.latency_s = processed.latency_s
-        record.expert_idx = processed.experts
-        record.cached_slots = processed.cached_slots
-        if processed.router_logits:
-            known = processed.router_logits
-            missing: list[float | None] = [None] * (self.header.num_recursions - len(known))
-            record.router_logits = [*known, *missing]
-            record.router_scores = [*self._scores(known), *missing]
         return record
 
-    def complete_from(
-        self, record: TokenRecord, output: MoROutput, latency_s: float
-    ) -> TokenRecord:
-        """Add to a drawn token what the call that processed it spent at it (the call's last position)."""
-        self._describe_spent(record, self._spent(output), -1)
-        record.latency_s = latency_s
-        held = self._held_positions(output, newest_only=True)
-        record.cached_slots = [slot for slot, found in enumerate(held) if record.position in found]
-        return record
-
-    def record_step(
-        self,
-        output: MoROutput,
-        completed: list[TokenRecord],
-        latency_s: float,
-    ) -> StepRecord:
+    def record_step(self, processed: Processed, completed: list[TokenRecord]) -> StepRecord:
         """Return the record of a call, which finished some tokens, and add it to the header's totals."""
-        routed, cache = output.recursion_trace, output.past_key_values
-        assert routed is not None
-        counts = routed.active_counts()[0]
-        num_tokens = routed.real.num_positions
-        past_tokens = 0 if cache is None else cache.num_seen_tokens - num_tokens
-        past_counts = self._counts if past_tokens else [0] * len(counts)
-        self._counts = [old + new for old, new in zip(past_counts, counts, strict=True)]
-        nothing = [0] * len(self.header.cache_slots)
-        return self._add_step(
-            StepRecord(
-                phase=completed[0].phase,
-                first_position=completed[0].position,
-                num_tokens=len(completed),
-                latency_s=latency_s,
-                active_flops=active_flops(
-                    self.config,
-                    num_tokens,
-                    counts,
-                    past_tokens=past_tokens,
-                    past_counts=past_counts,
-                ),
-                cache_entries=nothing if cache is None else cache.num_entries(),
-                cache_bytes=nothing if cache is None else cache.num_bytes(),
-                dense_flops=dense_flops(self.config, num_tokens, past_tokens=past_tokens),
-            ),
-            past_tokens + num_tokens,
+        past, depths = processed.first_position, processed.depths
+        before = self._counts if past else [0] * len(self._counts)
+        if len(depths) == 1:  # by sums made beforehand
+            depth = depths[0]
+            active = self._decode_flops.active(depth, past, before)
+            dense = self._decode_flops.dense(past)
+            self._counts = [held + (index < depth) for index, held in enumerate(before)]
+        else:
+            counts = [sum(depth > index for depth in depths) for index in range(len(before))]
+            active = active_flops(
+                self.config, len(depths), counts, past_tokens=past, past_counts=before
+            )
+            dense = dense_flops(self.config, len(depths), past_tokens=past)
+            self._counts = [old + new for old, new in zip(before, counts, strict=True)]
+        self.header.full_depth_flops += dense
+        self.header.vanilla_kv_bytes = (past + len(depths)) * self._vanilla_bytes_per_token
+        return StepRecord(
+            phase=completed[0].phase,
+            first_position=completed[0].position,
+            num_tokens=len(completed),
+            latency_s=processed.latency_s,
+            active_flops=active,
+            cache_entries=processed.cache_entries,
+            cache_bytes=processed.cache_bytes,
+            dense_flops=dense,
         )
-
-    def record_decode(self, completed: TokenRecord, processed: Processed) -> StepRecord:
-        """Return the record of one token's way through the engine, and add it to the header's totals."""
-        past, counts = processed.position, self._counts
-        self._counts = [held + (index < processed.depth) for index, held in enumerate(counts)]
-        return self._add_step(
-            StepRecord(
-                phase=completed.phase,
-                first_position=completed.position,
-                num_tokens=1,
-                latency_s=processed.latency_s,
-                active_flops=self._decode_flops.active(processed.depth, past, counts),
-                cache_entries=processed.cache_entries,
-                cache_bytes=processed.cache_bytes,
-                dense_flops=self._decode_flops.dense(past),
-            ),
-            past + 1,
-        )
-
-    def _add_step(self, step: StepRecord, num_tokens: int) -> StepRecord:
-        """Add a step, after which so many tokens were read, to the header's totals."""
-        assert step.dense_flops is not None
-        self.header.full_depth_flops += step.dense_flops
-        self.header.vanilla_kv_bytes = num_tokens * self._vanilla_bytes_per_token
-        return step
-
-    def finish(self, reason: str) -> str:
-        """Close the run."""
-        self.header.finish_reason = reason
-        return reason
 
     def _new_record(self, token_id: int, position: int, phase: Phase) -> TokenRecord:
         recursions = self.header.num_recursions
@@ -212,50 +153,23 @@ class Recorder:
         record.entropy = -float(np.exp(numbers).dot(numbers))
         record.alternatives = self.vocabulary.most_probable(log_probs, NUM_ALTERNATIVES)
 
-    def _describe_spent(self, record: TokenRecord, spent: _Spent, place: int) -> None:
-        record.recursion_depth = spent.depth[place]
-        record.router_logits = spent.logits[place]
-        record.router_scores = spent.scores[place]
-        record.expert_idx = spent.experts[place]
-
-    def _spent(self, output: MoROutput) -> _Spent:
-        """Bring a call's routing to the host."""
-        trace = output.recursion_trace
-        assert trace is not None
-        depth = trace.depth()[0].tolist()
-        log = output.expert_log
-        experts = [[] for _ in depth] if log is None else log.choices()[0].tolist()
-        if not self.config.has_router:
-            nothing: list[list[float | None]] = [[None] * self.config.num_recursions for _ in depth]
-            return _Spent(depth, nothing, nothing, experts)
-        logits = _rows(trace.router_logits()[0])
-        return _Spent(depth, logits, _rows(trace.router_scores()[0]), experts)
+    def _describe_processed(self, record: TokenRecord, processed: Processed, place: int) -> None:
+        """Add what was computed at a token of a call."""
+        record.recursion_depth = processed.depths[place]
+        record.expert_idx = processed.experts[place]
+        record.cached_slots = processed.cached_slots[place]
+        known = processed.router_logits[place]
+        if known:
+            missing: list[float | None] = [None] * (self.header.num_recursions - len(known))
+            record.router_logits = [*known, *missing]
+            record.router_scores = [*self._scores(known), *missing]
 
     def _scores(self, logits: list[float]) -> list[float]:
-        """Turn one token's decisive logits into scores, as a call's own record does."""
+        """Turn one token's decisive logits into scores."""
         assert self._router is not None
         if self._asks_auxiliary:
             return list(map(sigmoid, logits))
         return self._router.token_scores(logits)
-
-    def _held_positions(self, output: MoROutput, *, newest_only: bool = False) -> list[set[int]]:
-        """Return the positions that each slot of the real cache holds (only its newest, if that is enough)."""
-        cache = output.past_key_values
-        slots = range(len(self.header.cache_slots))
-        if cache is None:
-            return [set() for _ in slots]
-        held = []
-        for slot in slots:
-            positions = cache.positions(slot)
-            row = positions[0, -1:] if newest_only and positions.numel() else positions.flatten()
-            held.append(set(row.tolist()))
-        return held
-
-
-def _rows(values: Tensor) -> list[list[float | None]]:
-    """(S, R) to lists, NaN to `None`."""
-    listed: list[list[float]] = values.tolist()
-    return [[None if math.isnan(value) else value for value in row] for row in listed]
 
 
 def _stop_ids(config: MoRConfig) -> set[int]:

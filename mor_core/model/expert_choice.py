@@ -1,8 +1,8 @@
 """Expert-choice: each recursion's router scores who is still there; the best, or those above a threshold, go on.
 
 Route, run the shared block on the active tokens, gate what it adds, and go round again. `select_top_k` is how it
-trains and is not causal; `select_causal` compares each score with a threshold and is. Token-choice, decided once, is in
-`token_choice.py`. Two ways to compute the same thing: gathered (inactive tokens are left out) and masked (everything
+trains and is not causal; `entry_thresholds` is what inference holds each score against. Token-choice, decided once, is
+in `token_choice.py`. Two ways to compute the same thing: gathered (inactive tokens are left out) and masked (everything
 is computed and the inactive ones dropped: the slow twin that tests hold the other against).
 
 Shapes: B batch, S positions in this call, b and K rows and places of a token set, E hidden size, R recursions.
@@ -17,17 +17,10 @@ from torch import Tensor, nn
 
 from mor_core.common.logistic import sigmoid
 from mor_core.model.config import MoRConfig
-from mor_core.model.losses import auxiliary_loss, router_z_loss
-from mor_core.model.routers import (
-    BlockFunction,
-    RoutedCall,
-    Router,
-    forced_depths,
-    hash_uniform,
-    router_network,
-    select_random,
-)
-from mor_core.model.routing_rules import Gate
+from mor_core.model.losses import auxiliary_loss, depth_price, router_z_loss
+from mor_core.model.random_draws import hash_uniform, select_random
+from mor_core.model.routers import BlockFunction, RoutedCall, Router, forced_depths, router_network
+from mor_core.model.routing_rules import Gate, RoutingRule
 from mor_core.model.routing_trace import RecursionStep, RecursionTrace
 from mor_core.model.token_set import TokenSet
 
@@ -113,6 +106,7 @@ class ExpertChoice:
         self.rule = call.rule
         self.real = call.real
         self.position_ids = call.position_ids
+        self.draw_keys = call.draw_keys
         self.gathered = call.gathered
         self.supervised = call.supervised
         self.observe = call.observe
@@ -141,7 +135,7 @@ class ExpertChoice:
             active, chosen = self._select(index, decisive, drawn, candidates)
             trace.steps.append(RecursionStep(candidates, decisive, judged, chosen))
             if self.supervised and drawn is None:
-                self._supervise(logits, judged, chosen, candidates)
+                self._supervise(index, logits, judged, chosen, candidates)
             if active.is_empty:
                 break
             gate = router.gate(logits, self.rule.gate)
@@ -168,7 +162,7 @@ class ExpertChoice:
             return None
         if self.rule.name == "top_k":
             return torch.rand_like(logits)
-        return hash_uniform(candidates.gather(self.position_ids), index, self.rule.seed)
+        return hash_uniform(candidates.gather(self.draw_keys), index, self.rule.seed)
 
     def _select(
         self,
@@ -183,37 +177,19 @@ class ExpertChoice:
         if candidates.valid is not None:
             everyone = everyone & candidates.valid
         factors = rule.capacities or self.config.capacity_schedule
-        share = factors[index] / (factors[index - 1] if index else 1.0)
-        if rule.ceiling is not None and index >= rule.ceiling:
-            chosen = torch.zeros_like(everyone)
-        elif rule.name == "fixed" or (factors[index] == 1 and rule.name != "forced"):
-            chosen = everyone
-        elif rule.name == "top_k":
+        is_closed = rule.ceiling is not None and index >= rule.ceiling
+        if rule.name == "top_k" and factors[index] < 1 and not is_closed:
             # Of logits, not of gates: the order is the same, but saturated gates would tie.
             return self._select_top_k(
                 factors[index], logits if drawn is None else drawn, candidates
             )
-        elif rule.name == "random":
-            positions = candidates.gather(self.position_ids)
-            chosen = select_random(positions, index, share, rule.seed) & everyone
-        else:
-            if factors[index] == 1:
-                chosen = everyone
-            elif drawn is not None:
-                chosen = drawn >= 1 - share
-            else:
-                chosen = select_causal(logits, rule.threshold_logit(index))
-            if rule.name == "forced":
-                chosen = self._forced(index, chosen, candidates)
-            chosen = chosen & everyone
-        if chosen is everyone:
-            return candidates, chosen
+        positions = candidates.gather(self.position_ids)
+        keys = candidates.gather(self.draw_keys)
+        least = entry_thresholds(self.config, rule, index, positions, keys)
+        if isinstance(least, float) and least == -math.inf:
+            return candidates, everyone
+        chosen = (logits >= least) & everyone
         return candidates.keep(chosen, gathered=self.gathered), chosen
-
-    def _forced(self, index: int, own: Tensor, candidates: TokenSet) -> Tensor:
-        """Replace candidates' own decisions (b, K) where a depth is given for their position."""
-        depths = forced_depths(self.rule, candidates.gather(self.position_ids))
-        return torch.where(depths > 0, depths > index, own)
 
     def _select_top_k(
         self, factor: float, scores: Tensor, candidates: TokenSet
@@ -234,18 +210,76 @@ class ExpertChoice:
 
     def _supervise(
         self,
+        index: int,
         logits: Tensor,
         judged: Tensor,
         chosen: Tensor,
         candidates: TokenSet,
     ) -> None:
-        """Add this recursion's router losses: averaged over its candidates, summed over recursions."""
-        terms = {
-            "aux": auxiliary_loss(judged, chosen, candidates.valid),
-            "z": router_z_loss(logits[..., None], candidates.valid),
-        }
+        """Add this recursion's router losses: averaged over its candidates, summed over recursions.
+
+        Where depth has a price, a capacity of 1 costs nothing, so that gates stay open while a skill forms. While
+        capacities fall, the price and the language model's loss alone train the scores: the auxiliary loss would teach
+        them the selection of a capacity that does not stay.
+        """
+        own = self.config.capacity_schedule[index]
+        capacity = (self.rule.capacities or self.config.capacity_schedule)[index]
+        has_price = self.config.router_depth_price_coef > 0 and capacity < 1
+        terms: dict[str, Tensor] = {}
+        if not has_price or capacity == own:
+            terms["aux"] = auxiliary_loss(judged, chosen, candidates.valid)
+        terms["z"] = router_z_loss(logits[..., None], candidates.valid)
+        if has_price:
+            terms["depth_price"] = depth_price(logits, candidates.valid)
         for name, term in terms.items():
             self.losses[name] = self.losses[name] + term if name in self.losses else term
+
+
+def entry_thresholds(
+    config: MoRConfig,
+    rule: RoutingRule,
+    recursion_idx: int,
+    position_ids: Tensor,
+    keys: Tensor,
+) -> Tensor | float:
+    """Return the least logit with which a candidate enters a recursion: the one statement of who goes on.
+
+    It holds for every rule but top-k, where it says who would enter if all had room.
+
+    Args:
+        config: of the model.
+        rule: the routing rule.
+        recursion_idx: 0-based.
+        position_ids: (b, K).
+        keys: (b, K), of `random_draws.draw_keys`.
+
+    Returns:
+        One number for all positions, or (b, K) float32 for the given ones: -inf where the rule lets a token in
+        whatever its router says, inf where it keeps the token out.
+    """
+    if rule.ceiling is not None and recursion_idx >= rule.ceiling:
+        return math.inf
+    factors = rule.capacities or config.capacity_schedule
+    if rule.name == "fixed" or (factors[recursion_idx] == 1 and rule.name != "forced"):
+        return -math.inf
+    share = factors[recursion_idx] / (factors[recursion_idx - 1] if recursion_idx else 1.0)
+    if rule.name == "random":
+        return _open_where(select_random(keys, recursion_idx, share, rule.seed))
+    least: Tensor | float = rule.threshold_logit(recursion_idx)
+    if factors[recursion_idx] == 1:
+        least = -math.inf
+    elif config.router_control != "none":
+        least = _open_where(hash_uniform(keys, recursion_idx, rule.seed) >= 1 - share)
+    if rule.name != "forced":
+        return least
+    depths = forced_depths(rule, position_ids)
+    return torch.where(depths > 0, _open_where(depths > recursion_idx), least)
+
+
+def _open_where(enters: Tensor) -> Tensor:
+    """Return the thresholds that let in whom a rule chose and nobody else; bool (b, K) -> float32 (b, K)."""
+    thresholds = torch.full(enters.shape, math.inf, dtype=torch.float32, device=enters.device)
+    return thresholds.masked_fill(enters, -math.inf)
 
 
 def select_top_k(
@@ -271,8 +305,3 @@ def select_top_k(
     # Places that do not count move behind those that do, so that the order stays ascending among the latter.
     order = (places + scores.shape[1] * ~counted).argsort(dim=1)
     return places.gather(1, order), counted.gather(1, order)
-
-
-def select_causal(logits: Tensor, threshold_logit: float) -> Tensor:
-    """Choose the candidates at or above the threshold, each by its own score alone; (b, K) -> bool (b, K)."""
-    return logits >= threshold_logit

@@ -46,34 +46,38 @@ class RMSNorm(nn.Module):
 
     def forward(self, hidden_states: Tensor) -> Tensor:
         """Normalise the last axis; (..., E) -> (..., E), in the input's dtype."""
-        normalised = F.rms_norm(hidden_states.float(), self.weight.shape, None, self.eps)
-        return self.weight * normalised.to(hidden_states.dtype)
+        return rms_norm(hidden_states, self.weight, self.eps)
+
+
+def rms_norm(hidden_states: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """Normalise the last axis in float32; (..., E) and (E,) -> (..., E), in the input's dtype."""
+    if hidden_states.dtype == torch.float32:  # the same numbers by one kernel less
+        return F.rms_norm(hidden_states, weight.shape, weight, eps)
+    normalised = F.rms_norm(hidden_states.float(), weight.shape, None, eps)
+    return weight * normalised.to(hidden_states.dtype)
 
 
 def rotary_embedding(position_ids: Tensor, config: MoRConfig, dtype: torch.dtype) -> Rotary:
-    """Return cosines and sines at the given positions.
+    """Return the cosines and the signed sines that `rotate` takes, at the given positions.
 
-    Shape: position_ids (B, S) -> two tensors (B, 1, S, D), both halves of D alike. Source: arXiv 2104.09864.
+    Component i of a head is rotated with component i + D / 2, so cosines repeat in the second half of D; sines are
+    negated in the first half.
+
+    Shape: position_ids (B, S) -> two tensors (B, 1, S, D). Source: arXiv 2104.09864.
     """
-    frequencies = rotary_frequencies(config, position_ids.device)
-    angles = position_ids[:, None, :, None].float() * frequencies
-    angles = torch.cat((angles, angles), dim=-1)
-    return angles.cos().to(dtype), angles.sin().to(dtype)
-
-
-def rotary_frequencies(config: MoRConfig, device: torch.device) -> Tensor:
-    """Return the angle by which each pair of a head turns from one position to the next, (D / 2,), float32."""
     width = config.attention_head_dim
-    steps = torch.arange(0, width, 2, device=device, dtype=torch.float32)
+    steps = torch.arange(0, width, 2, device=position_ids.device, dtype=torch.float32)
     # Hugging Face's form: the same number written otherwise is an ulp off, which saturated gates can blow up.
-    return 1.0 / config.rope_theta ** (steps / width)
+    frequencies = 1.0 / config.rope_theta ** (steps / width)  # (D / 2,)
+    angles = position_ids[:, None, :, None].float() * frequencies
+    cos, sin = angles.cos(), angles.sin()
+    return torch.cat((cos, cos), dim=-1).to(dtype), torch.cat((-sin, sin), dim=-1).to(dtype)
 
 
 def rotate(vectors: Tensor, rotary: Rotary) -> Tensor:
-    """Turn (B, H, S, D) queries or keys by their positions' angles."""
-    cos, sin = rotary
-    first, second = vectors.chunk(2, dim=-1)
-    return vectors * cos + torch.cat((-second, first), dim=-1) * sin
+    """Rotate queries or keys (..., D) by their positions' angles; cosines and sines broadcast to them."""
+    cos, signed_sin = rotary
+    return vectors * cos + vectors.roll(vectors.shape[-1] // 2, -1) * signed_sin
 
 
 class Attention(nn.Module):
@@ -101,7 +105,7 @@ class Attention(nn.Module):
             keys, values = slot.read()
         mask, is_causal = slot.visibility()
         if mask is not None and mask.is_cuda:
-            # Of the CUDA kernels that take a mask, the one that never holds all scores knows no groups of heads.
+            # SDPA's memory-efficient kernel accepts masks but not grouped queries.
             keys, values = (
                 each.repeat_interleave(queries.shape[1] // each.shape[1], dim=1)
                 for each in (keys, values)

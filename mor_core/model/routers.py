@@ -39,9 +39,10 @@ class RoutedCall:
         rule: who goes on; checked against the model by the caller.
         real: the tokens that are not padding.
         position_ids: (B, S).
+        draw_keys: (B, S), what random routing and controls draw by, beside seed and recursion.
         gathered: leave inactive tokens out (else compute and drop them).
         supervised: also compute the losses that train the routers.
-        training: a control then draws anew in each call, else by a hash of the positions.
+        training: a control then draws anew in each call, else by a hash of position and text.
         observe: is shown the states after every recursion that somebody entered.
     """
 
@@ -49,6 +50,7 @@ class RoutedCall:
     rule: RoutingRule
     real: TokenSet
     position_ids: Tensor
+    draw_keys: Tensor
     gathered: bool
     supervised: bool
     training: bool
@@ -127,20 +129,3 @@ def forced_depths(rule: RoutingRule, position_ids: Tensor) -> Tensor:
     """Return the depth that a forced rule gives each position, 0 where the token is free; (b, K) -> (b, K)."""
     given = torch.tensor([*(depth or 0 for depth in rule.depths), 0], device=position_ids.device)
     return given[position_ids.clamp(max=len(given) - 1)]
-
-
-def select_random(position_ids: Tensor, recursion_idx: int, share: float, seed: int) -> Tensor:
-    """Choose each candidate with probability `share`; (b, K) -> bool (b, K)."""
-    return hash_uniform(position_ids, recursion_idx, seed) < share
-
-
-def hash_uniform(position_ids: Tensor, recursion_idx: int, seed: int) -> Tensor:
-    """Draw from [0, 1) by a hash of seed, position and recursion; (b, K) -> float64 (b, K).
-
-    Not from a generator, so that a cached run equals a recomputed one.
-    """
-    seeded = ((recursion_idx + 1) * 0x85EBCA77 + seed * 0xC2B2AE3D) & 0xFFFFFFFF
-    mixed = (position_ids * 0x9E3779B1 + seeded) & 0xFFFFFFFF
-    for multiplier in (0x7FEB352D, 0x846CA68B):
-        mixed = ((mixed ^ (mixed >> 16)) * multiplier) & 0xFFFFFFFF
-    return (mixed ^ (mixed >> 16)).double() / 2**32

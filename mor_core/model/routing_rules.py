@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 RuleName = Literal["causal", "aux", "top_k", "fixed", "random", "forced"]
 Gate = Literal["learned", "open"]
-RULE_FORMS = "causal, aux, top_k, fixed:D (D = 1, 2, ...), random or forced:FILE"
+RULE_FORMS = (
+    "causal, aux, top_k, fixed:D (D = 1, 2, ...), random, random_by_position or forced:FILE"
+)
 DEFAULT_THRESHOLD = 0.5
 MAX_SEED = 2**63 - 1
 _MAX_FORCED_BYTES = 2**20
@@ -39,6 +41,8 @@ class RoutingRule:
         thresholds: for `causal` and `aux`, one score in (0, 1) for all recursions, or one for each.
         depth: for `fixed`.
         seed: for `random`.
+        draws: what `random`, and the own rule of a control, draw by beside the seed: the `text`, so that texts of one
+            shape do not share one fate, or the `position` alone, as the first release did.
         depths: for `forced`, by position; where it has `None` or ends, the token decides as under `causal`.
         capacities: for `top_k`, shares in the place of the model's own, as capacity warm-up needs them.
         max_depth: nobody enters a deeper recursion; up to there the rule decides. Not for rules that give depths.
@@ -52,6 +56,7 @@ class RoutingRule:
     depths: tuple[int | None, ...] = ()
     capacities: tuple[float, ...] | None = None
     max_depth: int | None = None
+    draws: Literal["text", "position"] = "text"
 
     def __post_init__(self) -> None:
         for threshold in self.thresholds:
@@ -96,7 +101,7 @@ class RoutingRule:
 
     @classmethod
     def random(cls, seed: int = 0, gate: Gate = "learned") -> "RoutingRule":
-        """Membership drawn with the trained shares, the same in cached and recomputed runs."""
+        """Membership drawn with the trained shares, the same in cached and recomputed, batched and lone runs."""
         return cls("random", gate=gate, seed=seed)
 
     @classmethod
@@ -131,6 +136,8 @@ class RoutingRule:
             return cls("aux", gate=gate, thresholds=_thresholds(threshold))
         if text == "random":
             return cls.random(seed, gate)
+        if text == "random_by_position":
+            return replace(cls.random(seed, gate), draws="position")
         if name == "fixed" and argument.isascii() and argument.isdigit():
             return cls.fixed(int(argument[:9]), gate)
         if name == "forced" and argument:
@@ -231,11 +238,20 @@ class RoutingRule:
             described["depth"] = self.depth
         if name == "random":
             described["seed"] = self.seed
+            if (
+                self.draws == "text"
+            ):  # traces and evaluations without it were drawn by position alone
+                described["draws"] = self.draws
         if name == "forced":
             described["depths"] = list(self.depths)
         if self.max_depth is not None:
             described["max_depth"] = self.max_depth
         return described
+
+    def draws_by_text(self, config: "MoRConfig") -> bool:
+        """Whether anything is drawn, and by the text."""
+        is_drawn = self.name == "random" or config.router_control != "none"
+        return is_drawn and self.draws == "text"
 
     def _is_drawn(self, config: "MoRConfig") -> bool:
         """Whether the model is a control, whose own rule is to draw."""

@@ -16,15 +16,15 @@ from torch import Tensor
 from mor_core.common.logistic import sigmoid
 from mor_core.model.config import MoRConfig
 from mor_core.model.losses import balancing_loss, router_z_loss
+from mor_core.model.random_draws import select_random
 from mor_core.model.routers import (
     BlockFunction,
     RoutedCall,
     Router,
     forced_depths,
     router_network,
-    select_random,
 )
-from mor_core.model.routing_rules import Gate
+from mor_core.model.routing_rules import Gate, RoutingRule
 from mor_core.model.routing_trace import RecursionStep, RecursionTrace
 
 
@@ -102,6 +102,7 @@ class TokenChoice:
         self.rule = call.rule
         self.real = call.real
         self.position_ids = call.position_ids
+        self.draw_keys = call.draw_keys
         self.gathered = call.gathered
         self.training = call.training
         self.observe = call.observe
@@ -113,8 +114,7 @@ class TokenChoice:
         config = self.config
         first_states = hidden_states
         logits = router(first_states)  # (B, S, R)
-        deepest = self.rule.ceiling or config.num_recursions
-        depths = self._depths(router, logits).clamp(max=deepest)  # (B, S)
+        depths = self._depths(router, logits)  # (B, S)
         gates = router.gate(logits, self.rule.gate).to(hidden_states.dtype)  # (B, S, R)
         trace = RecursionTrace(
             len(hidden_states),
@@ -160,29 +160,37 @@ class TokenChoice:
 
     def _depths(self, router: TokenChoiceRouter, logits: Tensor) -> Tensor:
         """Return every token's depth, 1 to R; (B, S, R) -> (B, S)."""
-        rule, recursions = self.rule, self.config.num_recursions
-        if rule.name == "fixed":
-            assert rule.depth is not None
-            return torch.full_like(self.position_ids, rule.depth)
-        if rule.name == "random":
-            return self._drawn_depths()
-        if self.config.router_control != "none":
-            if self.training:
-                return torch.randint(1, recursions + 1, logits.shape[:2], device=logits.device)
-            return self._drawn_depths()
-        depths = router.chosen_depths(logits)
-        if rule.name == "forced":
-            forced = forced_depths(rule, self.position_ids)
-            depths = torch.where(forced > 0, forced, depths)
-        return depths
+        recursions = self.config.num_recursions
+        is_control = self.config.router_control != "none"
+        if self.training and is_control and self.rule.name not in ("fixed", "random"):
+            given = torch.randint(1, recursions + 1, logits.shape[:2], device=logits.device)
+        else:
+            given = given_depths(self.config, self.rule, self.position_ids, self.draw_keys)
+        depths = torch.where(given > 0, given, router.chosen_depths(logits))
+        return depths.clamp(max=self.rule.ceiling or recursions)
 
-    def _drawn_depths(self) -> Tensor:
-        """Draw depths of equal shares, nested as the recursions are, by a hash of the position."""
-        depths = torch.ones_like(self.position_ids)
-        going = torch.ones_like(self.position_ids, dtype=torch.bool)
-        shares = self.config.capacity_schedule
-        for index in range(1, self.config.num_recursions):
-            share = shares[index] / shares[index - 1]
-            going = going & select_random(self.position_ids, index, share, self.rule.seed)
-            depths = depths + going
-        return depths
+
+def given_depths(
+    config: MoRConfig, rule: RoutingRule, position_ids: Tensor, keys: Tensor
+) -> Tensor:
+    """Return the depth that a rule gives each position, 0 where the router's choice counts; (b, K) -> (b, K).
+
+    `keys` (b, K) are those of `random_draws.draw_keys`.
+    """
+    if rule.depth is not None:
+        return torch.full_like(position_ids, rule.depth)
+    if rule.name == "random" or config.router_control != "none":
+        return _drawn_depths(config, rule.seed, keys)
+    return forced_depths(rule, position_ids)
+
+
+def _drawn_depths(config: MoRConfig, seed: int, keys: Tensor) -> Tensor:
+    """Draw depths of equal shares, nested as the recursions are; (b, K) -> (b, K)."""
+    depths = torch.ones_like(keys)
+    going = torch.ones_like(keys, dtype=torch.bool)
+    shares = config.capacity_schedule
+    for index in range(1, config.num_recursions):
+        share = shares[index] / shares[index - 1]
+        going = going & select_random(keys, index, share, seed)
+        depths = depths + going
+    return depths

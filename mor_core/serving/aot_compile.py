@@ -1,8 +1,8 @@
-"""Compiles ahead of time what one token that is alone runs through, and keeps it.
+"""Compiles ahead of time the modules that a token alone in its step runs through, and keeps them.
 
-A single token is as fast as its weights come from memory and its kernels are started; started from Python one by one,
-the small ones cost more than the weights. PyTorch's compiler makes each part one call. It takes some ten seconds a
-part, once for a machine, a shape and a version of the code: what it makes is kept beside its other results.
+A single token is as fast as its weights come from memory and its kernels are launched; launched from Python one by
+one, the small ones cost more than the weights. PyTorch's compiler makes each module one call. It takes some ten seconds
+a module, once for a machine, a shape and a version of the code: what it makes is kept beside its other results.
 
 Shapes: as in `compiled_modules.py`.
 """
@@ -21,14 +21,14 @@ import torch
 from torch import Tensor, nn
 
 from mor_core.common.errors import UserError
-from mor_core.model import expert_choice
+from mor_core.model import expert_choice, layers
 from mor_core.model.config import MoRConfig
 from mor_core.model.expert_choice import ExpertChoiceRouter
 from mor_core.model.model import MoRForCausalLM
 from mor_core.serving import compiled_modules
-from mor_core.serving.compiled_modules import Finish, Judge, Project, ReadOut
+from mor_core.serving.compiled_modules import AttentionMLP, LMHead, QKVProjection, RouterHead
 
-_Kernel = Callable[[list[Tensor]], list[Tensor]]
+_Module = Callable[[list[Tensor]], list[Tensor]]
 _log = logging.getLogger(__name__)
 
 
@@ -36,11 +36,11 @@ class CompileError(UserError):
     """A model or a machine for which nothing can be compiled, with the rule and the remedy."""
 
 
-class DecodeKernels:
-    """The compiled parts for models of one configuration and dtype; weights come with each call."""
+class CompiledModules:
+    """The compiled modules for models of one configuration and dtype; weights come with each call."""
 
     def __init__(self, model: MoRForCausalLM) -> None:
-        """Load the parts, or compile them if this machine has not done so yet.
+        """Load the modules, or compile them if this machine has not done so yet.
 
         Raises:
             CompileError: the model has Switch layers or is not on the CPU, or there is no compiler.
@@ -55,51 +55,58 @@ class DecodeKernels:
             return torch.zeros(shape, dtype=model.dtype)
 
         # Each its own tensor: what goes in twice would be taken for one.
-        state, norm, turn = some(1, hidden), some(hidden), torch.zeros(width // 2, 2)
-        entry = [state, turn, norm, some((heads + 2 * groups) * width, hidden)]
-        self._project = self._project_queries = _compiled(Project(width, heads, eps), entry)
+        state, norm = some(1, hidden), some(hidden)
+        entry = [state, some(width), some(width), norm]
+        with_keys = [*entry, some((heads + 2 * groups) * width, hidden)]
+        self._qkv = self._queries = _compiled(QKVProjection(width, heads, eps), with_keys)
         if config.kv_strategy != "recursion_wise":
-            entry = [state, turn, norm, some(heads * width, hidden)]
-            self._project_queries = _compiled(Project(width, heads, eps), entry)
+            queries_only = [*entry, some(heads * width, hidden)]
+            self._queries = _compiled(QKVProjection(width, heads, eps), queries_only)
         queries, entries = some(heads, width), some(8, 2 * groups, width)
         gate, up, down = some(inner, hidden), some(inner, hidden), some(hidden, inner)
         output = some(hidden, heads * width)
-        self._finish = _compiled(
-            Finish(eps), [state, queries, entries, output, norm, gate, up, down], growing=2
+        self._attention_mlp = _compiled(
+            AttentionMLP(eps), [state, queries, entries, output, norm, gate, up, down], growing=2
         )
-        self._read_out = _compiled(ReadOut(eps), [state, norm, some(config.vocab_size, hidden)])
-        self._judge: _Kernel | None = None
-        if judges_alone(config):
+        self._lm_head = _compiled(LMHead(eps), [state, norm, some(config.vocab_size, hidden)])
+        self._router_head: _Module | None = None
+        if has_router_head(config):
             router = cast(ExpertChoiceRouter, model.model.routers[0])
-            judge = Judge(router.activation, router.alpha, router.temperature)
+            head = RouterHead(router.activation, router.alpha, router.temperature)
             matrices = [torch.zeros_like(matrix) for matrix in router.matrices()]
-            self._judge = _compiled(judge, [state, *matrices])
+            self._router_head = _compiled(head, [state, *matrices])
 
-    def project(self, state: Tensor, turn: Tensor, norm: Tensor, matrix: Tensor) -> list[Tensor]:
-        """Do as `Project` does; -> queries and a cache entry."""
-        return self._project([state, turn, norm, matrix])
+    def qkv(
+        self, state: Tensor, cos: Tensor, sin: Tensor, norm: Tensor, matrix: Tensor
+    ) -> list[Tensor]:
+        """Do as `QKVProjection` does; -> queries and a cache entry."""
+        return self._qkv([state, cos, sin, norm, matrix])
 
-    def project_queries(self, state: Tensor, turn: Tensor, norm: Tensor, matrix: Tensor) -> Tensor:
-        """Do as `Project` does for queries alone, where a layer call reads keys of an earlier recursion."""
-        return self._project_queries([state, turn, norm, matrix])[0]
+    def queries(
+        self, state: Tensor, cos: Tensor, sin: Tensor, norm: Tensor, matrix: Tensor
+    ) -> Tensor:
+        """Do as `QKVProjection` does for queries alone, where a layer call reads keys of an earlier recursion."""
+        return self._queries([state, cos, sin, norm, matrix])[0]
 
-    def finish(self, state: Tensor, queries: Tensor, entries: Tensor, *weights: Tensor) -> Tensor:
-        """Do as `Finish` does."""
-        return self._finish([state, queries, entries, *weights])[0]
+    def attention_mlp(
+        self, state: Tensor, queries: Tensor, entries: Tensor, *weights: Tensor
+    ) -> Tensor:
+        """Do as `AttentionMLP` does."""
+        return self._attention_mlp([state, queries, entries, *weights])[0]
 
-    def judge(self, state: Tensor, matrices: Sequence[Tensor]) -> tuple[float, Tensor]:
-        """Do as `Judge` does; -> the logit and the gate."""
-        assert self._judge is not None, "judge needs a model of which judges_alone is true"
-        logit, gate = self._judge([state, *matrices])
+    def router_head(self, state: Tensor, matrices: Sequence[Tensor]) -> tuple[float, Tensor]:
+        """Do as `RouterHead` does; -> the logit and the gate."""
+        assert self._router_head is not None, "router_head needs a model that has_router_head"
+        logit, gate = self._router_head([state, *matrices])
         return logit.item(), gate
 
-    def read_out(self, state: Tensor, norm: Tensor, head: Tensor) -> Tensor:
-        """Do as `ReadOut` does."""
-        return self._read_out([state, norm, head])[0]
+    def lm_head(self, state: Tensor, norm: Tensor, head: Tensor) -> Tensor:
+        """Do as `LMHead` does."""
+        return self._lm_head([state, norm, head])[0]
 
 
-def judges_alone(config: MoRConfig) -> bool:
-    """Whether a compiled part asks the router: one that can be compiled, and whose own logit and gate count."""
+def has_router_head(config: MoRConfig) -> bool:
+    """Whether a compiled module computes logit and gate: for a router that can be compiled, and whose own count."""
     is_whole = (
         config.router_supervision != "aux_router" and config.router_control != "random_scores"
     )
@@ -118,8 +125,8 @@ def _check(config: MoRConfig, device: torch.device) -> None:
         )
 
 
-def _compiled(module: nn.Module, inputs: Sequence[Tensor], growing: int | None = None) -> _Kernel:
-    """Return a part for inputs of these shapes; the one at place `growing` may be of any length."""
+def _compiled(module: nn.Module, inputs: Sequence[Tensor], growing: int | None = None) -> _Module:
+    """Return a module for inputs of these shapes; the one at place `growing` may be of any length."""
     path = _package_path(module, inputs, growing)
     if not path.is_file():
         # A warning, since it is the one level that is shown unasked; whoever waits wants to know for what.
@@ -132,15 +139,15 @@ def _compiled(module: nn.Module, inputs: Sequence[Tensor], growing: int | None =
 
 
 @functools.cache  # each loading unpacks the file anew
-def _loaded(path: Path) -> _Kernel:
+def _loaded(path: Path) -> _Module:
     from torch._inductor import aoti_load_package  # it takes a second
 
-    # The loader itself: the object around it flattens its arguments anew with each call, which takes as long as a part.
-    return cast(_Kernel, aoti_load_package(str(path)).loader.run)
+    # The loader itself: the object around it flattens its arguments with each call, which takes as long as a module.
+    return cast(_Module, aoti_load_package(str(path)).loader.run)
 
 
 def _package_path(module: nn.Module, inputs: Sequence[Tensor], growing: int | None) -> Path:
-    """Name a part by all that its code depends on."""
+    """Name a module by all that its code depends on."""
     from torch._inductor.runtime.cache_dir_utils import cache_dir
 
     described = [
@@ -169,7 +176,7 @@ def _compile(module: nn.Module, inputs: Sequence[Tensor], growing: int | None, p
             shapes = [length if place == growing else None for place in range(len(inputs))]
         exported = torch.export.export(module.eval(), tuple(inputs), dynamic_shapes=shapes)
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-            made = Path(folder) / "part.pt2"
+            made = Path(folder) / "module.pt2"
             try:
                 # As many threads as the process has when it runs, not when it compiled.
                 aoti_compile_and_package(
@@ -185,5 +192,7 @@ def _compile(module: nn.Module, inputs: Sequence[Tensor], growing: int | None, p
             made.replace(path)  # whole or not at all
 
 
-_CODE = [inspect.getsource(source) for source in (compiled_modules, expert_choice, _compile)]
-"""All that decides what a part does, and how it is compiled."""
+_CODE = [
+    inspect.getsource(source) for source in (compiled_modules, layers, expert_choice, _compile)
+]
+"""All that decides what a module does, and how it is compiled."""

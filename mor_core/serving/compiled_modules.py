@@ -1,7 +1,7 @@
-"""What one token that is alone runs through, in parts to be compiled: a layer's projection, its rest, router, head.
+"""Modules to be compiled, for a token that is alone in its step: a layer's projection, its rest, router head, LM head.
 
 Each is an ordinary module too, which tests run as it is written. Written for the compiler: products are sums, which it
-joins with what surrounds them.
+fuses with what surrounds them.
 
 Shapes: E hidden size, H query heads, G key/value heads, D head width, F MLP width, V vocabulary, T cache entries, P
 heads of a projection: H + 2G, or H where no keys are computed.
@@ -14,33 +14,37 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mor_core.model.expert_choice import expert_gate
+from mor_core.model.layers import rms_norm, rotate
 
 
-class Project(nn.Module):
-    """From a token's state to its turned queries and, if the matrix has rows for it, its cache entry."""
+class QKVProjection(nn.Module):
+    """From a token's state to its rotated queries and, if the matrix has rows for it, its cache entry."""
 
     def __init__(self, width: int, num_queries: int, eps: float) -> None:
         super().__init__()
         self.width, self.num_queries, self.eps = width, num_queries, eps
 
-    def forward(self, state: Tensor, turn: Tensor, norm: Tensor, matrix: Tensor) -> list[Tensor]:
-        """Return queries (H, D) and an entry (2G, D): turned keys before values.
+    def forward(
+        self, state: Tensor, cos: Tensor, sin: Tensor, norm: Tensor, matrix: Tensor
+    ) -> list[Tensor]:
+        """Return queries (H, D) and an entry (2G, D): rotated keys before values.
 
         Args:
             state: (1, E).
-            turn: (D / 2, 2), cosines and sines.
+            cos: (D,), cosines as `rotate` takes them.
+            sin: (D,), signed sines.
             norm: (E,).
-            matrix: (P x D, E), queries and keys in pairs.
+            matrix: (P x D, E).
         """
-        heads = _product(_normalised(state, norm, self.eps), matrix).view(-1, self.width)
+        heads = _product(rms_norm(state, norm, self.eps), matrix).view(-1, self.width)
         queries, entry = heads[: self.num_queries], heads[self.num_queries :]
         if not entry.shape[0]:
-            return [_turned(queries, turn)]
+            return [rotate(queries, (cos, sin))]
         keys, values = entry.chunk(2)
-        return [_turned(queries, turn), torch.cat((_turned(keys, turn), values))]
+        return [rotate(queries, (cos, sin)), torch.cat((rotate(keys, (cos, sin)), values))]
 
 
-class Finish(nn.Module):
+class AttentionMLP(nn.Module):
     """From a token's queries, and all entries that they may see, to its state after the layer."""
 
     def __init__(self, eps: float) -> None:
@@ -71,12 +75,12 @@ class Finish(nn.Module):
             down: (E, F).
         """
         state = state + _product(_mixed(queries, entries), output)
-        normalised = _normalised(state, norm, self.eps)
+        normalised = rms_norm(state, norm, self.eps)
         inner = F.silu(_product(normalised, gate)) * _product(normalised, up)
         return state + _product(inner, down)
 
 
-class ReadOut(nn.Module):
+class LMHead(nn.Module):
     """From a token's last state to the logits of the next."""
 
     def __init__(self, eps: float) -> None:
@@ -85,11 +89,11 @@ class ReadOut(nn.Module):
 
     def forward(self, state: Tensor, norm: Tensor, head: Tensor) -> Tensor:
         """Return (1, V), float32; state (1, E), head (V, E)."""
-        return _product(_normalised(state, norm, self.eps), head).float()
+        return _product(rms_norm(state, norm, self.eps), head).float()
 
 
-class Judge(nn.Module):
-    """From a token's state to what an expert-choice router says of it."""
+class RouterHead(nn.Module):
+    """From a token's state to an expert-choice router's logit and gate."""
 
     def __init__(self, activation: str, alpha: float, temperature: float) -> None:
         super().__init__()
@@ -102,13 +106,6 @@ class Judge(nn.Module):
             value = F.gelu(_product(value, matrix))
         logit = _product(value, matrices[-1])[0].float()
         return [logit, expert_gate(logit, self.activation, self.alpha)[:, None].to(state.dtype)]
-
-
-def _turned(heads: Tensor, turn: Tensor) -> Tensor:
-    """Rotate (n, D), laid out in pairs."""
-    (even, odd), (cos, sin) = heads.float().unflatten(-1, (-1, 2)).unbind(-1), turn.unbind(-1)
-    turned = torch.stack((even * cos - odd * sin, even * sin + odd * cos), -1).flatten(-2)
-    return turned.to(heads.dtype)
 
 
 def _product(state: Tensor, weight: Tensor) -> Tensor:
@@ -129,10 +126,3 @@ def _mixed(queries: Tensor, entries: Tensor) -> Tensor:
     scores = (grouped * keys).sum(-1).float() / math.sqrt(width)  # (G, H / G, T)
     shares = scores.softmax(-1).to(values.dtype)
     return (shares[..., None] * values).sum(-2).view(1, -1)
-
-
-def _normalised(state: Tensor, weight: Tensor, eps: float) -> Tensor:
-    """Do what `RMSNorm` does."""
-    exact = state.float()
-    exact = exact * torch.rsqrt(exact.square().mean(-1, keepdim=True) + eps)
-    return weight * exact.to(state.dtype)

@@ -1,7 +1,7 @@
-"""The stretches of the stack that requests run through: prelude, router, shared block, coda and head.
+"""The stages that requests run through: prelude, router, shared block, coda and head.
 
-Each takes some flights, one token each, wherever they stand; the block takes tokens at different recursions together.
-When which stretch runs is the engine's business.
+Each takes some requests, one token each, wherever they stand; the block takes tokens at different recursions together.
+The engine schedules the stages.
 
 Shapes: b tokens, E hidden size, R recursions, V vocabulary.
 """
@@ -20,25 +20,25 @@ from mor_core.model.expert_choice import ExpertChoiceRouter
 from mor_core.model.layer_schedule import LayerCall
 from mor_core.model.model import MoRForCausalLM
 from mor_core.model.token_choice import TokenChoiceRouter
-from mor_core.serving.aot_compile import DecodeKernels, judges_alone
-from mor_core.serving.batched_decoder import DecodeLayers, sent
-from mor_core.serving.packed_linear import Product
+from mor_core.serving.aot_compile import CompiledModules, has_router_head
+from mor_core.serving.batched_decoder import BatchedDecoder, to_device
+from mor_core.serving.packed_linear import PackedLinear
 from mor_core.serving.request_kv_cache import CHUNK
-from mor_core.serving.request_state import Counters, Flight
+from mor_core.serving.request_state import Counters, RequestState
 
 
-class Stretches:
-    """Runs stretches of one model. Holds no flight."""
+class ModelRunner:
+    """Runs the stages of one model. Holds no request."""
 
-    def __init__(self, model: MoRForCausalLM, kernels: DecodeKernels | None = None) -> None:
+    def __init__(self, model: MoRForCausalLM, compiled: CompiledModules | None = None) -> None:
         config: MoRConfig = model.config
         self.counters = Counters()
-        self.plan = Plan(config, model.model.schedule)
-        self._layers = DecodeLayers(model.model, kernels)
-        self._kernels = kernels
+        self.plan = StagePlan(config, model.model.schedule)
+        self._layers = BatchedDecoder(model.model, compiled)
+        self._compiled = compiled
         self._routers = list(model.model.routers)
         self._embed, self._norm = model.model.embed_tokens, model.model.norm
-        self._head = Product(model.lm_head.weight)
+        self._head = PackedLinear(model.lm_head.weight)
         self._device, self._dtype = self._embed.weight.device, self._embed.weight.dtype
         # Read once: a Hugging Face config takes microseconds an attribute.
         self._num_recursions = config.num_recursions
@@ -48,157 +48,159 @@ class Stretches:
         self._gates_every_step = config.router_gated_steps == "every"
         self._draws_gates = config.router_control == "random_scores"
         self._has_own_parts = bool(config.recursion_specific)
-        self._router_matrices: list[list[Tensor]] = []  # for the compiled part, if it judges
-        if kernels is not None and judges_alone(config):
+        self._router_matrices: list[list[Tensor]] = []  # for the compiled module
+        if compiled is not None and has_router_head(config):
             self._router_matrices = [cast(ExpertChoiceRouter, r).matrices() for r in self._routers]
 
-    def enter(self, flights: list[Flight]) -> None:
+    def enter(self, requests: list[RequestState]) -> None:
         """Run embedding and prelude on each one's newest token; without a router, the whole stack but the coda."""
         now = time.perf_counter()
-        states = self._embedded([flight.ids[-1] for flight in flights])
-        states = self._run([self.plan.entry] * len(flights), flights, states)
-        _count(self.counters.prelude, flights)
-        for flight, state in zip(flights, _apart(states), strict=True):
-            flight.state = state
-            flight.started = now
-            flight.recursion = 0 if self._has_router else self._num_recursions
+        states = self._embedded([request.ids[-1] for request in requests])
+        states = self._run([self.plan.entry] * len(requests), requests, states)
+        _count(self.counters.prelude, requests)
+        for request, state in zip(requests, _apart(states), strict=True):
+            request.hidden_state = state
+            request.started = now
+            request.recursion = 0 if self._has_router else self._num_recursions
 
     def _embedded(self, ids: list[int]) -> Tensor:
         """Return the embeddings of some tokens, (b, E)."""
         if len(ids) == 1:  # which needs no tensor of ids
             return self._embed.weight.detach()[ids[0] : ids[0] + 1]
-        return self._embed(sent(ids, self._device))  # type: ignore[no-any-return]
+        return self._embed(to_device(ids, self._device))  # type: ignore[no-any-return]
 
-    def route(self, flights: list[Flight]) -> list[Flight]:
+    def route(self, requests: list[RequestState]) -> list[RequestState]:
         """Ask each token's next router; return those that go on."""
         if self._chooses_once:
-            self._choose_depths([flight for flight in flights if flight.recursion == 0])
-            return [flight for flight in flights if flight.recursion < flight.depth]
-        if len(flights) == 1 and self._router_matrices:
-            return self._route_alone(flights[0])
+            self._choose_depths([request for request in requests if request.recursion == 0])
+            return [request for request in requests if request.recursion < request.depth]
+        if len(requests) == 1 and self._router_matrices:
+            return self._route_alone(requests[0])
         going, gates, decisive = [], [], []
-        flights = sorted(flights, key=lambda flight: flight.recursion)
+        requests = sorted(requests, key=lambda request: request.recursion)
         for index, router in enumerate(cast(list[ExpertChoiceRouter], self._routers)):
-            group = [flight for flight in flights if flight.recursion == index]
+            group = [request for request in requests if request.recursion == index]
             if not group:
                 continue
-            states = _joined([flight.state for flight in group])
+            states = _joined([request.hidden_state for request in group])
             logits = router(states)  # (b,)
             gates.append(self._gates(router, logits, group, index))
             decisive.append(logits if router.aux_network is None else router.aux_logits(states))
-        told = _joined(decisive).tolist()  # the step's one question to the device before the head
-        for flight, gate, logit in zip(flights, _apart(_joined(gates)), told, strict=True):
-            flight.router_logits.append(logit)
-            flight.gate = gate
-            if flight.decider.enters(flight.recursion, flight.position, logit):
-                going.append(flight)
+        scored = _joined(decisive).tolist()  # waits for the device, once before the head
+        for request, gate, logit in zip(requests, _apart(_joined(gates)), scored, strict=True):
+            request.router_logits.append(logit)
+            request.gate = gate
+            if request.routing.enters(request.recursion, request.position, logit):
+                going.append(request)
         return going
 
-    def _route_alone(self, flight: Flight) -> list[Flight]:
-        """Do as `route` does for one token by a compiled part."""
-        assert self._kernels is not None
-        assert flight.state is not None
-        index = flight.recursion
-        logit, gate = self._kernels.judge(flight.state, self._router_matrices[index])
-        if flight.request.rule.gate == "open":
+    def _route_alone(self, request: RequestState) -> list[RequestState]:
+        """Do as `route` does for one token by a compiled module."""
+        assert self._compiled is not None
+        assert request.hidden_state is not None
+        index = request.recursion
+        logit, gate = self._compiled.router_head(request.hidden_state, self._router_matrices[index])
+        if request.rule.gate == "open":
             gate = cast(ExpertChoiceRouter, self._routers[index]).gate(gate, "open")
-        flight.router_logits.append(logit)
-        flight.gate = gate
-        return [flight] if flight.decider.enters(index, flight.position, logit) else []
+        request.router_logits.append(logit)
+        request.gate = gate
+        return [request] if request.routing.enters(index, request.position, logit) else []
 
     def _gates(
-        self, router: ExpertChoiceRouter, logits: Tensor, group: list[Flight], index: int
+        self, router: ExpertChoiceRouter, logits: Tensor, group: list[RequestState], index: int
     ) -> Tensor:
         """Return what scales the block's output, (b, 1), by each request's own rule."""
-        kinds = {flight.request.rule.gate for flight in group}
+        kinds = {request.rule.gate for request in group}
         gates = router.gate(logits, kinds.pop() if len(kinds) == 1 else "learned")
         if kinds:
-            opened = torch.tensor([f.request.rule.gate == "open" for f in group]).to(logits.device)
+            opened = torch.tensor([f.rule.gate == "open" for f in group]).to(logits.device)
             gates = torch.where(opened, router.gate(logits, "open"), gates)
         if self._draws_gates:
-            drawn = [flight.decider.draws[index][flight.position] for flight in group]
+            drawn = [request.routing.draws[index][request.position] for request in group]
             gates = router.alpha * torch.tensor(drawn, dtype=gates.dtype, device=gates.device)
         return gates[:, None].to(self._dtype)
 
-    def _choose_depths(self, flights: list[Flight]) -> None:
+    def _choose_depths(self, requests: list[RequestState]) -> None:
         """Let token-choice tokens decide, once, how deep they go."""
-        if not flights:
+        if not requests:
             return
         router = cast(TokenChoiceRouter, self._routers[0])
-        states = _joined([flight.state for flight in flights])
+        states = _joined([request.hidden_state for request in requests])
         logits = router(states)  # (b, R)
         learned = router.gate(logits, "learned").to(states.dtype).split(1)
         opened = router.gate(logits, "open").to(states.dtype).split(1)
-        told = torch.cat((logits, router.chosen_depths(logits)[:, None].to(logits.dtype)), dim=1)
-        for row, (flight, numbers) in enumerate(zip(flights, told.tolist(), strict=True)):
-            flight.router_logits = numbers[:-1]
-            flight.depth = flight.decider.depth(flight.position, int(numbers[-1]))
-            flight.gate = (opened if flight.request.rule.gate == "open" else learned)[row]
-            flight.first_state = flight.state
+        scored = torch.cat((logits, router.chosen_depths(logits)[:, None].to(logits.dtype)), dim=1)
+        for row, (request, numbers) in enumerate(zip(requests, scored.tolist(), strict=True)):
+            request.router_logits = numbers[:-1]
+            request.depth = request.routing.depth(request.position, int(numbers[-1]))
+            request.gate = (opened if request.rule.gate == "open" else learned)[row]
+            request.first_state = request.hidden_state
 
-    def recur(self, flights: list[Flight]) -> None:
+    def recur(self, requests: list[RequestState]) -> None:
         """Run the shared block once on all of them, each with its own recursion's cache."""
         if not self._has_own_parts:
-            self._recur_together(flights)
+            self._recur_together(requests)
             return
-        groups: dict[int, list[Flight]] = {}  # weights differ, so recursions go one after the other
-        for flight in flights:
-            groups.setdefault(flight.recursion, []).append(flight)
+        groups: dict[
+            int, list[RequestState]
+        ] = {}  # weights differ, so recursions go one after the other
+        for request in requests:
+            groups.setdefault(request.recursion, []).append(request)
         for group in groups.values():
             self._recur_together(group)
 
-    def _recur_together(self, flights: list[Flight]) -> None:
-        states = _joined([flight.state for flight in flights])
-        calls = [self.plan.block[flight.recursion] for flight in flights]
-        output = self._run(calls, flights, states)
-        _count(self.counters.block, flights)
+    def _recur_together(self, requests: list[RequestState]) -> None:
+        states = _joined([request.hidden_state for request in requests])
+        calls = [self.plan.block[request.recursion] for request in requests]
+        output = self._run(calls, requests, states)
+        _count(self.counters.block, requests)
         if not self._chooses_once:
             if self._is_weighted:
-                output = _joined([flight.gate for flight in flights]) * output
+                output = _joined([request.gate for request in requests]) * output
             output = states + output
-        for flight, state in zip(flights, _apart(output), strict=True):
-            flight.recursion += 1
-            flight.state = state
+        for request, state in zip(requests, _apart(output), strict=True):
+            request.recursion += 1
+            request.hidden_state = state
             if self._chooses_once:
-                flight.state = self._token_choice_state(flight, state)
+                request.hidden_state = self._token_choice_state(request, state)
 
-    def _token_choice_state(self, flight: Flight, output: Tensor) -> Tensor:
+    def _token_choice_state(self, request: RequestState, output: Tensor) -> Tensor:
         """Return the state of a token-choice token after one more recursion; (1, E)."""
-        assert flight.gate is not None
-        assert flight.first_state is not None
+        assert request.gate is not None
+        assert request.first_state is not None
         scaled = output
         if self._is_weighted:
-            scaled = flight.gate[:, flight.recursion - 1, None] * output
-        if flight.recursion == flight.depth:
-            return flight.first_state + scaled
+            scaled = request.gate[:, request.recursion - 1, None] * output
+        if request.recursion == request.depth:
+            return request.first_state + scaled
         return scaled if self._gates_every_step else output
 
-    def leave(self, flights: list[Flight]) -> Tensor:
+    def leave(self, requests: list[RequestState]) -> Tensor:
         """Run coda and head; return logits (b, V), float32, on the host."""
-        states = _joined([flight.state for flight in flights])
-        states = self._run([self.plan.exit] * len(flights), flights, states)
-        _count(self.counters.coda, flights)
-        if self._kernels is not None and len(flights) == 1:
-            return self._kernels.read_out(states, self._norm.weight.detach(), self._head.weight)
+        states = _joined([request.hidden_state for request in requests])
+        states = self._run([self.plan.exit] * len(requests), requests, states)
+        _count(self.counters.coda, requests)
+        if self._compiled is not None and len(requests) == 1:
+            return self._compiled.lm_head(states, self._norm.weight.detach(), self._head.weight)
         logits = self._head(self._norm(states))
         return logits.float().cpu()
 
     def _run(
-        self, calls: Sequence[Sequence[LayerCall]], flights: list[Flight], states: Tensor
+        self, calls: Sequence[Sequence[LayerCall]], requests: list[RequestState], states: Tensor
     ) -> Tensor:
         if not calls[0]:
             return states
-        output = self._layers.run(calls, flights, states)
+        output = self._layers.run(calls, requests, states)
         self.counters.entries_read += sum(
-            flight.stores[call.cache_slot].length
-            for flight, own in zip(flights, calls, strict=True)
+            request.stores[call.cache_slot].length
+            for request, own in zip(requests, calls, strict=True)
             for call in own
         )
         return output
 
 
-class Plan:
-    """Which layer calls make each stretch, and how much room a request needs."""
+class StagePlan:
+    """Which layer calls make each stage, and how much room a request needs."""
 
     def __init__(self, config: MoRConfig, schedule: Sequence[LayerCall]) -> None:
         self.config = config
@@ -240,6 +242,6 @@ def _apart(states: Tensor) -> Sequence[Tensor]:
     return [states] if states.shape[0] == 1 else states.split(1)
 
 
-def _count(counter: list[int], flights: list[Flight]) -> None:
+def _count(counter: list[int], requests: list[RequestState]) -> None:
     counter[0] += 1
-    counter[1] += len(flights)
+    counter[1] += len(requests)

@@ -11,7 +11,7 @@ _MOST_ROWS = 64  # more were not measured
 _HAS_ONEDNN = torch.backends.mkldnn.is_available()
 
 
-class Product:
+class PackedLinear:
     """Multiplies rows with one weight matrix, which must not change afterwards; does what `F.linear` does.
 
     For 2 to 64 float32 rows on a CPU it keeps a second copy of the weights, made at the first such call, in the blocks

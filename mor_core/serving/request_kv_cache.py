@@ -2,7 +2,6 @@
 
 A step writes one entry and moves nothing; what is there is copied once in `CHUNK` entries, for one request and slot.
 An entry's keys and values stand side by side, so that those in use are one piece of memory.
-Keys are turned pairwise (`batched_decoder.py`), so a prefill's are put into that order once.
 
 Shapes: G key/value heads, T entries, D head width.
 """
@@ -37,13 +36,13 @@ class KeyValueStore:
         held = slot.keys.shape[2]
         store = cls(config, like, max(capacity, held + 1))
         heads = config.num_key_value_heads
-        store.memory[:held, :heads] = pairwise(slot.keys[0]).transpose(0, 1)
+        store.memory[:held, :heads] = slot.keys[0].transpose(0, 1)
         store.memory[:held, heads:] = slot.values[0].transpose(0, 1)
         store.length = held
         return store
 
     def append(self, entry: Tensor) -> None:
-        """Add one token's keys and values, (2G, D): the G turned keys, then the G values."""
+        """Add one token's keys and values, (2G, D): the G rotated keys, then the G values."""
         if self.length == self.memory.shape[0]:
             larger = self.memory.new_empty(self.length + CHUNK, *self.memory.shape[1:])
             larger[: self.length] = self.memory
@@ -75,8 +74,3 @@ class KeyValueStore:
         self.entry_bytes = memory[0].nbytes
         by_kind = memory.unflatten(1, (2, -1))  # (C, 2, G, D)
         self._by_kind = by_kind.permute(1, 2, 0, 3).unsqueeze(1)
-
-
-def pairwise(values: Tensor) -> Tensor:
-    """Put the two halves of the last axis side by side, pair by pair; (..., D) -> (..., D)."""
-    return values.unflatten(-1, (2, -1)).transpose(-1, -2).flatten(-2)

@@ -1,76 +1,70 @@
-"""Who goes on, for one token at a time: the rules of `expert_choice.py` and `token_choice.py` without tensors.
+"""A routing rule applied to one token at a time: what `expert_choice.py` and `token_choice.py` say, as plain numbers.
 
-A request that decodes has one token under way, and its rule is its own. Tests hold every rule here against the
-whole-sequence form.
+A request that decodes has one token under way, and its rule is its own. What the rule says of each position is
+computed once, so that no tensor is made for a token.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 
 from mor_core.model.config import MoRConfig
-from mor_core.model.routers import hash_uniform
+from mor_core.model.expert_choice import entry_thresholds
+from mor_core.model.random_draws import OPENING_TOKENS, draw_keys, hash_uniform, text_opening
 from mor_core.model.routing_rules import RoutingRule
+from mor_core.model.token_choice import given_depths
 
 
-class Decider:
-    """Decides under one rule for one model, by position and score."""
+class TokenRouting:
+    """Decides under one rule for one model, by position and score.
 
-    def __init__(self, config: MoRConfig, rule: RoutingRule) -> None:
-        """Prepare a rule that was checked against the model and does not see the future."""
-        self.rule = rule
-        self.num_recursions = config.num_recursions
-        self._factors = config.capacity_schedule
-        # Scores are float32, so what they are held against is too.
-        self._threshold_logits = [
-            float(np.float32(rule.threshold_logit(index))) for index in range(config.num_recursions)
-        ]
-        self._is_control = config.router_control != "none"
-        self.draws: list[list[float]] = []
-        if self._is_control or rule.name == "random":
-            positions = torch.arange(config.max_position_embeddings)[None]
-            self.draws = [
-                hash_uniform(positions, index, rule.seed)[0].tolist()
-                for index in range(config.num_recursions)
+    Attributes:
+        draws: one list a recursion with a number in [0, 1) for each position, where a control gates by them.
+    """
+
+    def __init__(self, config: MoRConfig, rule: RoutingRule, ids: Sequence[int]) -> None:
+        """Prepare a rule that was checked against the model and does not see the future, for a text's tokens so far."""
+        self._config = config
+        self._rule = rule
+        self._ceiling = rule.ceiling or config.num_recursions
+        self._draws_by_text = rule.draws_by_text(config)
+        self._prepare(ids)
+
+    def extend(self, ids: Sequence[int]) -> None:
+        """Take the text's tokens, of which the last is new: while it opens, draws depend on it."""
+        if self._draws_by_text and len(ids) <= OPENING_TOKENS:
+            self._prepare(ids)
+
+    def _prepare(self, ids: Sequence[int]) -> None:
+        config, rule = self._config, self._rule
+        positions = torch.arange(config.max_position_embeddings)[None]
+        opening = None
+        if self._draws_by_text:
+            first = torch.tensor([list(ids[:OPENING_TOKENS])])
+            opening = text_opening(first, positions[:, : first.shape[1]], None, None)
+        keys = draw_keys(positions, opening)
+        recursions = range(config.num_recursions) if config.has_router else range(0)
+        self._least_logits: list[float | list[float]] = []
+        self._given_depths: list[int] = []
+        if config.router.chooses_once:
+            self._given_depths = given_depths(config, rule, positions, keys)[0].tolist()
+        else:
+            found = (entry_thresholds(config, rule, index, positions, keys) for index in recursions)
+            self._least_logits = [
+                # Logits are float32, so what they are held against is too.
+                float(np.float32(least)) if isinstance(least, float) else least[0].tolist()
+                for least in found
             ]
+        self.draws: list[list[float]] = []
+        if config.router_control == "random_scores":
+            self.draws = [hash_uniform(keys, index, rule.seed)[0].tolist() for index in recursions]
 
     def enters(self, recursion_idx: int, position: int, logit: float) -> bool:
         """Whether an expert-choice token that took part in all recursions before enters this one."""
-        rule, factor = self.rule, self._factors[recursion_idx]
-        if rule.ceiling is not None and recursion_idx >= rule.ceiling:
-            return False
-        if rule.name == "fixed":
-            return True
-        forced = self._forced(position)
-        if forced:
-            return forced > recursion_idx
-        if factor == 1:
-            return True
-        share = factor / (self._factors[recursion_idx - 1] if recursion_idx else 1.0)
-        if rule.name == "random":
-            return self.draws[recursion_idx][position] < share
-        if self._is_control:
-            return self.draws[recursion_idx][position] >= 1 - share
-        return logit >= self._threshold_logits[recursion_idx]
+        least = self._least_logits[recursion_idx]
+        return logit >= (least if isinstance(least, float) else least[position])
 
     def depth(self, position: int, own_choice: int) -> int:
         """Return the depth of a token-choice token, whose most probable one is `own_choice`."""
-        rule = self.rule
-        if rule.depth is not None:
-            return rule.depth
-        is_drawn = rule.name == "random" or self._is_control
-        depth = self._drawn_depth(position) if is_drawn else self._forced(position) or own_choice
-        return min(depth, rule.max_depth or depth)
-
-    def _forced(self, position: int) -> int:
-        """Return the depth that the rule gives a position, 0 where the token is free."""
-        depths = self.rule.depths
-        return depths[position] or 0 if position < len(depths) else 0
-
-    def _drawn_depth(self, position: int) -> int:
-        depth = 1
-        for index in range(1, self.num_recursions):
-            share = self._factors[index] / self._factors[index - 1]
-            if self.draws[index][position] >= share:
-                break
-            depth += 1
-        return depth
+        return min(self._given_depths[position] or own_choice, self._ceiling)

@@ -24,7 +24,7 @@ from mor_core.checkpoints.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
-from mor_core.generation.timing_prompt import NEW_TOKENS, write_passage
+from mor_core.generation.timing_prompt import NEW_TOKENS, continue_timing_prompt
 from mor_core.reports.checkpoint_family import write_family
 from tests.models import UNROUTED, tiny_model
 from tests.tiny_family import RECIPE
@@ -73,18 +73,20 @@ def test_members_write_in_turn_and_all_the_same_number_of_tokens(root, monkeypat
     folder, log = root / "deep", []
     first = next(
         token
-        for token in write_passage(load_checkpoint(folder)).tokens
+        for token in continue_timing_prompt(load_checkpoint(folder)).tokens
         if token.phase == "decode" and not token.special
     )
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"eos_token_id": first.token_id}))
-    assert len(write_passage(load_checkpoint(folder)).tokens) < NEW_TOKENS  # it would end its text
+    assert (
+        len(continue_timing_prompt(load_checkpoint(folder)).tokens) < NEW_TOKENS
+    )  # it would end its text
 
     def write(loaded):
         log.append(loaded.info.name)
-        return write_passage(loaded)
+        return continue_timing_prompt(loaded)
 
-    monkeypatch.setattr(members_benchmark, "write_passage", write)
+    monkeypatch.setattr(members_benchmark, "continue_timing_prompt", write)
     results = list(members_benchmark.run(bench()))[:3]
     assert log == ["converted", "deep", "plain"] * 4  # opened, warmed up, twice
     assert [one.extra["new_tokens"] for one in results] == [NEW_TOKENS] * 3

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mor_core import RoutingRule
-from mor_core.benchmarks.requests import PlainRequest
+from mor_core.benchmarks.requests import Batch, PlainRequest
 from mor_core.benchmarks.serve import _HELD, _NEW, Served
 from mor_core.serving.engine import Engine
 from tests.models import tiny_model
@@ -22,11 +22,13 @@ def test_every_request_is_served_to_the_end():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_a_plain_request_takes_its_tokens_in_any_dtype(dtype):
-    engine = Engine(tiny_model().to(dtype), num_slots=1)
+    engine, states = Engine(tiny_model().to(dtype)), []
     request = PlainRequest([1, 2, 3], RoutingRule.causal(), 5)
-    flight = engine.submit(request)
-    while not engine.is_idle:
-        engine.step()
-    engine.check_flight(flight)
+
+    def submit(engine, wanted):
+        states.append(engine.submit(wanted.ids, wanted.rule, wanted.max_new_tokens))
+        return states[0]
+
+    Batch(engine, [request], 1, submit).run()
     assert request.num_taken == 5
-    assert len(flight.ids) == 3 + 4  # the last token is not read
+    assert len(states[0].ids) == 3 + 4  # the last token is not read

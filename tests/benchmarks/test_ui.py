@@ -46,13 +46,17 @@ def test_paced_notes_when_a_token_is_known_and_holds_it_to_the_rate(tmp_path):
     paced.hold(20)
     code = (
         "from tests.scripted import scripted_trace\n"
-        "from app import bench_server\nfrom app.runs import jobs\n"
+        "from app import bench_server\nfrom app.runs.jobs import job_manager\n"
+        "from mor_core.traces.trace_updates import TraceUpdate\n"
+        "from tests.waiting import wait_for\n"
         "trace = scripted_trace()\n"
-        "assert jobs.events.tokens_event is bench_server.paced\n"
-        "for token in trace.tokens[:4]:\n"
-        "    event = jobs.events.tokens_event(trace.header, [], token, [])\n"
-        "    assert event['newest']['position'] == token.position\n"
-        "jobs.events.tokens_event(trace.header, trace.tokens, None, [])\n"
+        "def work(_):\n"
+        "    for token in trace.tokens[:4]:\n"
+        "        yield TraceUpdate(trace.header, [], token)\n"
+        "    yield TraceUpdate(trace.header, trace.tokens, None)\n"
+        "job = job_manager().submit('model', work)\n"
+        "wait_for(lambda: job.is_finished)\n"
+        "assert [e['newest']['position'] for e in job.events[1:5]] == [0, 1, 2, 3]\n"
     )
     before = 1000 * time.time()
     environment = {**os.environ, "MOR_BENCH": str(tmp_path)}

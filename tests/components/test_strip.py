@@ -22,12 +22,12 @@ def draw_recorded() -> None:
 
 def draw_live() -> None:
     from app.components.strip import live_strip
-    from app.runs.jobs import Job, job_batch
+    from mor_core.server.jobs import Job, job_batch
     from tests.scripted import scripted_run
 
     job = Job(scripted_run(), id="the-job")
-    while not job.is_finished:
-        job.advance()
+    for update in scripted_run()(job.should_stop):
+        job.take(update)
     live_strip(job, key="strip", batch=job_batch(job, 2))
 
 

@@ -10,11 +10,13 @@ import torch
 from mor_core import RoutingRule, analyse_text, collect_trace, generate_with_trace
 from mor_core.checkpoints.tokenizer import encode_text
 from mor_core.generation import generation
-from mor_core.generation.generation import PromptError, share_engine
+from mor_core.generation.generation import PromptError, dispatch, submit
 from mor_core.generation.generation_run import Run, Sampling
 from mor_core.model.accounting import active_flops, dense_flops, kv_bytes_per_entry
 from mor_core.serving.engine import Engine
+from mor_core.serving.model_runner import ModelRunner
 from mor_core.traces.trace_file import trace_to_dict
+from mor_core.traces.trace_updates import TraceBuilder
 from mor_core.traces.windows import split_windows
 from tests.conftest import STORY
 from tests.models import tiny_model
@@ -143,43 +145,36 @@ def test_the_engine_writes_the_trace_of_its_slow_twin(tiny_loaded, rule):
     assert fast_trace.header.vanilla_kv_bytes == slow_trace.header.vanilla_kv_bytes
 
 
-def test_runs_that_share_an_engine_move_it_once_a_round_and_do_not_mix(tiny_loaded):
-    engine = Engine(tiny_loaded.model, num_slots=4)
+def test_runs_that_share_an_engine_do_not_mix(tiny_loaded):
+    engine = Engine(tiny_loaded.model)
     prompts = ["Once upon a time", "The old king", "A rabbit ran"]
-    runs = [
-        Run(tiny_loaded, prompt, Sampling(12, 0.9, None, seed), RoutingRule.causal(), lambda: False)
-        for seed, prompt in enumerate(prompts)
-    ]
-    streams = [share_engine(engine, one) for one in runs]
-    collected = [[] for _ in runs]
-    rounds, open_streams = 0, list(range(len(runs)))
-    while open_streams:
-        rounds += 1
-        for number in list(open_streams):
-            update = next(streams[number], "over")
-            if update == "over":
-                open_streams.remove(number)
-            elif update is not None:
-                collected[number].append(update)
-    assert engine.num_steps <= rounds
-    assert engine.is_idle
+    runs, builders = {}, {}
     for seed, prompt in enumerate(prompts):
+        sampling = Sampling(12, 0.9, None, seed)
+        one = Run(tiny_loaded, prompt, sampling, RoutingRule.causal(), lambda: False)
+        request = submit(engine, one)
+        runs[request], builders[request] = one, TraceBuilder()
+    while not engine.is_idle:
+        for request in engine.step():
+            builders[request].take(dispatch(engine, request, runs[request]))
+    for seed, (prompt, builder) in enumerate(zip(prompts, builders.values(), strict=True)):
         alone = run(tiny_loaded, prompt, max_new_tokens=12, temperature=0.9, seed=seed)
-        together = collect_trace(collected[seed])
+        together = builder.close()
         assert ids_of(together) == ids_of(alone)
         assert [t.recursion_depth for t in together.tokens] == [
             t.recursion_depth for t in alone.tokens
         ]
 
 
-def test_a_stream_that_is_closed_leaves_the_engine(tiny_loaded):
-    engine = Engine(tiny_loaded.model, num_slots=1)
-    one = Run(tiny_loaded, PROMPT, Sampling(50), RoutingRule.causal(), lambda: False)
-    stream = share_engine(engine, one)
-    assert next(stream).completed
-    assert len(engine.flights) == 1
-    stream.close()
-    assert engine.is_idle
+def test_a_model_call_that_fails_reaches_the_caller(tiny_loaded, monkeypatch):
+    def scarce(self, requests):
+        raise RuntimeError("no memory for the block")
+
+    updates = generate_with_trace(tiny_loaded, PROMPT, max_new_tokens=5)
+    assert next(updates).completed
+    monkeypatch.setattr(ModelRunner, "recur", scarce)
+    with pytest.raises(RuntimeError, match="no memory for the block"):
+        next(updates)
 
 
 def test_seed_decides_the_text(tiny_loaded):

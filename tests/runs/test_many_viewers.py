@@ -8,14 +8,15 @@ import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from app.runs import generation_jobs, resources, stream
-from app.runs.fair_queue import Owner
-from app.runs.jobs import Job, JobManager, JobStatus
+from app.runs import generation_jobs, jobs, resources
 from app.runs.requests import GenerationRequest
 from app.runs.stream import STREAM_ROUTE, stream_url
 from mor_core.checkpoints.checkpoint import CheckpointInfo, LoadedCheckpoint, describe_checkpoint
 from mor_core.generation.generation import collect_trace, generate_with_trace
 from mor_core.model.routing_rules import RoutingRule
+from mor_core.server.fair_queue import Owner
+from mor_core.server.jobs import Job, JobStatus
+from mor_core.server.manager import JobManager
 from tests.runs.test_stream import messages
 
 NUM_VIEWERS = 20
@@ -33,7 +34,7 @@ def info(tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> CheckpointIn
 @pytest.fixture
 def manager(monkeypatch: pytest.MonkeyPatch) -> JobManager:
     manager = JobManager()
-    monkeypatch.setattr(stream, "job_manager", lambda: manager)
+    monkeypatch.setattr(jobs, "job_manager", lambda: manager)
     return manager
 
 

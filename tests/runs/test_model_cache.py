@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from app.runs import jobs, model_cache, resources
-from app.runs.jobs import JobStatus, job_manager
 from app.runs.model_cache import ModelCache, ModelName
 from mor_core.checkpoints.checkpoint import CheckpointInfo, describe_checkpoint
 from mor_core.checkpoints.placement import Placement
+from mor_core.server.jobs import JobStatus
+from mor_core.server.manager import JobManager
 from tests.scripted import ENDLESS, scripted_run
 from tests.waiting import PATIENCE_S, wait_for
 
@@ -93,10 +94,10 @@ def info(tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Che
 def test_unloading_ends_the_runs_and_frees_the_weights(
     info: CheckpointInfo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobs, "MAX_TOGETHER", 1)
+    manager = JobManager(num_slots=1)
+    monkeypatch.setattr(jobs, "job_manager", lambda: manager)
     monkeypatch.setattr(resources, "UNLOAD_S", PATIENCE_S)
     weights = weakref.ref(resources.loaded_checkpoint(info).model)
-    manager = job_manager()
 
     def work(should_stop: Callable[[], bool]) -> Iterator[Any]:
         loaded = resources.loaded_checkpoint(info)
@@ -128,8 +129,8 @@ def test_a_run_without_memory_gets_advice(monkeypatch: pytest.MonkeyPatch) -> No
         yield from list(scripted_run()(should_stop))[:1]
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")
 
-    job = jobs.JobManager().submit("model", work)
+    job = JobManager().submit("model", work)
     wait_for(lambda: job.is_finished)
     assert job.status is JobStatus.FAILED
-    assert "unload other models" in job.message
+    assert "unload other models" in jobs.failure(job)
     assert job.trace is not None, "what was computed stays"

@@ -5,17 +5,18 @@ from typing import Any
 
 import pytest
 
-from app.runs.jobs import Job
 from app.runs.polling import batch
+from mor_core.server.jobs import Job
+from mor_core.server.manager import JobManager
 from tests.parts import unpacked
 from tests.scripted import scripted_run
+from tests.waiting import wait_for
 
 
 @pytest.fixture
 def job() -> Job:
-    job = Job(scripted_run(length=40))
-    while not job.is_finished:
-        job.advance()
+    job = JobManager().submit("model", scripted_run(length=40))
+    wait_for(lambda: job.is_finished)
     return job
 
 

@@ -8,17 +8,19 @@ import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from app.runs import jobs, stream
-from app.runs.jobs import Job, JobManager
+from app.runs import jobs
 from app.runs.stream import STREAM_ROUTE, stream_url
-from tests.scripted import ScriptedUpdate, scripted_run
+from mor_core.server.jobs import Job, Work
+from mor_core.server.manager import JobManager
+from mor_core.traces.trace_updates import TraceUpdate
+from tests.scripted import scripted_run
 from tests.waiting import wait_for
 
 
 @pytest.fixture
 def manager(monkeypatch: pytest.MonkeyPatch) -> JobManager:
     manager = JobManager()
-    monkeypatch.setattr(stream, "job_manager", lambda: manager)
+    monkeypatch.setattr(jobs, "job_manager", lambda: manager)
     return manager
 
 
@@ -44,10 +46,10 @@ def all_events(job: Job, text: str) -> list[dict[str, Any]]:
     return [event for message in messages(text) for event in message["events"]]
 
 
-def led_by_its_reader(manager: JobManager, *, burst: int, silence_s: float = 0.0) -> jobs.Work:
+def led_by_its_reader(manager: JobManager, *, burst: int, silence_s: float = 0.0) -> Work:
     """Return work that goes on by `burst` updates each time that its reader has looked again, `silence_s` later."""
 
-    def work(should_stop: Callable[[], bool]) -> Iterator[ScriptedUpdate]:
+    def work(should_stop: Callable[[], bool]) -> Iterator[TraceUpdate]:
         (job,) = manager.jobs_of("model")
         for number, update in enumerate(scripted_run(length=41)(should_stop)):
             if number % burst == 0:
@@ -109,7 +111,7 @@ def test_another_site_and_other_methods_are_refused(
 def test_reading_keeps_a_run_alive(
     manager: JobManager, client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.runs.jobs.SILENCE_S", 1000.0)
+    monkeypatch.setattr("mor_core.server.jobs.SILENCE_S", 1000.0)
     job = manager.submit("model", led_by_its_reader(manager, burst=20, silence_s=600.0))
     client.get(stream_url(job))
     assert job.status == "done"

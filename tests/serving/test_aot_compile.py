@@ -5,10 +5,10 @@ import json
 import pytest
 import torch
 
-from app.runs import generation_jobs
+from app.runs import jobs
 from mor_core.serving import aot_compile
-from mor_core.serving.aot_compile import CompileError, DecodeKernels
-from mor_core.serving.compiled_modules import Judge
+from mor_core.serving.aot_compile import CompiledModules, CompileError
+from mor_core.serving.compiled_modules import RouterHead
 from mor_core.serving.engine import Engine
 from tests.greedy import Greedy, check_against_recomputation, drive
 from tests.models import ROUTED, RULES, UNROUTED, tiny_model
@@ -42,7 +42,7 @@ def uncompiled(monkeypatch):
 @pytest.mark.parametrize("fields", FAMILY.values(), ids=FAMILY)
 def test_the_parts_equal_recomputation(uncompiled, fields):
     model, request = tiny_model(**fields), Greedy(5)
-    drive(Engine(model, num_slots=1, kernels=DecodeKernels(model)), request)
+    drive(Engine(model, compiled=CompiledModules(model)), request)
     check_against_recomputation(model, request)
     assert len(uncompiled) > len(request.processed)
 
@@ -50,17 +50,17 @@ def test_the_parts_equal_recomputation(uncompiled, fields):
 @pytest.mark.parametrize(
     "name", ["causal", "thresholds", "fixed", "open", "random", "capped", "forced"]
 )
-def test_the_part_that_judges_serves_every_rule(uncompiled, name):
+def test_the_router_head_serves_every_rule(uncompiled, name):
     model, request = tiny_model(), Greedy(5, rule=RULES[name], new=12)
-    drive(Engine(model, num_slots=1, kernels=DecodeKernels(model)), request)
+    drive(Engine(model, compiled=CompiledModules(model)), request)
     check_against_recomputation(model, request)
-    asked = sum(len(processed.router_logits) for processed in request.processed)
-    assert [type(module) for module in uncompiled].count(Judge) == asked > 0
+    scored = sum(len(processed.router_logits[0]) for processed in request.processed)
+    assert [type(module) for module in uncompiled].count(RouterHead) == scored > 0
 
 
 def test_requests_that_go_together_leave_the_parts_alone(uncompiled):
     model, requests = tiny_model(), [Greedy(4, rule=RULES["fixed"], seed=s) for s in (1, 2)]
-    engine = Engine(model, num_slots=2, kernels=DecodeKernels(model))
+    engine = Engine(model, compiled=CompiledModules(model))
     drive(engine, *requests)
     assert not uncompiled
     late = Greedy(4, rule=RULES["fixed"], new=12)
@@ -73,8 +73,8 @@ def test_requests_that_go_together_leave_the_parts_alone(uncompiled):
 def test_in_bfloat16_the_parts_round_as_the_layers_do(uncompiled):
     model = tiny_model().bfloat16()
     alone, batched = (Greedy(3, rule=RULES["fixed"], new=8) for _ in range(2))
-    drive(Engine(model, num_slots=1, kernels=DecodeKernels(model)), alone)
-    drive(Engine(model, num_slots=1), batched)
+    drive(Engine(model, compiled=CompiledModules(model)), alone)
+    drive(Engine(model), batched)
     for ours, theirs in zip(alone.logits, batched.logits, strict=True):
         torch.testing.assert_close(ours, theirs, atol=0.05, rtol=0)
 
@@ -83,30 +83,32 @@ def test_in_bfloat16_the_parts_round_as_the_layers_do(uncompiled):
 def test_compiled_once_they_equal_recomputation(monkeypatch, tmp_path):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     model, request = tiny_model(kv_strategy="shared"), Greedy(1, new=12)
-    kernels = DecodeKernels(model)
+    compiled = CompiledModules(model)
     assert len(list(tmp_path.glob("mor_core/*.pt2"))) == 5
-    drive(Engine(model, num_slots=1, kernels=kernels), request)
+    drive(Engine(model, compiled=compiled), request)
     check_against_recomputation(model, request)
 
     def refuse(*_):
         raise AssertionError("compiled again")
 
     monkeypatch.setattr(aot_compile, "_compile", refuse)
-    DecodeKernels(model)
+    CompiledModules(model)
     with pytest.raises(AssertionError, match="again"):
-        DecodeKernels(tiny_model(hidden_size=96))
+        CompiledModules(tiny_model(hidden_size=96))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("activation", "network"), [("none", "linear"), ("tanh", "mlp")])
 @torch.no_grad()
-def test_a_compiled_judge_says_what_the_router_says(monkeypatch, tmp_path, activation, network):
+def test_a_compiled_router_head_says_what_the_router_says(
+    monkeypatch, tmp_path, activation, network
+):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     model = tiny_model(router_activation=activation, router_network=network, router_temperature=2.0)
     router, state = model.model.routers[1], torch.randn(1, model.config.hidden_size)
     inputs = [state, *router.matrices()]
-    judge = Judge(router.activation, router.alpha, router.temperature)
-    logit, gate = aot_compile._compiled(judge, inputs)(inputs)
+    head = RouterHead(router.activation, router.alpha, router.temperature)
+    logit, gate = aot_compile._compiled(head, inputs)(inputs)
     torch.testing.assert_close(logit, router(state))
     torch.testing.assert_close(gate, router.gate(router(state), "learned")[:, None])
 
@@ -119,26 +121,28 @@ def test_it_says_what_it_compiles_and_only_then(monkeypatch, tmp_path, caplog):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(aot_compile, "_compile", compile_nothing)
     monkeypatch.setattr(aot_compile, "_loaded", lambda _path: None)
-    DecodeKernels(tiny_model())
+    CompiledModules(tiny_model())
     said = [record.getMessage().split(" for ")[0] for record in caplog.records]
-    assert said == [f"compiling {part}" for part in ("Project", "Finish", "ReadOut", "Judge")]
+    assert said == [
+        f"compiling {part}" for part in ("QKVProjection", "AttentionMLP", "LMHead", "RouterHead")
+    ]
     caplog.clear()
-    DecodeKernels(tiny_model())
+    CompiledModules(tiny_model())
     assert not caplog.records
 
 
 def test_what_cannot_be_compiled_is_refused():
     with pytest.raises(CompileError, match="num_experts must be 1 to compile, got 4"):
-        DecodeKernels(tiny_model(**UNROUTED["switch"]))
+        CompiledModules(tiny_model(**UNROUTED["switch"]))
     with pytest.raises(CompileError, match="device must be cpu to compile, got meta"):
-        DecodeKernels(tiny_model().to("meta"))
+        CompiledModules(tiny_model().to("meta"))
 
 
 def test_without_a_compiler_it_says_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr("torch._inductor.config.cpp.cxx", ("no-such-compiler",))
     with pytest.raises(CompileError, match=r"needs a C\+\+ compiler that works.*install g\+\+"):
-        DecodeKernels(tiny_model())
+        CompiledModules(tiny_model())
     assert not list(tmp_path.glob("mor_core/*.pt2"))
 
 
@@ -162,7 +166,7 @@ def test_the_command_compiles_if_asked_to(uncompiled, mor):
 
 def test_the_app_compiles_what_it_can_if_asked_to(uncompiled, monkeypatch):
     monkeypatch.delenv("MOR_COMPILE", raising=False)
-    assert generation_jobs.decode_kernels(tiny_model()) is None
+    assert jobs.compiled_modules(tiny_model()) is None
     monkeypatch.setenv("MOR_COMPILE", "1")
-    assert isinstance(generation_jobs.decode_kernels(tiny_model()), DecodeKernels)
-    assert generation_jobs.decode_kernels(tiny_model(**UNROUTED["switch"])) is None
+    assert isinstance(jobs.compiled_modules(tiny_model()), CompiledModules)
+    assert jobs.compiled_modules(tiny_model(**UNROUTED["switch"])) is None

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from mor_core import collect_trace, generate_with_trace
+from mor_core.benchmarks.requests import Batch
 from mor_core.checkpoints.checkpoint import load_checkpoint
 from mor_core.evaluation.evaluation import evaluate
 from mor_core.serving.engine import Engine
@@ -44,7 +45,7 @@ def test_a_call_equals_the_cpus(fields, rule):
 def test_requests_together_equal_recomputation_alone(fields, rule):
     model = tiny_model(**fields).cuda()
     requests = [Greedy(length, rule=rule, new=6, seed=length) for length in (5, 9, 3)]
-    drive(Engine(model, num_slots=2), *requests)
+    drive(Engine(model), *requests, num_slots=2)
     for request in requests:
         check_against_recomputation(model, request, CLOSE["atol"])
 
@@ -54,7 +55,7 @@ def test_requests_together_equal_recomputation_alone(fields, rule):
 def test_half_precision_writes_too(name, dtype):
     model = tiny_model(**FAMILY[name]).to("cuda", dtype)
     requests = [Greedy(length, new=6, seed=length) for length in (5, 9)]
-    drive(Engine(model, num_slots=2), *requests)
+    drive(Engine(model), *requests, num_slots=2)
     for request in requests:
         assert len(request.chosen) == 6
         assert all(logits.isfinite().all() for logits in request.logits)
@@ -88,22 +89,20 @@ def test_a_lone_token_waits_for_the_gpu_once_a_recursion_at_most(name):
     """Whether it goes on must be known on the host, which then launches the block, and at last the token itself."""
     model = tiny_model(**FAMILY[name]).cuda()
     request = Greedy(5, new=30)
-    engine = Engine(model, num_slots=1)
-    flight = engine.submit(request)
+    batch = Batch(Engine(model), [request], 1)
     for _ in range(40):  # prefill and first tokens
-        engine.step()
+        batch.step()
     before = len(request.processed)
     torch.cuda.set_sync_debug_mode("warn")
     try:
         with warnings.catch_warnings(record=True) as waits:
             warnings.simplefilter("always")
             while len(request.processed) < before + 5:
-                engine.step()
+                batch.step()
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    engine.check_flight(flight)
     count = sum("synchroniz" in str(wait.message) for wait in waits) / 5
-    depths = [processed.depth for processed in request.processed[before:]]
+    depths = [processed.depths[0] for processed in request.processed[before:]]
     routed = model.config.num_recursions if model.config.has_router else 0
     assert count <= routed + 2, (count, depths)
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from mor_core import RoutingRule
-from mor_core.model.accounting import DecodeFlops, active_flops, dense_flops, kv_bytes_per_entry
+from mor_core.benchmarks.requests import Batch, submitted
+from mor_core.model.accounting import DecodeFlops, active_flops, dense_flops
 from mor_core.serving.engine import Engine, can_follow
 from mor_core.serving.request_kv_cache import CHUNK
 from tests.greedy import Greedy, check_against_recomputation, drive
@@ -26,7 +27,7 @@ CAUSAL_RULES = {name: rule for name, rule in RULES.items() if not rule.sees_futu
 def test_requests_together_equal_recomputation_alone(fields, rule):
     model = tiny_model(**fields)
     requests = [Greedy(length, rule=rule, new=6, seed=length) for length in (5, 9, 3)]
-    drive(Engine(model, num_slots=2), *requests)
+    drive(Engine(model), *requests, num_slots=2)
     for request in requests:
         check_against_recomputation(model, request)
 
@@ -40,20 +41,20 @@ def test_router_logits_and_experts_equal_recomputation():
         expected = whole.recursion_trace.router_logits()[0, len(request.ids) :].tolist()
         for processed, row in zip(request.processed, expected, strict=True):
             known = [logit for logit in row if logit == logit]
-            assert processed.router_logits == pytest.approx(known, abs=1e-4)
+            assert processed.router_logits == [pytest.approx(known, abs=1e-4)]
     model, request = tiny_model(**FAMILY["recursive switch"]), Greedy(5)
     drive(Engine(model), request)
     with torch.no_grad():
         whole = model(torch.tensor([[*request.ids, *request.chosen]]))
     expected = whole.expert_log.choices()[0, len(request.ids) :].tolist()
-    assert [processed.experts for processed in request.processed] == expected
+    assert [own for processed in request.processed for own in processed.experts] == expected
 
 
 def test_requests_with_different_rules_share_the_block():
     model = tiny_model()
     rules = [RoutingRule.fixed(3), RoutingRule.fixed(1, gate="open"), RoutingRule.causal(0.3)]
     requests = [Greedy(4, rule=rule, new=10, seed=seed) for seed, rule in enumerate(rules)]
-    engine = Engine(model, num_slots=3)
+    engine = Engine(model)
     drive(engine, *requests)
     for request in requests:
         check_against_recomputation(model, request)
@@ -61,85 +62,112 @@ def test_requests_with_different_rules_share_the_block():
     assert tokens > runs  # tokens of different requests, at different recursions, went together
 
 
+def test_the_one_result_of_a_prefill_says_what_single_steps_say():
+    """Prefill and decode are recorded alike, so they must describe a token alike."""
+    for fields in ({}, FAMILY["token choice"], FAMILY["recursive switch"], FAMILY["vanilla"]):
+        model, request = tiny_model(**fields), Greedy(5)
+        drive(Engine(model), request)
+        engine = Engine(model)
+        ids = [*request.ids, *request.chosen[:-1]]
+        engine.submit(ids, request.rule, 1, wants_prompt_logits=True)
+        (state,) = engine.step()
+        whole, steps = state.result(), request.processed[: len(request.chosen) - 1]
+        before = len(request.ids)
+        assert whole.first_position == 0
+        for place, step in enumerate(steps, start=before):
+            assert step.first_position == place
+            for name in ("depths", "experts", "cached_slots"):
+                assert getattr(step, name) == [getattr(whole, name)[place]], name
+            assert step.router_logits[0] == pytest.approx(whole.router_logits[place], abs=1e-4)
+            torch.testing.assert_close(step.logits[0], whole.logits[place], atol=1e-5, rtol=0)
+        assert steps[-1].cache_entries == whole.cache_entries
+        assert steps[-1].cache_bytes == whole.cache_bytes
+
+
 def test_requests_join_and_leave_at_any_step():
     model = tiny_model()
     requests = [
         Greedy(length, new=new, seed=length) for length, new in ((6, 3), (4, 9), (9, 1), (5, 7))
     ]
-    engine = Engine(model, num_slots=2)
-    engine.submit(requests[0])
+    engine, running = Engine(model), {}
     for number in range(60):
-        if number in (2, 3, 7):
-            engine.submit(requests[(2, 3, 7).index(number) + 1])
-        engine.step()
-        assert len(engine.flights) <= 2
+        if number in (0, 2, 3, 7):
+            request = requests[(0, 2, 3, 7).index(number)]
+            running[submitted(engine, request)] = request
+        for state in engine.step():
+            chosen = running[state].take(state.result())
+            engine.end(state) if chosen is None else engine.take_token(state, chosen)
     assert engine.is_idle
     for request in requests:
         check_against_recomputation(model, request)
 
 
-def test_a_cancelled_request_frees_its_slot_and_memory_within_a_step():
-    engine = Engine(tiny_model(), num_slots=1)
-    first, second = engine.submit(Greedy(5, new=50)), engine.submit(Greedy(6, new=50))
-    for _ in range(4):
-        engine.step()
-    assert engine.flights == [first]
-    engine.cancel(first)
+def test_a_batch_has_as_many_requests_under_way_as_slots():
+    engine = Engine(tiny_model())
+    batch = Batch(engine, [Greedy(4, new=3, seed=seed) for seed in range(4)], num_slots=2)
+    counts = set()
+    for _ in range(60):
+        batch.step()
+        counts.add(len(engine.requests))
+    assert max(counts) == 2
+    assert engine.is_idle
+
+
+def test_a_request_with_a_cache_of_its_own_needs_no_prefill():
+    model, prompt = tiny_model(), Greedy(7, new=1)
+    engine = Engine(model)
+    state = submitted(engine, prompt)
     engine.step()
-    assert engine.flights == [second]
-    engine.cancel(second)
-    assert engine.kv_bytes == 0
+    late, kept = Greedy(7, new=6), state.stores
+    chosen = late.take(state.result())
+
+    def resume(engine, request):
+        return engine.submit([*request.ids, chosen], request.rule, 6, stores=kept)
+
+    Batch(engine, [late], 1, resume).run()
+    check_against_recomputation(model, late)
+
+
+def test_an_ended_request_frees_its_memory_at_once():
+    engine = Engine(tiny_model())
+    first, second = (submitted(engine, Greedy(length, new=50)) for length in (5, 6))
+    engine.end(second)  # before its prefill
+    (state,) = engine.step()
+    assert state is first
+    engine.take_token(first, 1)
+    engine.step()
+    assert engine.requests == [first]
+    assert first.stores
+    engine.end(first)
+    assert first.stores == []
     assert engine.is_idle
-
-
-def test_memory_stays_in_the_budget_and_who_waited_again_gets_the_same():
-    model = tiny_model(max_position_embeddings=256)
-    config = model.config
-    entry = kv_bytes_per_entry(config, 4)
-    # Every token is made to take every recursion, which the plan, by the trained shares, does not expect.
-    deepest = RoutingRule.fixed(3)
-    requests = [Greedy(20, rule=deepest, new=60, seed=seed) for seed in range(3)]
-    budget = 26 * CHUNK * entry  # two requests are planned to take 12 chunks each, and grow to 16
-    engine = Engine(model, num_slots=3, kv_budget_bytes=budget)
-    for request in requests:
-        engine.submit(request)
-    most = 0
-    while not engine.is_idle:
-        engine.step()
-        most = max(most, engine.kv_bytes)
-    assert most <= budget
-    assert 0 < engine.counters.preempted <= 3, (
-        "who outgrew the plan waits until there is room for what it had"
-    )
-    for request in requests:
-        assert len(request.processed) == 60
-        check_against_recomputation(model, request)
+    assert engine.step() == []
 
 
 def test_a_step_moves_no_cache_but_once_in_a_chunk():
     model = tiny_model(max_position_embeddings=256)
     engine, request = Engine(model), Greedy(5, new=150)
-    request.max_new_tokens = 1  # no room is planned for what follows
-    flight = engine.submit(request)
+    state = engine.submit(request.ids, request.rule, 1)  # no room is planned for what follows
     engine.step()
-    request.max_new_tokens = 150
     moved = 0
-    addresses = [store.memory.data_ptr() for store in flight.stores]
-    while not engine.is_idle:
-        lengths = [store.length for store in flight.stores]
-        engine.step()
-        for slot, store in enumerate(flight.stores):
-            if store.memory.data_ptr() != addresses[slot]:
-                assert lengths[slot] % CHUNK == 0
-                moved += 1
-                addresses[slot] = store.memory.data_ptr()
+    addresses = [store.memory.data_ptr() for store in state.stores]
+    while (chosen := request.take(state.result())) is not None:
+        engine.take_token(state, chosen)
+        through = []
+        while not through:
+            lengths = [store.length for store in state.stores]
+            through = engine.step()
+            for slot, store in enumerate(state.stores):
+                if store.memory.data_ptr() != addresses[slot]:
+                    assert lengths[slot] % CHUNK == 0
+                    moved += 1
+                    addresses[slot] = store.memory.data_ptr()
     assert 2 <= moved <= 2 * 8
     check_against_recomputation(model, request)
 
 
 def test_a_failed_prefill_ends_its_own_request_alone(monkeypatch):
     model = tiny_model()
-    engine = Engine(model, num_slots=2)
     forward = type(model).forward
 
     def scarce(self, input_ids=None, **options):
@@ -149,40 +177,53 @@ def test_a_failed_prefill_ends_its_own_request_alone(monkeypatch):
 
     monkeypatch.setattr(type(model), "forward", scarce)
     unlucky, lucky = Greedy(7), Greedy(5)
-    flight = engine.submit(unlucky)
-    drive(engine, lucky)
+    engine = Engine(model)
+    refused, served = submitted(engine, unlucky), submitted(engine, lucky)
+    assert engine.step() == [refused, served]
     with pytest.raises(torch.OutOfMemoryError, match="seven tokens"):
-        engine.check_flight(flight)
+        refused.result()
+    assert engine.is_idle  # until the other's token is taken up
+    engine.take_token(served, lucky.take(served.result()))
+    serve_on(engine, served, lucky)
     monkeypatch.undo()
     check_against_recomputation(model, lucky)
 
 
-def test_a_failed_step_ends_those_under_way_and_the_next_are_served(monkeypatch):
-    model = tiny_model()
-    engine = Engine(model, num_slots=1)
-    flight, waiting = engine.submit(Greedy(4)), Greedy(5)
-    engine.submit(waiting)
-    engine.step()
+def serve_on(engine, state, request):
+    """Serve a request, which has a token under way, to its end."""
+    while not engine.is_idle:
+        for through in engine.step():
+            assert through is state
+            chosen = request.take(state.result())
+            engine.end(state) if chosen is None else engine.take_token(state, chosen)
 
-    def scarce(flights):
+
+def test_a_failed_stage_ends_those_in_it_and_the_others_go_on(monkeypatch):
+    model = tiny_model()
+    engine, unlucky, lucky = Engine(model), Greedy(4), Greedy(5)
+    state = submitted(engine, unlucky)
+    engine.step()
+    engine.take_token(state, unlucky.take(state.result()))
+
+    def scarce(requests):
         raise torch.OutOfMemoryError("no memory for the block")
 
-    monkeypatch.setattr(engine._stretches, "recur", scarce)
-    while flight.failure is None:
-        engine.step()
+    monkeypatch.setattr(engine._runner, "recur", scarce)
+    late = submitted(engine, lucky)
+    assert engine.step() == [late, state]
+    with pytest.raises(torch.OutOfMemoryError, match="the block"):
+        state.result()
+    assert state.stores == []
     monkeypatch.undo()
-    drive(engine)
-    check_against_recomputation(model, waiting)
+    engine.take_token(late, lucky.take(late.result()))
+    serve_on(engine, late, lucky)
+    check_against_recomputation(model, lucky)
 
 
 def test_what_needs_the_future_or_forgets_is_refused():
     with pytest.raises(ValueError, match="recompute"):
-        Engine(tiny_model()).submit(Greedy(4, rule=RoutingRule.top_k()))
+        submitted(Engine(tiny_model()), Greedy(4, rule=RoutingRule.top_k()))
     assert not can_follow(tiny_model(**UPDATED["updated keys"]), RoutingRule.causal())
-    with pytest.raises(ValueError, match="num_slots"):
-        Engine(tiny_model(), num_slots=0)
-    with pytest.raises(ValueError, match="kv_budget_bytes"):
-        Engine(tiny_model(), kv_budget_bytes=0)
 
 
 @pytest.mark.parametrize("fields", FAMILY.values(), ids=FAMILY)

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mor_core.serving.packed_linear import Product
+from mor_core.serving.packed_linear import PackedLinear
 
 ROWS = (1, 2, 3, 8, 9, 17, 64, 65)
 
@@ -16,13 +16,17 @@ ROWS = (1, 2, 3, 8, 9, 17, 64, 65)
 def test_it_is_a_linear_layer(num_rows, dtype):
     torch.manual_seed(0)
     rows, weight = torch.randn(num_rows, 96).to(dtype), torch.randn(40, 96).to(dtype)
-    torch.testing.assert_close(Product(weight)(rows), F.linear(rows, weight), rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(
+        PackedLinear(weight)(rows), F.linear(rows, weight), rtol=1e-5, atol=1e-4
+    )
 
 
 @pytest.mark.parametrize("num_rows", ROWS)
 def test_rows_and_weights_need_not_be_contiguous(num_rows):
     rows, weight = torch.randn(96, num_rows).t(), torch.randn(96, 40).t()
-    torch.testing.assert_close(Product(weight)(rows), F.linear(rows, weight), rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(
+        PackedLinear(weight)(rows), F.linear(rows, weight), rtol=1e-5, atol=1e-4
+    )
 
 
 class _Products(TorchDispatchMode):
@@ -39,7 +43,7 @@ class _Products(TorchDispatchMode):
 
 
 def _names(weight, *row_counts):
-    product = Product(weight)
+    product = PackedLinear(weight)
     with _Products() as seen:
         for count in row_counts:
             product(torch.randn(count, 96, dtype=weight.dtype))

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from app.runs import jobs
 from app.runs.bench_job import BenchJob
-from app.runs.jobs import Job, JobManager, JobStatus
 from app.text import words
 from app.text.error_messages import problem_text
 from mor_core.checkpoints import placement as placing
@@ -15,8 +15,9 @@ from mor_core.checkpoints.checkpoint import CheckpointError, describe_checkpoint
 from mor_core.checkpoints.checkpoint_roots import allowed_folder
 from mor_core.checkpoints.placement import Placement, PlacementError, check_room, placement
 from mor_core.generation.generation_run import checked_text
+from mor_core.server.jobs import JobStatus
 from mor_core.traces.trace_file import TraceError, load_trace
-from tests.scripted import ScriptedUpdate
+from tests.scripted import TraceUpdate
 from tests.waiting import wait_for
 
 CHINESE = re.compile("[一-鿿]")
@@ -91,19 +92,19 @@ def test_nothing_internal_is_said(language: str) -> None:
 
 
 def test_a_worker_speaks_the_language_of_who_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(_: Callable[[], bool]) -> Iterator[ScriptedUpdate]:
+    def broken(_: Callable[[], bool]) -> Iterator[TraceUpdate]:
         checked_text("", 5)
         yield from ()
 
     monkeypatch.setattr(words._Viewer, "language", staticmethod(lambda: "zh"))
-    job, bench = JobManager().submit("model", broken), BenchJob()
+    job, bench = jobs.submit("error messages", broken), BenchJob()
     monkeypatch.setattr(words._Viewer, "language", staticmethod(lambda: "en"))
     wait_for(lambda: job.is_finished)
     assert job.status is JobStatus.FAILED
-    assert CHINESE.search(job.message)
+    assert CHINESE.search(jobs.failure(job))
     bench.work(lambda _: no_such_device())
     assert CHINESE.search(bench.message)
-    assert Job(None).language == "en"
+    assert jobs.submit("error messages", broken).language == "en"
 
 
 def no_such_device() -> dict[str, object]:

@@ -9,8 +9,8 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from app.runs import model_cache
-from app.runs.jobs import Job
 from mor_core.checkpoints.placement import Placement
+from mor_core.server.jobs import Job
 from tests.views.test_pages import opened, shown
 from tests.waiting import wait_for
 

@@ -13,10 +13,11 @@ from streamlit.testing.v1 import AppTest
 
 from app.frame.messages import as_text
 from app.runs import model_cache, resources, session
-from app.runs.jobs import Job, JobStatus, job_manager
+from app.runs.jobs import job_manager
 from app.views.controls import MAX_PROMPT_CHARACTERS, prompt_problem
 from mor_core.checkpoints.checkpoint import describe_checkpoint
 from mor_core.checkpoints.placement import Placement
+from mor_core.server.jobs import Job, JobStatus
 from mor_core.traces.presets import PRESETS
 from mor_core.traces.trace import TRACE_SUFFIX
 from mor_core.traces.trace_file import save_trace

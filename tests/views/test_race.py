@@ -11,9 +11,10 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from app.runs import session
-from app.runs.jobs import JobStatus, job_batch, job_manager
+from app.runs.jobs import job_manager
 from app.runs.session import Race
 from app.views.race_view import plainest
+from mor_core.server.jobs import JobStatus, job_batch
 from mor_core.traces.trace import TRACE_SUFFIX
 from mor_core.traces.trace_file import save_trace
 from tests.parts import components, unpacked

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from app.runs.jobs import JobManager
+from mor_core.server.manager import JobManager
 from mor_core.traces.trace import TRACE_SUFFIX
 from mor_core.traces.trace_file import load_trace, pack_trace, save_trace
 from tests.scripted import scripted_run, scripted_trace

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from app.runs.jobs import Job
 from app.views import what_if
 from mor_core.checkpoints.checkpoint import describe_checkpoint
 from mor_core.model.router_types import router_traits
 from mor_core.model.routing_rules import RoutingRule
+from mor_core.server.jobs import Job
 from mor_core.traces.trace import Trace
 from tests.parts import await_jobs
 

@@ -11,12 +11,12 @@ from typing import Any, Literal
 from app.components.component_assets import AssetComponent
 from app.components.view_state import ViewState, view_of
 from app.runs import session
-from app.runs.jobs import Job
 from app.style.palettes import MAX_LEVELS, depth_colours
 from app.tables.trace_tables import class_label
 from app.text.hidden_words import hidden_words
 from app.text.words import entries
 from mor_core.page.strip_files import STRIP, PageWords, markup, script, style
+from mor_core.server.jobs import Job
 from mor_core.traces.events import recorded_batch, trace_id
 from mor_core.traces.token_class import CLASSES, token_classes
 from mor_core.traces.trace import Trace

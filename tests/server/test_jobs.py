@@ -5,9 +5,13 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from app.runs import jobs
-from app.runs.jobs import Job, JobManager, JobStatus, job_batch
-from tests.scripted import DEPTHS, ENDLESS, ScriptedUpdate, held_worker, scripted_run
+from app.runs.jobs import failure
+from mor_core.server import jobs
+from mor_core.server import manager as manager_module
+from mor_core.server.jobs import Job, JobStatus, job_batch
+from mor_core.server.manager import JobManager
+from mor_core.traces.trace_updates import TraceUpdate
+from tests.scripted import DEPTHS, ENDLESS, held_worker, scripted_run
 from tests.waiting import PATIENCE_S, wait_for
 
 
@@ -51,15 +55,12 @@ def test_runs_of_two_viewers_do_not_mix() -> None:
     assert manager.num_ahead(second) == 0
 
 
-def test_a_model_moves_a_few_runs_together_in_turn_and_the_others_wait(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(jobs, "MAX_TOGETHER", 2)
-    manager = JobManager()
+def test_a_model_moves_a_few_runs_together_in_turn_and_the_others_wait() -> None:
+    manager = JobManager(num_slots=2)
     order: list[str] = []
 
-    def work(name: str) -> Callable[[Callable[[], bool]], Iterator[ScriptedUpdate | None]]:
-        def iterate(should_stop: Callable[[], bool]) -> Iterator[ScriptedUpdate | None]:
+    def work(name: str) -> Callable[[Callable[[], bool]], Iterator[TraceUpdate | None]]:
+        def iterate(should_stop: Callable[[], bool]) -> Iterator[TraceUpdate | None]:
             for update in scripted_run(name)(should_stop):
                 order.append(name)
                 yield None  # nothing new for this one, as in a batch
@@ -85,7 +86,7 @@ def test_two_models_run_at_the_same_time() -> None:
     manager = JobManager()
     both = threading.Barrier(2, timeout=PATIENCE_S)
 
-    def work(should_stop: Callable[[], bool]) -> Iterator[ScriptedUpdate]:
+    def work(should_stop: Callable[[], bool]) -> Iterator[TraceUpdate]:
         both.wait()
         yield from scripted_run()(should_stop)
 
@@ -107,11 +108,8 @@ def test_cancelled_run_stops_after_its_present_token_and_keeps_all() -> None:
     assert job.trace.tokens[-1].recursion_depth is None
 
 
-def test_cancelled_while_waiting_is_over_at_once_and_never_runs(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(jobs, "MAX_TOGETHER", 1)
-    manager = JobManager()
+def test_cancelled_while_waiting_is_over_at_once_and_never_runs() -> None:
+    manager = JobManager(num_slots=1)
     first, released = held_worker(manager, "model")
     second = manager.submit("model", scripted_run("never"))
     second.cancel()
@@ -132,7 +130,7 @@ def test_run_goes_on_while_it_is_watched_and_ends_when_nobody_does(
     monkeypatch.setattr(jobs, "SILENCE_S", 1000.0)
     manager = JobManager()
 
-    def slow(should_stop: Callable[[], bool]) -> Iterator[ScriptedUpdate]:
+    def slow(should_stop: Callable[[], bool]) -> Iterator[TraceUpdate]:
         (job,) = manager.jobs_of("model")
         for update in scripted_run()(should_stop):
             job.last_seen -= 600
@@ -154,7 +152,7 @@ def test_run_goes_on_while_it_is_watched_and_ends_when_nobody_does(
     ],
 )
 def test_error_becomes_a_message_and_the_next_job_runs(error: Exception, shown: str) -> None:
-    def broken(should_stop: Callable[[], bool]) -> Iterator[ScriptedUpdate]:
+    def broken(should_stop: Callable[[], bool]) -> Iterator[TraceUpdate]:
         yield from list(scripted_run("x", length=3)(should_stop))[:1]
         raise error
 
@@ -163,15 +161,16 @@ def test_error_becomes_a_message_and_the_next_job_runs(error: Exception, shown: 
     after = manager.submit("model", scripted_run())
     finished(after)
     assert job.status is JobStatus.FAILED
-    assert shown in job.message
-    assert "secret" not in job.message
+    assert job.error is error
+    assert shown in failure(job)
+    assert "secret" not in failure(job)
     assert after.status is JobStatus.DONE
 
 
 def test_old_finished_jobs_are_forgotten_and_running_ones_are_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(jobs, "MAX_FINISHED_JOBS", 2)
+    monkeypatch.setattr(manager_module, "MAX_FINISHED_JOBS", 2)
     manager = JobManager()
     running = manager.submit("slow", scripted_run(length=ENDLESS, delay_s=0.01))
     old = [finished(manager.submit("model", scripted_run())) for _ in range(4)]

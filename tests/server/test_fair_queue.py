@@ -4,11 +4,12 @@ from collections.abc import Callable
 
 import pytest
 
-from app.runs import jobs
-from app.runs.fair_queue import FairQueue, Owner
-from app.runs.jobs import Job, JobManager, JobStatus
-from tests.runs.test_jobs import finished
+from mor_core.server import jobs
+from mor_core.server.fair_queue import FairQueue, Owner
+from mor_core.server.jobs import Job, JobStatus
+from mor_core.server.manager import JobManager
 from tests.scripted import ENDLESS, held_worker, scripted_run
+from tests.server.test_jobs import finished
 from tests.waiting import wait_for
 
 LIVE = "live"
