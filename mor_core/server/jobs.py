@@ -1,7 +1,7 @@
-"""Jobs: what was asked for, where it stands, and what it has produced so far.
+"""Jobs: a viewer's request as work, its status, and its output so far.
 
-A job survives whatever its viewer clicks; it ends by itself, by `cancel`, or when nobody has asked for it for
-`SILENCE_S`. Imports no torch: the model comes with the work.
+A job does not depend on its viewer's page. It ends by itself, by `cancel`, or when no viewer has polled it for
+`SILENCE_S`. Imports no torch: the work brings the model.
 """
 
 import logging
@@ -28,12 +28,12 @@ SILENCE_S = 15.0
 Updates = Iterator[TraceUpdate | None]
 """A run's updates, `None` where nothing is new."""
 Work = Callable[[Callable[[], bool]], "Run | Updates"]
-"""Takes `should_stop`; returns a run for the engine, or the updates of other work, which the worker draws one by one.
-Called on the worker's thread, where it may load its model."""
+"""Takes `should_stop`; returns a run for the engine, or an iterator of updates that the worker advances one by one.
+The worker's thread calls it, so it may load a model."""
 
 
 class JobStatus(StrEnum):
-    """Where a job stands."""
+    """The status of a job."""
 
     QUEUED = "queued"
     LOADING = "loading"
@@ -48,18 +48,18 @@ FINISHED = frozenset({JobStatus.DONE, JobStatus.CANCELLED, JobStatus.FAILED})
 
 @dataclass(eq=False)
 class Job:
-    """One run. Only its worker writes; readers take a length first and never see an event change.
+    """One run. Only its worker writes; events never change, so readers need no lock.
 
     Attributes:
-        work: what to run; `None` once it has begun.
-        owner: the viewer who asked for it.
-        language: of that viewer, for whoever says why it failed.
-        id: unguessable, since whoever knows it may read the run.
-        status: where it stands.
-        events: append-only.
-        error: why it failed.
-        created: monotonic time.
-        last_seen: monotonic time at which somebody last asked for it.
+        work: the run's work; `None` once it has started.
+        owner: the viewer and purpose.
+        language: the viewer's language, for error messages.
+        id: a random secret, because knowing it suffices to read the run.
+        status: the present status.
+        events: the events so far; append-only.
+        error: the error that ended the job.
+        created: monotonic time of creation.
+        last_seen: monotonic time of the last poll.
     """
 
     work: Work | None
@@ -77,31 +77,31 @@ class Job:
 
     @property
     def trace(self) -> Trace | None:
-        """What the run has produced so far, complete when the job is finished; `None` before the first update."""
+        """The run's trace so far, complete when the job is finished; `None` before the first update."""
         return self._builder.trace
 
     @property
     def is_finished(self) -> bool:
-        """Whether no event will follow."""
+        """Whether the job is over, so that no event follows."""
         return self.status in FINISHED
 
     def cancel(self) -> None:
-        """Ask the run to stop after the current token; one that still waits is over at once."""
+        """Stop the run after the current token; a waiting run ends at once."""
         self._cancelled.set()
         with self._start:
             if self.status is JobStatus.QUEUED:
                 self.status = JobStatus.CANCELLED
 
     def touch(self) -> None:
-        """Note that somebody still watches."""
+        """Record that a viewer still watches."""
         self.last_seen = time.monotonic()
 
     def should_stop(self) -> bool:
-        """Whether the run was cancelled or nobody watches any more."""
+        """Whether the run was cancelled, or no viewer has polled it for `SILENCE_S`."""
         return self._cancelled.is_set() or time.monotonic() - self.last_seen > SILENCE_S
 
     def begin(self) -> "Run | Updates | None":
-        """Start the work; `None` if nobody wants it any more."""
+        """Start the work and return its run or updates; `None` if the job was cancelled or abandoned."""
         work, self.work = self.work, None
         with self._start:
             if work is None or self.should_stop():
@@ -111,7 +111,7 @@ class Job:
         return work(self.should_stop)
 
     def take(self, update: TraceUpdate) -> None:
-        """Add what became known of the run."""
+        """Add an update to the trace and the events."""
         if self.trace is None:
             self.events.append(header_event(update.header))
             self.status = JobStatus.RUNNING
@@ -122,7 +122,7 @@ class Job:
             self.end(update.finish_reason)
 
     def end(self, finish_reason: str | None) -> None:
-        """Close the run, however far it came."""
+        """End the job; the trace keeps what was computed."""
         trace = self._builder.close()
         if trace is not None:
             trace.header.finish_reason = finish_reason
@@ -133,23 +133,25 @@ class Job:
         self.status = JobStatus.CANCELLED if is_cancelled else JobStatus.DONE
 
     def fail(self, error: Exception) -> None:
-        """Close the run for an error, which whoever asked for it is told; what was computed stays."""
+        """End the job with an error, which its viewer sees; the trace keeps what was computed."""
         if not isinstance(error, (ValueError, OSError)):
             logger.error("job %s failed", self.id, exc_info=error)
-        self.error = error.with_traceback(None)  # whose frames would keep the model in memory
+        self.error = error.with_traceback(
+            None
+        )  # the traceback's frames would keep the model in memory
         self.status = JobStatus.FAILED
 
 
 def job_batch(job: Job, start: int, num_ahead: int = 0, message: str = "") -> dict[str, Any]:
-    """Return the events from `start` on and where the job stands.
+    """Return a job's events from `start` on, and its status.
 
-    The status is read before the events: a finished status therefore comes with the last event or later.
+    The status is read before the events, so a finished status never arrives before the last event.
 
     Args:
-        job: whose.
+        job: the job.
         start: index of the first event.
-        num_ahead: the runs that must end before this one begins.
-        message: why it failed, in its viewer's language.
+        num_ahead: the job's place among the waiting runs.
+        message: why the job failed, in its viewer's language.
     """
     status = job.status
     return {

@@ -1,4 +1,4 @@
-"""All jobs of a process: hands each to the worker of its model, and finds it again by its id."""
+"""The jobs of a process: passes each to the worker of its model, and finds jobs by id."""
 
 import threading
 from collections.abc import Hashable
@@ -8,15 +8,16 @@ from mor_core.server.jobs import Job, Work
 from mor_core.server.worker import MakeEngine, OnUpdate, Worker, plain_engine
 
 NUM_SLOTS = 8
-"""Jobs of one model under way at once; more wait."""
+"""Maximum number of simultaneous jobs per model; further jobs wait."""
 MAX_FINISHED_JOBS = 64  # kept for viewers who come back; a 512-token run takes about 2 MB
 
 
 class JobManager:
-    """The jobs, and one worker for each model that has any.
+    """All jobs, and one worker for each model with jobs.
 
     Attributes:
-        on_update: is shown each update, on the worker's thread, before it is published; may wait. For workers to come.
+        on_update: called on the worker's thread with each update before it is published; may block. A change applies to
+            workers that start later.
     """
 
     def __init__(
@@ -26,15 +27,15 @@ class JobManager:
         num_slots: int = NUM_SLOTS,
         on_update: OnUpdate = lambda _: None,
     ) -> None:
-        """Prepare for jobs.
+        """Create a manager without jobs.
 
         Args:
-            make_engine: makes a worker's engine for a model.
-            num_slots: jobs of one model under way at once.
+            make_engine: returns a new engine for a model.
+            num_slots: maximum number of simultaneous jobs per model.
             on_update: see the class.
 
         Raises:
-            ValueError: there are no slots.
+            ValueError: `num_slots` is below 1.
         """
         if num_slots < 1:
             raise ValueError(f"num_slots must be at least 1, got {num_slots}")
@@ -51,10 +52,10 @@ class JobManager:
         """Queue a run of a model.
 
         Args:
-            model_key: names the worker.
-            work: what to run.
-            owner: who asks, and for what; the same owner's waiting run is replaced. `None` replaces nothing.
-            language: of who asks.
+            model_key: identifies the model's worker.
+            work: the run's work.
+            owner: viewer and purpose; replaces the same owner's waiting run. `None` replaces nothing.
+            language: the viewer's language.
         """
         job = Job(work, owner, language)
         with self._lock:
@@ -74,19 +75,19 @@ class JobManager:
         return job
 
     def find(self, job_id: str) -> Job | None:
-        """Return a job by its id, `None` if unknown or forgotten."""
+        """Return a job by its id; `None` if unknown or removed."""
         with self._lock:
             return self._jobs.get(job_id)
 
     def num_ahead(self, job: Job) -> int:
-        """Count the runs that must end before this one begins."""
+        """Return the job's place among its model's waiting runs, from 1; 0 if it does not wait."""
         with self._lock:
             return max(
                 (worker.queue.num_ahead(job) for worker in self._workers.values()), default=0
             )
 
     def jobs_of(self, model_key: Hashable) -> list[Job]:
-        """Return a model's jobs that run or wait."""
+        """Return a model's running and waiting jobs."""
         with self._lock:
             worker = self._workers.get(model_key)
             return [] if worker is None else worker.queue.runs()

@@ -74,12 +74,12 @@ def test_a_prefill_has_the_results_of_single_steps():
         whole, steps = state.result(), request.processed[: len(request.chosen) - 1]
         before = len(request.ids)
         assert whole.first_position == 0
-        for place, step in enumerate(steps, start=before):
-            assert step.first_position == place
+        for position, step in enumerate(steps, start=before):
+            assert step.first_position == position
             for name in ("depths", "experts", "cached_slots"):
-                assert getattr(step, name) == [getattr(whole, name)[place]], name
-            assert step.router_logits[0] == pytest.approx(whole.router_logits[place], abs=1e-4)
-            torch.testing.assert_close(step.logits[0], whole.logits[place], atol=1e-5, rtol=0)
+                assert getattr(step, name) == [getattr(whole, name)[position]], name
+            assert step.router_logits[0] == pytest.approx(whole.router_logits[position], abs=1e-4)
+            torch.testing.assert_close(step.logits[0], whole.logits[position], atol=1e-5, rtol=0)
         assert steps[-1].cache_entries == whole.cache_entries
         assert steps[-1].cache_bytes == whole.cache_bytes
 

@@ -36,21 +36,21 @@ GATED = changed(
 
 
 @pytest.fixture
-def short_documents(place):
+def short_documents(workspace):
     """A workspace whose documents are shorter than a row of 16 tokens, of different lengths."""
     for name, first, last in (("train", 0, 120), ("valid", 120, 140)):
         texts = [
             f"The hen had {number}{' eggs' * (number % 2)}.\n" for number in range(first, last)
         ]
-        (place / f"{name}.txt").write_text("<|endoftext|>\n".join(texts), encoding="utf-8")
+        (workspace / f"{name}.txt").write_text("<|endoftext|>\n".join(texts), encoding="utf-8")
     model = {"vocab_size": 270, "max_position_embeddings": 32}
     recipe = parse_recipe(GATED | {"model": GATED["model"] | model})
-    (place / "tiny.toml").write_text(recipe_text(recipe), encoding="utf-8")
-    return place
+    (workspace / "tiny.toml").write_text(recipe_text(recipe), encoding="utf-8")
+    return workspace
 
 
-def log_of(place, runs="runs"):
-    return read_log(place / runs / "tiny" / "train_log.jsonl")
+def log_of(workspace, runs="runs"):
+    return read_log(workspace / runs / "tiny" / "train_log.jsonl")
 
 
 def test_a_padded_row_counts_as_its_document_alone():
