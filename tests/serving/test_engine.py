@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mor_core import RoutingRule
-from mor_core.benchmarks.requests import Batch, submitted
+from mor_core.benchmarks.requests import Batch, submit_prompt
 from mor_core.model.accounting import DecodeFlops, active_flops, dense_flops
 from mor_core.serving.engine import Engine, can_follow
 from mor_core.serving.request_kv_cache import CHUNK
@@ -93,7 +93,7 @@ def test_requests_join_and_leave_at_any_step():
     for number in range(60):
         if number in (0, 2, 3, 7):
             request = requests[(0, 2, 3, 7).index(number)]
-            running[submitted(engine, request)] = request
+            running[submit_prompt(engine, request)] = request
         for state in engine.step():
             chosen = running[state].take(state.result())
             engine.end(state) if chosen is None else engine.take_token(state, chosen)
@@ -116,7 +116,7 @@ def test_a_batch_has_at_most_as_many_running_requests_as_slots():
 def test_a_request_with_a_cache_of_its_own_needs_no_prefill():
     model, prompt = tiny_model(), Greedy(7, new=1)
     engine = Engine(model)
-    state = submitted(engine, prompt)
+    state = submit_prompt(engine, prompt)
     engine.step()
     late, kept = Greedy(7, new=6), state.stores
     chosen = late.take(state.result())
@@ -130,7 +130,7 @@ def test_a_request_with_a_cache_of_its_own_needs_no_prefill():
 
 def test_an_ended_request_frees_its_memory_at_once():
     engine = Engine(tiny_model())
-    first, second = (submitted(engine, Greedy(length, new=50)) for length in (5, 6))
+    first, second = (submit_prompt(engine, Greedy(length, new=50)) for length in (5, 6))
     engine.end(second)  # before its prefill
     (state,) = engine.step()
     assert state is first
@@ -178,7 +178,7 @@ def test_a_failed_prefill_ends_its_own_request_alone(monkeypatch):
     monkeypatch.setattr(type(model), "forward", scarce)
     unlucky, lucky = Greedy(7), Greedy(5)
     engine = Engine(model)
-    refused, served = submitted(engine, unlucky), submitted(engine, lucky)
+    refused, served = submit_prompt(engine, unlucky), submit_prompt(engine, lucky)
     assert engine.step() == [refused, served]
     with pytest.raises(torch.OutOfMemoryError, match="seven tokens"):
         refused.result()
@@ -201,7 +201,7 @@ def serve_on(engine, state, request):
 def test_a_failed_stage_ends_those_in_it_and_the_others_go_on(monkeypatch):
     model = tiny_model()
     engine, unlucky, lucky = Engine(model), Greedy(4), Greedy(5)
-    state = submitted(engine, unlucky)
+    state = submit_prompt(engine, unlucky)
     engine.step()
     engine.take_token(state, unlucky.take(state.result()))
 
@@ -209,7 +209,7 @@ def test_a_failed_stage_ends_those_in_it_and_the_others_go_on(monkeypatch):
         raise torch.OutOfMemoryError("no memory for the block")
 
     monkeypatch.setattr(engine._runner, "recur", scarce)
-    late = submitted(engine, lucky)
+    late = submit_prompt(engine, lucky)
     assert engine.step() == [late, state]
     with pytest.raises(torch.OutOfMemoryError, match="the block"):
         state.result()
@@ -222,7 +222,7 @@ def test_a_failed_stage_ends_those_in_it_and_the_others_go_on(monkeypatch):
 
 def test_what_needs_the_future_or_forgets_is_refused():
     with pytest.raises(ValueError, match="recompute"):
-        submitted(Engine(tiny_model()), Greedy(4, rule=RoutingRule.top_k()))
+        submit_prompt(Engine(tiny_model()), Greedy(4, rule=RoutingRule.top_k()))
     assert not can_follow(tiny_model(**UPDATED["updated keys"]), RoutingRule.causal())
 
 
