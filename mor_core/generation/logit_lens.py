@@ -27,7 +27,7 @@ class _Observed:
     """
 
     num_rows: int
-    takes_keys: bool = True
+    computes_keys: bool = True
 
     def write(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """(R x B, G, S, D) -> (R x B, G, 2S, D): every row's real twin, then itself."""

@@ -221,7 +221,7 @@ def can_follow(model: MoRForCausalLM, rule: RoutingRule) -> bool:
 
 def keeps_cache(config: MoRConfig, rule: RoutingRule) -> bool:
     """Whether what was computed of a sequence holds when it grows."""
-    return not rule.sees_future and config.keys_outlive_a_call
+    return not rule.sees_future and config.can_reuse_cache
 
 
 def check(config: MoRConfig, rule: RoutingRule) -> None:

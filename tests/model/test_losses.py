@@ -47,7 +47,7 @@ def test_auxiliary_loss_by_hand():
     assert auxiliary_loss(logits, selected, None).item() == pytest.approx(by_hand)
 
 
-def test_router_losses_leave_places_out_that_are_no_candidates():
+def test_router_losses_leave_entries_out_that_are_no_candidates():
     logits = torch.tensor([[2.0, 100.0]])
     valid = torch.tensor([[True, False]])
     assert router_z_loss(logits[..., None], valid).item() == 4.0
