@@ -1,7 +1,7 @@
-"""Jobs: what was asked for, where it stands, and what it has produced so far.
+"""Jobs: the work, its status, and the events that it has produced so far.
 
-A job survives whatever its viewer clicks; it ends by itself, by `cancel`, or when nobody has asked for it for
-`SILENCE_S`. Imports no torch: the model comes with the work.
+A job is independent of page reruns; it ends when its work ends, by `cancel`, or when no viewer has polled it for
+`SILENCE_S`. Imports no torch: the work brings the model.
 """
 
 import logging
@@ -26,14 +26,14 @@ logger = logging.getLogger(__name__)
 SILENCE_S = 15.0
 
 Updates = Iterator[TraceUpdate | None]
-"""A run's updates, `None` where nothing is new."""
+"""A run's updates; `None` stands for progress without an update."""
 Work = Callable[[Callable[[], bool]], "Run | Updates"]
-"""Takes `should_stop`; returns a run for the engine, or the updates of other work, which the worker draws one by one.
-Called on the worker's thread, where it may load its model."""
+"""Takes `should_stop`; returns a run for the engine, or an iterator of the updates of other work. The worker calls it
+on its own thread, where it may load its model."""
 
 
 class JobStatus(StrEnum):
-    """Where a job stands."""
+    """The status of a job."""
 
     QUEUED = "queued"
     LOADING = "loading"
@@ -48,18 +48,18 @@ FINISHED = frozenset({JobStatus.DONE, JobStatus.CANCELLED, JobStatus.FAILED})
 
 @dataclass(eq=False)
 class Job:
-    """One run. Only its worker writes; readers take a length first and never see an event change.
+    """One job. Only its worker writes; readers read the length of `events` first, and events never change.
 
     Attributes:
-        work: what to run; `None` once it has begun.
-        owner: the viewer who asked for it.
-        language: of that viewer, for whoever says why it failed.
-        id: unguessable, since whoever knows it may read the run.
-        status: where it stands.
+        work: the work; `None` once it has begun.
+        owner: the viewer who submitted it.
+        language: the viewer's language, for error messages.
+        id: unguessable, since anyone who knows it may read the run.
+        status: its status.
         events: append-only.
         error: why it failed.
         created: monotonic time.
-        last_seen: monotonic time at which somebody last asked for it.
+        last_seen: monotonic time at which a viewer last polled it.
     """
 
     work: Work | None
@@ -77,7 +77,7 @@ class Job:
 
     @property
     def trace(self) -> Trace | None:
-        """What the run has produced so far, complete when the job is finished; `None` before the first update."""
+        """The trace so far, complete when the job is finished; `None` before the first update."""
         return self._builder.trace
 
     @property
@@ -86,22 +86,22 @@ class Job:
         return self.status in FINISHED
 
     def cancel(self) -> None:
-        """Ask the run to stop after the current token; one that still waits is over at once."""
+        """Stop the run after the current token; a run that still waits ends at once."""
         self._cancelled.set()
         with self._start:
             if self.status is JobStatus.QUEUED:
                 self.status = JobStatus.CANCELLED
 
     def touch(self) -> None:
-        """Note that somebody still watches."""
+        """Record that a viewer still polls the job."""
         self.last_seen = time.monotonic()
 
     def should_stop(self) -> bool:
-        """Whether the run was cancelled or nobody watches any more."""
+        """Whether the run was cancelled or no viewer polls it any more."""
         return self._cancelled.is_set() or time.monotonic() - self.last_seen > SILENCE_S
 
     def begin(self) -> "Run | Updates | None":
-        """Start the work; `None` if nobody wants it any more."""
+        """Start the work; `None` if the job should stop."""
         work, self.work = self.work, None
         with self._start:
             if work is None or self.should_stop():
@@ -111,7 +111,7 @@ class Job:
         return work(self.should_stop)
 
     def take(self, update: TraceUpdate) -> None:
-        """Add what became known of the run."""
+        """Add an update of the run."""
         if self.trace is None:
             self.events.append(header_event(update.header))
             self.status = JobStatus.RUNNING
@@ -122,7 +122,7 @@ class Job:
             self.end(update.finish_reason)
 
     def end(self, finish_reason: str | None) -> None:
-        """Close the run, however far it came."""
+        """End the run, complete or not."""
         trace = self._builder.close()
         if trace is not None:
             trace.header.finish_reason = finish_reason
@@ -133,20 +133,20 @@ class Job:
         self.status = JobStatus.CANCELLED if is_cancelled else JobStatus.DONE
 
     def fail(self, error: Exception) -> None:
-        """Close the run for an error, which whoever asked for it is told; what was computed stays."""
+        """End the run with an error, which its viewer is shown; the trace so far stays."""
         if not isinstance(error, (ValueError, OSError)):
             logger.error("job %s failed", self.id, exc_info=error)
-        self.error = error.with_traceback(None)  # whose frames would keep the model in memory
+        self.error = error.with_traceback(None)  # its frames would keep the model in memory
         self.status = JobStatus.FAILED
 
 
 def job_batch(job: Job, start: int, num_ahead: int = 0, message: str = "") -> dict[str, Any]:
-    """Return the events from `start` on and where the job stands.
+    """Return the events from `start` on and the status of the job.
 
-    The status is read before the events: a finished status therefore comes with the last event or later.
+    The status is read before the events, so that a finished status never comes without the last event.
 
     Args:
-        job: whose.
+        job: the job.
         start: index of the first event.
         num_ahead: the runs that must end before this one begins.
         message: why it failed, in its viewer's language.

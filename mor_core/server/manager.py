@@ -1,4 +1,4 @@
-"""All jobs of a process: hands each to the worker of its model, and finds it again by its id."""
+"""All jobs of a process: gives each to the worker of its model, and finds it by its id."""
 
 import threading
 from collections.abc import Hashable
@@ -8,15 +8,15 @@ from mor_core.server.jobs import Job, Work
 from mor_core.server.worker import MakeEngine, OnUpdate, Worker, plain_engine
 
 NUM_SLOTS = 8
-"""Jobs of one model under way at once; more wait."""
-MAX_FINISHED_JOBS = 64  # kept for viewers who come back; a 512-token run takes about 2 MB
+"""Jobs of one model that run at once; more wait."""
+MAX_FINISHED_JOBS = 64  # kept for viewers who return; a 512-token run takes about 2 MB
 
 
 class JobManager:
-    """The jobs, and one worker for each model that has any.
+    """All jobs, and one worker for each model that has jobs.
 
     Attributes:
-        on_update: is shown each update, on the worker's thread, before it is published; may wait. For workers to come.
+        on_update: called with each update, on the worker's thread, before it is published; may block. For new workers.
     """
 
     def __init__(
@@ -26,15 +26,15 @@ class JobManager:
         num_slots: int = NUM_SLOTS,
         on_update: OnUpdate = lambda _: None,
     ) -> None:
-        """Prepare for jobs.
+        """Create a manager without jobs.
 
         Args:
             make_engine: makes a worker's engine for a model.
-            num_slots: jobs of one model under way at once.
+            num_slots: jobs of one model that run at once.
             on_update: see the class.
 
         Raises:
-            ValueError: there are no slots.
+            ValueError: `num_slots` is below 1.
         """
         if num_slots < 1:
             raise ValueError(f"num_slots must be at least 1, got {num_slots}")
@@ -48,13 +48,13 @@ class JobManager:
     def submit(
         self, model_key: Hashable, work: Work, owner: Owner | None = None, language: str = "en"
     ) -> Job:
-        """Queue a run of a model.
+        """Queue a job of a model.
 
         Args:
-            model_key: names the worker.
-            work: what to run.
-            owner: who asks, and for what; the same owner's waiting run is replaced. `None` replaces nothing.
-            language: of who asks.
+            model_key: identifies the model, and so the worker.
+            work: the work.
+            owner: viewer and purpose; replaces the same owner's waiting job. `None` replaces none.
+            language: the viewer's language.
         """
         job = Job(work, owner, language)
         with self._lock:

@@ -1,8 +1,8 @@
 """One model's worker: a thread that owns the engine, and one loop: admit, step, dispatch.
 
-Several runs share the engine's batch; more wait in the one queue, viewers taking turns. Work beside the engine (loading
-a model, reading a text, a rule that recomputes) goes on by one update a round, so that neither starves the other.
-torch comes with the first run.
+Several runs share the engine's batch; more wait in one queue, in which viewers take turns. Work outside the engine
+(loading a model, analysing a text, a rule that recomputes) advances by one update per round of the loop, so that
+neither starves the other. torch is imported with the first run.
 """
 
 import threading
@@ -25,18 +25,18 @@ OnUpdate = Callable[[TraceUpdate], None]
 
 
 def plain_engine(model: "MoRForCausalLM") -> "Engine":
-    """Return an engine as it comes."""
+    """Return an engine with default settings."""
     from mor_core.serving.engine import Engine
 
     return Engine(model)
 
 
 class Worker:
-    """Runs the jobs of one model until there are none.
+    """Runs the jobs of one model until none is left.
 
     Attributes:
-        queue: its jobs; whoever reads or changes it holds `lock`.
-        is_over: whether the loop has ended; it takes no more jobs then.
+        queue: its jobs; hold `lock` to read or change it.
+        is_over: whether the loop has ended, after which it takes no more jobs.
     """
 
     def __init__(
@@ -46,9 +46,9 @@ class Worker:
 
         Args:
             lock: guards the queue.
-            num_slots: jobs that go on at once.
+            num_slots: jobs that run at once.
             make_engine: called when the first run of a model begins.
-            on_update: is shown each update before it is published; may wait.
+            on_update: called with each update before it is published; may block.
         """
         self.queue: FairQueue[Job] = FairQueue()
         self.is_over = False
@@ -56,22 +56,21 @@ class Worker:
         self._num_slots = num_slots
         self._make_engine = make_engine
         self._on_update = on_update
-        # Almost always one; two while a model that was moved to another device has runs on both.
+        # Usually one; two while a model that was moved to another device still has runs on both devices.
         self._engines: list[Engine] = []
         self._generating: dict[RequestState, tuple[Job, Run]] = {}
         self._others: dict[Job, Updates] = {}
 
     def run(self) -> None:
-        """Work until nobody waits."""
-        while (
-            self._admit()
-        ):  # no names here, which would keep a model in memory that others have let go
+        """Run the loop until no job is left."""
+        # No local variables here: they would keep a model in memory that is no longer used.
+        while self._admit():
             self._end_unwanted()
             self._step_engines()
             self._advance_others()
 
     def _admit(self) -> bool:
-        """Begin jobs while there are slots; return whether there is anything to do."""
+        """Begin jobs while slots are free; return whether any job is running."""
         admitted = []
         with self._lock:
             while self.queue.num_running < self._num_slots and (job := self.queue.take()):
@@ -82,7 +81,7 @@ class Worker:
         return not self.is_over
 
     def _attempt(self, job: Job, act: Callable[[], None]) -> None:
-        """Do something for one job: the one place where its failure is caught and told, and its slot given back."""
+        """Act for one job. A failure is caught and reported here, and only here; a finished job frees its slot."""
         try:
             act()
         except Exception as error:
@@ -119,7 +118,7 @@ class Worker:
         self._publish(job, dispatch(engine, request, run))
 
     def _advance(self, job: Job, updates: Updates) -> None:
-        """Draw one update of work beside the engine."""
+        """Get one update of work outside the engine."""
         try:
             update = next(updates)
         except StopIteration:
@@ -133,7 +132,7 @@ class Worker:
         job.take(update)
 
     def _step_engines(self) -> None:
-        """Step, and hand each run what the step computed for it."""
+        """Step each engine, and give each run its result."""
         for engine in self._engines:
             for request in engine.step():
                 job, run = self._generating[request]
@@ -151,7 +150,7 @@ class Worker:
                 self._attempt(job, partial(job.end, "cancelled"))
 
     def _release(self, job: Job) -> None:
-        """Let go of what a finished job held."""
+        """Free the engine requests, the iterator and the slot of a finished job."""
         for request in [held for held, (own, _) in self._generating.items() if own is job]:
             del self._generating[request]
             for engine in self._engines:
