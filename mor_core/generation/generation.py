@@ -42,7 +42,7 @@ def generate_with_trace(
         prompt: text; the spelling of a special token in it is ordinary text.
         max_new_tokens: the most that is generated.
         temperature: 0 always takes the most probable token.
-        top_k: draw from the k most probable tokens; `None` from all.
+        top_k: sample from the k most probable tokens; `None` from all.
         seed: of the sampling, which runs on the CPU so that all devices give the same tokens.
         routing: the routing rule; default the causal one.
         should_stop: called between tokens; true stops the run.

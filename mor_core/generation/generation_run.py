@@ -33,7 +33,7 @@ class Sampling:
     Attributes:
         max_new_tokens: the most that is generated.
         temperature: 0 always takes the most probable token.
-        top_k: draw from the k most probable tokens; `None` from all.
+        top_k: sample from the k most probable tokens; `None` from all.
         seed: of the sampling, which runs on the CPU so that all devices give the same tokens.
 
     Raises:
@@ -54,7 +54,7 @@ class Sampling:
             )
         if self.top_k is not None and self.top_k < 1:
             raise ValueError(
-                f"top_k must be at least 1, got {self.top_k}; leave it out to draw from all tokens"
+                f"top_k must be at least 1, got {self.top_k}; leave it out to sample from all tokens"
             )
         if not 0 <= self.seed <= MAX_SEED:
             raise ValueError(f"seed must lie between 0 and {MAX_SEED}, got {self.seed}")

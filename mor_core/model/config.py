@@ -62,7 +62,7 @@ class MoRConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
     initializer_range: float = field(default=0.02, metadata=_NOT_NEGATIVE)
     tie_word_embeddings: bool = True
 
-    # Parts that recursions do not share, such as attention; official releases before September 2026 had their own
+    # Parts that recursions do not share, as attention in official releases before September 2026
     recursion_specific: list[Literal["attention", "norms"]] = field(default_factory=list)
 
     # Router

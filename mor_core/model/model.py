@@ -29,7 +29,7 @@ class MoROutput(ModelOutput):
         loss: with labels: the total that training minimises, in nats.
         loss_terms: its parts before their coefficients, detached: `lm`; with expert-choice `aux` and `z`, with
             token-choice `z` and `balancing`, with Switch layers `expert_balancing` and `expert_z`.
-        logits: (B, S or logits_to_keep, V); `None` when only the loss was asked for.
+        logits: (B, S or logits_to_keep, V); `None` when only the loss was requested.
         past_key_values: the cache, with this call's active tokens added.
         recursion_trace: the routing decisions.
         expert_log: the expert of each token in each Switch layer; `None` without Switch layers.

@@ -168,7 +168,7 @@ class RoutingRule:
             name = "depth" if self.max_depth is None else "max_depth"
             raise ValueError(
                 f"{name} must be at most the model's num_recursions={config.num_recursions}, got {deepest}; "
-                "more recursions than trained are an experiment of their own: with_recursions, or --recursions"
+                "to run more recursions than trained, use with_recursions or --recursions"
             )
         if len(self.thresholds) not in (1, config.num_recursions):
             raise ValueError(

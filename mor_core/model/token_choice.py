@@ -131,8 +131,8 @@ class TokenChoice:
                 active = candidates.keep(chosen, gathered=self.gathered)
             elif candidates.valid is not None:
                 chosen = chosen & candidates.valid
-            own = candidates.gather(logits[..., index])
-            trace.steps.append(RecursionStep(candidates, own, own, chosen))
+            step_logits = candidates.gather(logits[..., index])
+            trace.steps.append(RecursionStep(candidates, step_logits, step_logits, chosen))
             if active.is_empty:
                 break
             output = block(index, active, active.gather(hidden_states))

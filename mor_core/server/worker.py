@@ -151,7 +151,7 @@ class Worker:
 
     def _release(self, job: Job) -> None:
         """Free the engine requests, the iterator and the slot of a finished job."""
-        for request in [held for held, (own, _) in self._generating.items() if own is job]:
+        for request in [key for key, (other, _) in self._generating.items() if other is job]:
             del self._generating[request]
             for engine in self._engines:
                 engine.end(request)
