@@ -17,9 +17,9 @@ if str(ROOT) not in sys.path:  # this file is run by its path, not as part of a 
 from app.frame.deep_links import page_routes  # noqa: E402
 from app.frame.header import ICONS  # noqa: E402
 from app.runs.stream import STREAM_ROUTE  # noqa: E402
-from mor_core.common.log_levels import hush_imports  # noqa: E402
+from mor_core.common.log_levels import silence_import_warnings  # noqa: E402
 
-hush_imports()
+silence_import_warnings()
 
 os.environ["MOR_STREAM"] = (
     "1"  # tells the pages, which run in this process, that the route is there

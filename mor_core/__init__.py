@@ -1,6 +1,6 @@
-"""Mixture-of-Recursions models: load, train, generate with a trace, and account for every FLOP and byte.
+"""Mixture-of-Recursions models: load, train, generate with a trace, and count every FLOP and byte.
 
-Names are imported when first used, so that reading a trace or printing help does not wait for torch.
+Public names are imported on first use, so that reading a trace or printing help does not wait for torch.
 """
 
 import importlib

@@ -4,7 +4,7 @@ The library's own messages are English; the entry of a class shows them as detai
 """
 
 from app.text.words import entries, say_in, viewer_language
-from mor_core.checkpoints.placement import lacking_memory
+from mor_core.checkpoints.placement import exhausted_memory
 from mor_core.common.errors import UserError
 
 
@@ -16,7 +16,7 @@ def problem_text(error: BaseException, language: str | None = None) -> str:
         language: that of the viewer who reads it; by default the present viewer's. A worker's thread has none.
     """
     language = language or viewer_language()
-    if where := lacking_memory(error):
+    if where := exhausted_memory(error):
         return say_in(language, f"problems.no_memory_{where}")
     if isinstance(error, UserError) and f"problems.{error.code}" in entries():
         return say_in(language, f"problems.{error.code}", **error.fields)

@@ -1,7 +1,7 @@
-"""Checkpoint folders: found by name, checked before anything is allocated, and loaded.
+"""Finds checkpoint folders by name, checks them before anything is allocated, and loads them.
 
-A folder holds config.json, the weights as safetensors, the tokenizer, and papers: recipe, log,
-provenance, evaluation, samples, traces, model card. No pickle is read and no code of a folder is run.
+A folder holds config.json, the weights as safetensors, the tokenizer, the model card and result files: recipe, training
+log, provenance, evaluation, samples, traces. No pickle is read, and no code from a folder is run.
 """
 
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ from mor_core.checkpoints.checkpoint_files import (
     check_config_fields,
     check_finite,
     check_weight_file,
-    numbers_in,
+    num_stored_parameters,
     read_json,
     weight_files,
     weights_sha256,
@@ -21,7 +21,7 @@ from mor_core.checkpoints.checkpoint_files import (
 from mor_core.checkpoints.checkpoint_roots import checkpoint_root as checkpoint_root
 from mor_core.checkpoints.checkpoint_roots import checkpoint_roots
 
-# What else belongs to checkpoints is public here, wherever it is written.
+# Re-exported, so that users of checkpoints import from this module alone.
 from mor_core.checkpoints.checkpoint_writer import save_checkpoint as save_checkpoint
 from mor_core.checkpoints.placement import DTYPE_NAMES as DTYPE_NAMES
 
@@ -37,16 +37,16 @@ DEFAULT_NAME = "default"
 
 @dataclass(frozen=True)
 class CheckpointInfo:
-    """What can be said of a checkpoint without loading it.
+    """The facts about a checkpoint that are known without loading its weights.
 
     Attributes:
         name: of the folder.
         path: of the folder.
-        sha256: of its weight files, in order of their names.
-        config: as in config.json.
-        provenance: where it comes from; empty if the folder does not say.
-        evaluation: how well it does; empty if not evaluated.
-        num_bytes: of the weight files.
+        sha256: of the weight files, in order of their names.
+        config: the content of config.json.
+        provenance: the content of provenance.json; empty without that file.
+        evaluation: the content of evaluation.json; empty without that file.
+        num_bytes: total size of the weight files.
     """
 
     name: str
@@ -62,8 +62,8 @@ class CheckpointInfo:
 class LoadedCheckpoint:
     """A model ready to run, in evaluation mode, with its tokenizer.
 
-    `trained_recursions` is set where the model has been given more recursions than it was trained with,
-    `trained_kv_strategy` where it keeps its keys otherwise than it was trained to.
+    `trained_recursions` is set if the model runs more recursions than it was trained with, `trained_kv_strategy` if it
+    runs another KV strategy than it was trained with (see `variants.py`).
     """
 
     model: "MoRForCausalLM"
@@ -74,10 +74,14 @@ class LoadedCheckpoint:
 
 
 def resolve_checkpoint(name: str | Path, root: Path | None = None) -> Path:
-    """Return the folder of a name in `root` (default: in any allowed one), of a path, or of `default`.
+    """Return the folder of a checkpoint.
+
+    Args:
+        name: of a checkpoint in a root folder, a path, or `default`.
+        root: where to look for names; default: all of `checkpoint_roots()`.
 
     Raises:
-        CheckpointError: there is none; the message lists those there are.
+        CheckpointError: there is no such checkpoint; the message lists the known ones.
     """
     roots = checkpoint_roots() if root is None else [root]
     if str(name) == DEFAULT_NAME:
@@ -86,22 +90,23 @@ def resolve_checkpoint(name: str | Path, root: Path | None = None) -> Path:
         if (folder / "config.json").is_file():
             return folder
     known = ", ".join(folder.name for root in roots for folder in _folders(root)) or "none"
-    places = ", ".join(map(str, roots))
+    searched = ", ".join(map(str, roots))
     raise CheckpointError(
-        f"checkpoint {str(name)!r} was not found: it is neither a folder with a config.json nor one in {places}; "
-        f"there are: {known}"
+        f"checkpoint {str(name)!r} was not found: it is neither a folder with a config.json nor a name in {searched}; "
+        f"known checkpoints: {known}"
     )
 
 
 def list_checkpoints(root: Path | None = None) -> list[CheckpointInfo]:
-    """Describe every sound checkpoint of a folder, the default first; others are left out."""
+    """Describe every valid checkpoint of a folder, the default first; invalid ones are left out."""
     return scan_checkpoints(root)[0]
 
 
 def scan_checkpoints(root: Path | None = None) -> tuple[list[CheckpointInfo], list[str]]:
-    """Describe every sound checkpoint of a folder, the default first, and say what is wrong with the others.
+    """Describe every valid checkpoint of a folder, the default first, and return the problems of the others.
 
-    Without a folder all allowed ones are looked through; where two hold the same name, the later one's is longer.
+    Without `root`, all of `checkpoint_roots()` are searched. If two roots hold the same name, the later checkpoint's
+    name is prefixed with its root's.
     """
     roots = checkpoint_roots() if root is None else [root]
     found: dict[str, CheckpointInfo] = {}
@@ -122,10 +127,10 @@ def scan_checkpoints(root: Path | None = None) -> tuple[list[CheckpointInfo], li
 
 
 def read_config(folder: Path) -> "MoRConfig":
-    """Return a checkpoint's configuration; imports transformers, which the first time takes seconds.
+    """Return a checkpoint's configuration. The first call imports transformers, which takes seconds.
 
     Raises:
-        CheckpointError: a field is wrong or contradicts another.
+        CheckpointError: a field is invalid or contradicts another.
     """
     from huggingface_hub.errors import StrictDataclassError
 
@@ -139,10 +144,10 @@ def read_config(folder: Path) -> "MoRConfig":
 
 
 def describe_checkpoint(folder: Path) -> CheckpointInfo:
-    """Check a folder's config and the sizes of its weights, and describe it.
+    """Check a folder's config and the sizes of its weight files, and describe it.
 
     Raises:
-        CheckpointError: something is missing, cut off or foreign.
+        CheckpointError: a file is missing or truncated, or the folder holds another kind of model.
     """
     config = read_json(folder / "config.json")
     if config.get("model_type") != "mor":
@@ -172,11 +177,12 @@ def load_checkpoint(
 
     Args:
         folder: of the checkpoint.
-        device: where it shall run.
-        dtype: of its weights in memory; default float32, since bf16 weights compute best in it on a CPU.
+        device: to load the model onto.
+        dtype: of the weights in memory; default float32, in which a CPU computes fastest, even if they are stored in
+            bf16.
 
     Raises:
-        CheckpointError: the folder is not sound, or config and weights do not fit each other.
+        CheckpointError: the folder is not a valid checkpoint, or config and weights do not match.
     """
     import torch
     from safetensors import SafetensorError
@@ -187,7 +193,7 @@ def load_checkpoint(
 
     info = describe_checkpoint(folder)
     config = read_config(folder)
-    stored = sum(numbers_in(file) for file in weight_files(folder))
+    stored = sum(num_stored_parameters(file) for file in weight_files(folder))
     needed = parameter_count(config)
     if stored != needed:
         raise CheckpointError(
@@ -219,13 +225,13 @@ def load_checkpoint(
 
 
 def _read_tokenizer(folder: Path, vocab_size: int) -> "PreTrainedTokenizerFast":
-    """Load the tokenizer and hold it against the model's vocabulary."""
+    """Load the tokenizer and check it against the model's vocabulary."""
     from mor_core.checkpoints.tokenizer import check_vocabulary, load_tokenizer
 
     try:
         tokenizer = load_tokenizer(folder)
         check_vocabulary(tokenizer, vocab_size)
-    # What a damaged tokenizer.json makes the Rust library raise is a plain Exception.
+    # The Rust library raises a plain Exception for a damaged tokenizer.json.
     except Exception as error:
         raise CheckpointError(f"{folder.name}: the tokenizer cannot be used: {error}") from error
     return tokenizer
@@ -242,7 +248,7 @@ def _folders(root: Path) -> list[Path]:
 
 
 def _default(root: Path) -> Path:
-    """Return what the file `default` names, else the only checkpoint there is."""
+    """Return the checkpoint that the file `default` names; without that file, the only checkpoint."""
     named = root / DEFAULT_NAME
     folders = _folders(root)
     if named.is_file():
@@ -250,7 +256,7 @@ def _default(root: Path) -> Path:
         for folder in folders:
             if folder.name == name:
                 return folder
-        raise CheckpointError(f"{named} names {name!r}, which is no checkpoint in {root}")
+        raise CheckpointError(f"{named} names {name!r}, which is not a checkpoint in {root}")
     if len(folders) == 1:
         return folders[0]
     raise CheckpointError(

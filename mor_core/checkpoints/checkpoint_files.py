@@ -1,6 +1,6 @@
-"""The files of a checkpoint folder as bytes: which there are, whether they are whole, and their hash.
+"""The files of a checkpoint folder as bytes: lists them, checks that they are complete, and hashes them.
 
-Knows nothing of models; nothing is allocated by what a file promises.
+Independent of the model's code. Sizes that a file claims are checked before anything is allocated.
 """
 
 import hashlib
@@ -17,9 +17,9 @@ from mor_core.common.json_checks import check_plain, is_count, is_number, shorte
 if TYPE_CHECKING:
     from torch import Tensor
 
-_LARGEST_HEADER = 100 * 2**20  # what safetensors itself allows
-_HASHED_AT_ONCE = 2**20
-_MOST = 2**24
+_MAX_HEADER_BYTES = 100 * 2**20  # the limit of the safetensors format
+_HASH_CHUNK_BYTES = 2**20
+_MAX_COUNT = 2**24
 _COUNTS = (
     "num_prelude_layers",
     "num_layers_per_recursion",
@@ -36,14 +36,14 @@ _BYTES_PER_NUMBER = {"BF16": 2, "F16": 2, "F32": 4, "F64": 8}
 
 
 class CheckpointError(UserError):
-    """A folder that is no checkpoint, with what is wrong and what to do."""
+    """The folder is not a valid checkpoint; the message says what is wrong and what to do."""
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object of a checkpoint folder.
 
     Raises:
-        CheckpointError: it cannot be read or is none.
+        CheckpointError: the file cannot be read or holds no JSON object.
     """
     where = f"{path.parent.name}/{path.name}"
     try:
@@ -57,10 +57,10 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """Return the weight files of a folder, every one that its index names among them.
+    """Return the weight files of a folder, after checking that none of those in its index is missing.
 
     Raises:
-        CheckpointError: there are none, or one is missing.
+        CheckpointError: the folder has no weight file, or one is missing.
     """
     files = sorted(folder.glob("model*.safetensors"))
     if not files:
@@ -73,19 +73,21 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def check_index(index: Path, files: Sequence[Path]) -> None:
-    """Refuse a folder that lacks a file which its index names; a folder of one file has no index.
+    """Refuse a folder that lacks a file named by its index. A model in a single file has no index.
 
     Raises:
-        CheckpointError: a file is missing, or the index names none.
+        CheckpointError: a file is missing, or the index is invalid.
     """
     if not index.is_file():
         return
-    places = read_json(index).get("weight_map")
-    if not isinstance(places, dict) or not all(isinstance(name, str) for name in places.values()):
+    weight_map = read_json(index).get("weight_map")
+    if not isinstance(weight_map, dict) or not all(
+        isinstance(name, str) for name in weight_map.values()
+    ):
         raise CheckpointError(
             f"{index.parent.name}/{index.name} must hold a weight_map of file names; copy it again"
         )
-    missing = sorted(set(places.values()) - {file.name for file in files})
+    missing = sorted(set(weight_map.values()) - {file.name for file in files})
     if missing:
         raise CheckpointError(
             f"{index.parent.name} lacks {missing[0]}, which its index names; copy it again"
@@ -93,36 +95,36 @@ def check_index(index: Path, files: Sequence[Path]) -> None:
 
 
 def _read_header(file: Path) -> tuple[int, dict[str, Any]]:
-    """Read the header of a safetensors file: where the data begin, and names, types and places of its tensors."""
+    """Return the offset of a safetensors file's data, and its header: dtype, shape and offsets by tensor name."""
     size = file.stat().st_size
     where = f"{file.parent.name}/{file.name}"
     with file.open("rb") as opened:
         start = opened.read(8)
         length = struct.unpack("<Q", start)[0] if len(start) == 8 else size + 1
-        if length > min(size - 8, _LARGEST_HEADER):
+        if length > min(size - 8, _MAX_HEADER_BYTES):
             raise CheckpointError(
-                f"{where} is no safetensors file, or it is cut off; copy it again"
+                f"{where} is not a safetensors file, or it is cut off; copy it again"
             )
         try:
             header = json.loads(opened.read(length))
         except (ValueError, RecursionError) as error:
             raise CheckpointError(
-                f"{where} is no safetensors file: its header is not JSON"
+                f"{where} is not a safetensors file: its header is not JSON"
             ) from error
     if not isinstance(header, dict):
-        raise CheckpointError(f"{where} is no safetensors file: its header is no JSON object")
+        raise CheckpointError(f"{where} is not a safetensors file: its header is not a JSON object")
     header.pop("__metadata__", None)
     for name, entry in header.items():
         if not _is_entry(entry, size):
             raise CheckpointError(
-                f"{where} is no safetensors file: its header describes {shorten(name)} as {shorten(entry)}, which is "
-                "no tensor in the file; copy it again"
+                f"{where} is not a safetensors file: its header describes {shorten(name)} as {shorten(entry)}, which "
+                "is not a tensor in the file; copy it again"
             )
     return 8 + length, header
 
 
 def _is_entry(entry: Any, size: int) -> bool:
-    """Whether a header's entry is a type that we store, a shape, and a place in the file that has room for it."""
+    """Whether a header's entry has a supported dtype, a shape, and offsets in the file that match both."""
     if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
         return False
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
@@ -137,7 +139,11 @@ def _is_entry(entry: Any, size: int) -> bool:
 
 
 def check_weight_file(file: Path) -> None:
-    """Refuse a file whose size is not what its header says, before anything is allocated."""
+    """Refuse a file whose size differs from what its header says, before anything is allocated.
+
+    Raises:
+        CheckpointError: the sizes differ, or the header is invalid.
+    """
     data_start, tensors = _read_header(file)
     expected = data_start + max((entry["data_offsets"][1] for entry in tensors.values()), default=0)
     size = file.stat().st_size
@@ -148,8 +154,8 @@ def check_weight_file(file: Path) -> None:
         )
 
 
-def numbers_in(file: Path) -> int:
-    """Count the numbers that a file stores, by its header."""
+def num_stored_parameters(file: Path) -> int:
+    """Return how many parameters a weight file stores, according to its header."""
     total = 0
     for entry in _read_header(file)[1].values():
         width = _BYTES_PER_NUMBER[entry["dtype"]]
@@ -158,20 +164,20 @@ def numbers_in(file: Path) -> int:
 
 
 def weights_sha256(files: list[Path]) -> str:
-    """Return one SHA-256 of several files, in this order."""
+    """Return one SHA-256 over several files, in the order given."""
     digest = hashlib.sha256()
     for file in files:
         with file.open("rb") as opened:
-            while piece := opened.read(_HASHED_AT_ONCE):
-                digest.update(piece)
+            while chunk := opened.read(_HASH_CHUNK_BYTES):
+                digest.update(chunk)
     return digest.hexdigest()
 
 
 def check_finite(weights: Mapping[str, "Tensor"], name: str) -> None:
-    """Refuse weights that are no numbers: every output of such a model is none either.
+    """Refuse weights with NaN or infinite values.
 
     Raises:
-        CheckpointError: names the first tensor.
+        CheckpointError: names the first such tensor.
     """
     for key, tensor in weights.items():
         if not bool(tensor.isfinite().all()):
@@ -182,15 +188,15 @@ def check_finite(weights: Mapping[str, "Tensor"], name: str) -> None:
 
 
 def check_config_fields(config: Mapping[str, Any], name: str) -> None:
-    """Check the fields that are read without the model's code, such as by pages that list checkpoints.
+    """Check the config fields that are read without `MoRConfig`, such as by pages that list checkpoints.
 
     Raises:
-        CheckpointError: one is not what it must be.
+        CheckpointError: names the field, the rule and the value.
     """
     for field in _COUNTS:
-        if field in config and not (is_count(config[field]) and config[field] <= _MOST):
+        if field in config and not (is_count(config[field]) and config[field] <= _MAX_COUNT):
             raise CheckpointError(
-                f"{name}/config.json: {field} must be an integer from 0 to {_MOST}, got {shorten(config[field])}"
+                f"{name}/config.json: {field} must be an integer from 0 to {_MAX_COUNT}, got {shorten(config[field])}"
             )
     for field in ("router_type", "kv_strategy"):
         if field in config and not isinstance(config[field], str):

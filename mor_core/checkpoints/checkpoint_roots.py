@@ -1,4 +1,4 @@
-"""Where checkpoints may lie: MOR_CHECKPOINTS names one folder or several; the app reads nothing outside them."""
+"""The folders that may hold checkpoints, set by MOR_CHECKPOINTS; the app reads no checkpoint outside them."""
 
 import os
 from pathlib import Path
@@ -6,14 +6,14 @@ from pathlib import Path
 from mor_core.checkpoints.checkpoint_files import CheckpointError
 
 ROOT_VARIABLE = "MOR_CHECKPOINTS"
-_MOST_LISTED = 20
+_MAX_LISTED = 20
 
 
 def checkpoint_roots() -> list[Path]:
-    """Return the allowed folders, the first of them the one with `default`.
+    """Return the allowed root folders; the first one holds the file `default`.
 
-    They are those of MOR_CHECKPOINTS (as in PATH, with the system's separator between), else the project's own, else
-    the working directory's.
+    MOR_CHECKPOINTS lists them, separated as in PATH. Without it, the only root is `checkpoints/` beside the code, or,
+    if that does not exist, `checkpoints/` in the working directory.
     """
     named = [part for part in os.environ.get(ROOT_VARIABLE, "").split(os.pathsep) if part]
     if named:
@@ -23,17 +23,17 @@ def checkpoint_roots() -> list[Path]:
 
 
 def checkpoint_root() -> Path:
-    """Return the first of the allowed folders."""
+    """Return the first of the allowed root folders."""
     return checkpoint_roots()[0]
 
 
 def allowed_folder(text: str, roots: list[Path] | None = None) -> Path:
-    """Return the folder that a viewer names, by a full path or by one within a root.
+    """Return the folder that a viewer names, by an absolute path or by a path relative to a root.
 
-    Links are followed before the path is judged, so that none leads out.
+    Symbolic links are resolved before the check, so that none leads outside the roots.
 
     Raises:
-        CheckpointError: it lies under no root, or there is no such folder; the message says which there are.
+        CheckpointError: the folder is outside all roots or does not exist; the message lists what is allowed or there.
     """
     roots = checkpoint_roots() if roots is None else roots
     named = text.strip()
@@ -44,13 +44,13 @@ def allowed_folder(text: str, roots: list[Path] | None = None) -> Path:
     allowed = ", ".join(map(str, roots))
     try:
         tried = [(root / Path(named).expanduser()).resolve() for root in roots]
-        places = [(path, _is_under(path, roots)) for path in tried]
-        for path, is_allowed in places:
+        checked = [(path, _is_under(path, roots)) for path in tried]
+        for path, is_allowed in checked:
             if is_allowed and path.is_dir():
                 return path
     except (OSError, RuntimeError) as error:
-        raise CheckpointError(f"folder {named[:200]!r} cannot be looked at: {error}") from error
-    if not any(is_allowed for _, is_allowed in places):
+        raise CheckpointError(f"folder {named[:200]!r} cannot be read: {error}") from error
+    if not any(is_allowed for _, is_allowed in checked):
         raise CheckpointError(
             f"folder must lie under {allowed}, got {named[:200]!r}; start the app with "
             f"{ROOT_VARIABLE} naming the folder above it",
@@ -59,19 +59,19 @@ def allowed_folder(text: str, roots: list[Path] | None = None) -> Path:
             named=repr(named[:200]),
             variable=ROOT_VARIABLE,
         )
-    nearest = next(path for path, is_allowed in places if is_allowed)
-    raise CheckpointError(f"there is no folder {named[:200]!r}; {_beside(nearest)}")
+    nearest = next(path for path, is_allowed in checked if is_allowed)
+    raise CheckpointError(f"there is no folder {named[:200]!r}; {_list_siblings(nearest)}")
 
 
 def _is_under(path: Path, roots: list[Path]) -> bool:
     return any(path.is_relative_to(root.resolve()) for root in roots)
 
 
-def _beside(path: Path) -> str:
-    """Say which folders there are where a missing one was looked for."""
+def _list_siblings(path: Path) -> str:
+    """Return a phrase that lists the folders beside a missing one."""
     parent = next((above for above in path.parents if above.is_dir()), None)
     if parent is None:
         return "its root does not exist either"
     folders = sorted(entry.name for entry in parent.iterdir() if entry.is_dir())
-    names = ", ".join(name for name in folders[:_MOST_LISTED] if not name.startswith("."))
+    names = ", ".join(name for name in folders[:_MAX_LISTED] if not name.startswith("."))
     return f"{parent} holds: {names or 'no folders'}"

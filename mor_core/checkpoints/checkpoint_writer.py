@@ -1,4 +1,4 @@
-"""Writes checkpoint folders: as a whole, or not at all."""
+"""Writes checkpoint folders atomically."""
 
 import shutil
 import tempfile
@@ -25,17 +25,17 @@ def save_checkpoint(
     dtype: "torch.dtype | None" = None,
     files: Mapping[str, str | bytes] | None = None,
 ) -> None:
-    """Write weights, config, tokenizer and papers; an older folder is replaced only by a complete one.
+    """Write weights, config, tokenizer and result files; an existing folder is replaced only by a complete one.
 
     Args:
-        folder: the checkpoint's place.
-        model: whose weights are stored; it stays as it is.
-        tokenizer: its tokenizer; a folder without one holds a model that our programs do not open.
-        dtype: in which the weights are stored; default bf16.
-        files: papers to write beside them, by relative name.
+        folder: to write.
+        model: whose weights are stored; it is not changed.
+        tokenizer: of the model; without one, the app and `mor` cannot open the checkpoint.
+        dtype: of the stored weights; default bf16.
+        files: contents of further files, such as the model card and result files, by relative name.
 
     Raises:
-        CheckpointError: the disk is full or the folder cannot be written; the older folder is untouched.
+        CheckpointError: the disk is full or the folder cannot be written; an existing folder is unchanged.
     """
     import torch
 
@@ -45,20 +45,20 @@ def save_checkpoint(
         stored = dtype or torch.bfloat16
         weights = {name: tensor.to(stored) for name, tensor in model.state_dict().items()}
         if model.config.tie_word_embeddings:
-            del weights["lm_head.weight"]  # the embedding, once more
+            del weights["lm_head.weight"]  # the same tensor as the embedding
         model.save_pretrained(partial, state_dict=weights, max_shard_size=MAX_SHARD_SIZE)
         if tokenizer is not None:
             tokenizer.save_pretrained(partial)
         for name, content in (files or {}).items():
             data = content.encode() if isinstance(content, str) else content
             (partial / name).write_bytes(data)
-        partial.chmod(0o755)  # mkdtemp and safetensors make what they write the owner's alone
+        partial.chmod(0o755)  # mkdtemp and safetensors restrict permissions to the owner
         for file in partial.iterdir():
             file.chmod(0o644)
         _replace(folder, partial)
     except Exception as error:
         shutil.rmtree(partial, ignore_errors=True)
-        # safetensors reports a full disk as an error of its own; whatever failed, nothing was replaced.
+        # Any Exception: safetensors reports a full disk with an error class of its own.
         raise CheckpointError(
             f"{folder} could not be written: {error}; free space or choose another folder. "
             "What was there before is untouched"
@@ -66,7 +66,7 @@ def save_checkpoint(
 
 
 def _replace(folder: Path, partial: Path) -> None:
-    """Put `partial` in the place of `folder`, which waits aside until that has worked."""
+    """Move `partial` to `folder`; an existing folder is set aside first and restored if the move fails."""
     if not folder.exists():
         partial.rename(folder)
         return

@@ -1,6 +1,6 @@
-"""Where a model runs and in which type, whether that can be, and what to do if its memory is not enough.
+"""The device and dtype that a model runs on: checks them, reports memory, and recognises out-of-memory errors.
 
-torch is imported only where a GPU is asked for.
+torch is imported only if a GPU may be used.
 """
 
 import re
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
     import torch
 
 DTYPE_NAMES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
-"""Short names of the types that a model can run in, and torch's."""
+"""torch's names of the dtypes that a model can run in, by short name."""
 DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 _DEVICE = re.compile(r"cpu|mps|cuda(:\d{1,3})?")
 
 
 class PlacementError(UserError):
-    """A device or a type that a model cannot run on here, with what to do."""
+    """The model cannot run on this device or in this dtype; the message says what to do."""
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a model runs.
+    """The device and dtype that a model runs on.
 
     Attributes:
         device: such as `cpu` or `cuda:0`.
@@ -37,13 +37,13 @@ class Placement:
 
     @property
     def on_gpu(self) -> bool:
-        """Whether the device has a memory of its own that CUDA counts."""
+        """Whether the device is a CUDA GPU, which has its own memory."""
         return self.device.startswith("cuda")
 
 
 @dataclass(frozen=True)
 class DeviceMemory:
-    """A GPU's memory in bytes: what this process holds in tensors, what is free, and all there is."""
+    """A GPU's memory in bytes: held by this process's tensors, free, and total."""
 
     name: str
     held: int
@@ -52,10 +52,10 @@ class DeviceMemory:
 
 
 def placement(device: str = "auto", dtype: str = "auto") -> Placement:
-    """Return a checked placement; `auto` is a GPU in bfloat16 where there is one, else the CPU in float32.
+    """Return a checked placement; `auto` means a GPU in bfloat16 if there is one, else the CPU in float32.
 
     Raises:
-        PlacementError: there is no such device or type here.
+        PlacementError: this machine has no such device, or the dtype is unknown.
     """
     if device == "auto":
         import torch
@@ -75,7 +75,7 @@ def placement(device: str = "auto", dtype: str = "auto") -> Placement:
 
 
 def known_devices() -> list[str]:
-    """Return the devices of this machine; only the CPU as long as nothing has imported torch."""
+    """Return the devices of this machine; only the CPU if torch has not been imported yet."""
     torch = sys.modules.get("torch")
     if torch is None or not hasattr(torch, "cuda"):
         return ["cpu"]
@@ -84,14 +84,14 @@ def known_devices() -> list[str]:
 
 
 def process_bytes() -> int:
-    """Return what this process holds in main memory (resident set)."""
+    """Return this process's resident set size in bytes."""
     import psutil
 
     return int(psutil.Process().memory_info().rss)
 
 
 def machine_bytes() -> tuple[int, int]:
-    """Return the main memory that is available, and all there is."""
+    """Return the available and the total main memory in bytes."""
     import psutil
 
     memory = psutil.virtual_memory()
@@ -99,7 +99,7 @@ def machine_bytes() -> tuple[int, int]:
 
 
 def gpu_memory() -> list[DeviceMemory]:
-    """Return the memory of every GPU; none as long as nothing has imported torch."""
+    """Return the memory of every GPU; empty if torch has not been imported yet."""
     torch = sys.modules.get("torch")
     if torch is None or not hasattr(torch, "cuda") or not torch.cuda.is_available():
         return []
@@ -112,10 +112,10 @@ def gpu_memory() -> list[DeviceMemory]:
 
 
 def check_room(name: str, num_parameters: int, place: Placement) -> None:
-    """Refuse to load a model whose weights alone are more than the memory that is left.
+    """Refuse to load a model whose weights alone exceed the free memory.
 
     Raises:
-        PlacementError: they are.
+        PlacementError: the weights exceed the free memory.
     """
     needed = num_parameters * DTYPE_BYTES[place.dtype]
     if place.on_gpu:
@@ -136,8 +136,8 @@ def check_room(name: str, num_parameters: int, place: Placement) -> None:
         )
 
 
-def lacking_memory(error: BaseException) -> Literal["gpu", "machine"] | None:
-    """Return whose memory an error says was not enough, `None` if it is another error."""
+def exhausted_memory(error: BaseException) -> Literal["gpu", "machine"] | None:
+    """Return which memory an out-of-memory error is about; `None` for any other error."""
     text = str(error)
     on_gpu = type(error).__name__ == "OutOfMemoryError" or "CUDA out of memory" in text
     if not (on_gpu or isinstance(error, MemoryError) or "can't allocate memory" in text):
@@ -146,10 +146,10 @@ def lacking_memory(error: BaseException) -> Literal["gpu", "machine"] | None:
 
 
 def release_unused() -> None:
-    """Give back what nothing refers to any more, on the GPU too."""
+    """Free memory that nothing refers to any more, on the GPU too."""
     import gc
 
-    gc.unfreeze()  # loading froze what torch and the model had made; the model's share must be seen again
+    gc.unfreeze()  # loading a model froze all objects; the collector must see the model's again
     gc.collect()
     gc.freeze()
     torch = sys.modules.get("torch")
@@ -158,7 +158,7 @@ def release_unused() -> None:
 
 
 def model_bytes(model: "torch.nn.Module") -> int:
-    """Return the bytes of a model's parameters and buffers, tied ones once."""
+    """Return the bytes of a model's parameters and buffers; tied ones count once."""
     tensors = {id(item): item for item in [*model.parameters(), *model.buffers()]}
     return sum(item.numel() * item.element_size() for item in tensors.values())
 
@@ -168,18 +168,18 @@ def _check_accelerator(device: str) -> None:
 
     if device == "mps":
         if not torch.backends.mps.is_available():
-            raise PlacementError("device mps was asked for, but this machine has none; use cpu")
+            raise PlacementError("device mps was requested, but this machine has none; use cpu")
         return
     if not torch.cuda.is_available():
         raise PlacementError(
-            f"device {device} was asked for, but this machine has no usable GPU; use cpu",
+            f"device {device} was requested, but this machine has no usable GPU; use cpu",
             "no_gpu",
             device=device,
         )
     index = int(device.partition(":")[2] or 0)
     if index >= torch.cuda.device_count():
         raise PlacementError(
-            f"device {device} was asked for, but this machine has {torch.cuda.device_count()} GPUs, "
+            f"device {device} was requested, but this machine has {torch.cuda.device_count()} GPUs, "
             "numbered from 0",
             "no_such_gpu",
             device=device,
@@ -188,5 +188,5 @@ def _check_accelerator(device: str) -> None:
 
 
 def _remedy(dtype: str) -> str:
-    types = "" if dtype in ("bfloat16", "float16") else "load the model in bfloat16, "
-    return f"{types}unload other models on the Checkpoints page, or ask for a shorter text"
+    smaller = "" if dtype in ("bfloat16", "float16") else "load the model in bfloat16, "
+    return f"{smaller}unload other models on the Checkpoints page, or request a shorter text"

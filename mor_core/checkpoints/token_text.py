@@ -1,4 +1,4 @@
-"""What the ids of a byte-level vocabulary stand for: bytes, text, candidates.
+"""Maps token ids of a byte-level vocabulary to bytes and text, and logits to the most probable tokens.
 
 Shapes: V vocabulary.
 """
@@ -20,7 +20,7 @@ class Vocabulary:
     """The bytes and the text of every token of a byte-level vocabulary.
 
     Attributes:
-        longest: bytes of the longest token.
+        longest: length of the longest token, in bytes.
     """
 
     def __init__(self, tokenizer: "PreTrainedTokenizerFast") -> None:
@@ -35,20 +35,20 @@ class Vocabulary:
         self._texts = [spelt.decode("utf-8", errors="replace") for spelt in self._bytes]
 
     def token_bytes(self, token_id: int) -> bytes:
-        """Return the exact bytes; nothing for ids that the model has but the tokenizer has not."""
+        """Return the token's exact bytes; empty for ids that the model has and the tokenizer lacks."""
         return self._bytes[token_id] if token_id < len(self._bytes) else b""
 
     def text(self, token_id: int) -> str:
-        """Return the token alone as text; bytes that are not UTF-8 by themselves become U+FFFD."""
+        """Return the token decoded alone; bytes that are not valid UTF-8 by themselves become U+FFFD."""
         return self._texts[token_id] if token_id < len(self._texts) else ""
 
     def is_special(self, token_id: int) -> bool:
         return token_id in self._special
 
     def most_probable(self, log_probs: Tensor, count: int) -> list[Alternative]:
-        """Return the most probable tokens, best first; log_probs (V,)."""
+        """Return the `count` most probable tokens, best first; log_probs (V,)."""
         best = log_probs.topk(min(count, len(log_probs)))
-        # The digits that float32 has: more would only make trace files longer.
+        # float32 has about 7 significant digits; more would only make trace files larger.
         return [
             Alternative(token_id, self.text(token_id), float(f"{math.exp(log_prob):.7g}"))
             for token_id, log_prob in zip(best.indices.tolist(), best.values.tolist(), strict=True)
@@ -57,5 +57,5 @@ class Vocabulary:
 
 @functools.lru_cache(maxsize=8)
 def vocabulary_of(tokenizer: "PreTrainedTokenizerFast") -> Vocabulary:
-    """Return a tokenizer's vocabulary, spelt out once: every run asks for it."""
+    """Return a tokenizer's vocabulary; cached, since every run needs it."""
     return Vocabulary(tokenizer)

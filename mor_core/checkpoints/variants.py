@@ -1,8 +1,8 @@
-"""The same weights under another setting than they were trained with: experiments, and named as such.
+"""Experiments: runs trained weights under a setting that they were not trained with.
 
 More recursions: the shared block can be applied any number of times, and the last router scores the recursions beyond
-the trained ones. The paper (arXiv 2507.10524, Figure 5c) goes no further than the trained number.
-The other KV strategy: which keys a deeper recursion reads changes no shape, so the same weights run under either.
+the trained ones. The paper (arXiv 2507.10524, Figure 5c) does not go beyond the trained number.
+The other KV strategy: it changes which keys a deeper recursion reads but no shape, so the same weights run under both.
 """
 
 import dataclasses
@@ -16,16 +16,16 @@ from mor_core.model.model import MoRForCausalLM
 
 
 def deeper_config(config: MoRConfig, num_recursions: int) -> MoRConfig:
-    """Return the configuration with more recursions; those that are new have the last one's capacity.
+    """Return the configuration with more recursions; the added ones get the capacity of the last trained one.
 
     Raises:
-        ValueError: fewer than trained, or the model cannot go deeper.
+        ValueError: fewer recursions than trained, or the router type cannot score further recursions.
     """
     trained = config.num_recursions
     if num_recursions < trained:
         raise ValueError(
             f"recursions must be at least the trained {trained}, got {num_recursions}; "
-            "for fewer use routing fixed:D, which leaves the model as it is"
+            "for fewer use routing fixed:D, which leaves the model unchanged"
         )
     if not config.router.can_go_deeper and num_recursions > trained:
         raise ValueError(
@@ -40,7 +40,7 @@ def deeper_config(config: MoRConfig, num_recursions: int) -> MoRConfig:
 
 
 def with_recursions(loaded: LoadedCheckpoint, num_recursions: int) -> LoadedCheckpoint:
-    """Return the checkpoint with a model of more recursions; it shares the weights of the one given.
+    """Return the checkpoint with a model of more recursions, which shares the weights of the given one.
 
     Raises:
         ValueError: as in `deeper_config`.
@@ -71,14 +71,14 @@ def with_recursions(loaded: LoadedCheckpoint, num_recursions: int) -> LoadedChec
 
 
 def with_kv_strategy(loaded: LoadedCheckpoint, kv_strategy: str) -> LoadedCheckpoint:
-    """Return the checkpoint with a model that keeps its keys otherwise; it shares the weights of the one given.
+    """Return the checkpoint with a model under another KV strategy, which shares the weights of the given one.
 
     Args:
-        loaded: the checkpoint; it stays as it is.
+        loaded: the checkpoint; it is not changed.
         kv_strategy: `recursion_wise` or `shared`.
 
     Raises:
-        ValueError: no such strategy, or the model cannot follow it.
+        ValueError: there is no such strategy, or the model does not support it.
     """
     config = loaded.model.config
     if kv_strategy == config.kv_strategy:

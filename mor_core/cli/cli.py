@@ -6,12 +6,12 @@ torch is imported inside the commands that need it: help and errors of usage com
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mor_core.checkpoints.placement import placement
-from mor_core.cli import cli_bench, cli_convert, cli_harness, cli_train
+from mor_core.cli import cli_bench, cli_convert, cli_data, cli_harness, cli_train
 from mor_core.cli.cli_options import (
     Checkpoint,
     Compile,
@@ -27,8 +27,12 @@ from mor_core.cli.cli_options import (
     open_checkpoint,
     print_json,
     read_rule,
+    say,
 )
-from mor_core.common.log_levels import hush_imports
+from mor_core.common.log_levels import silence_import_warnings
+
+if TYPE_CHECKING:
+    from mor_core.checkpoints.checkpoint import LoadedCheckpoint
 
 app = typer.Typer(
     help="See a language model decide how much computation each token deserves.",
@@ -40,7 +44,7 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command; what a user can cause ends in one line, not in a traceback."""
-    hush_imports()
+    silence_import_warnings()
     try:
         app()
     except (ValueError, OSError) as error:
@@ -152,7 +156,13 @@ def generate(  # noqa: PLR0913 - one argument an option
 
 @app.command("eval")
 def evaluate(
-    text: Annotated[Path, typer.Option(help="UTF-8, with <|endoftext|> between documents.")],
+    text: Annotated[
+        Path | None, typer.Option(help="UTF-8, with <|endoftext|> between documents.")
+    ] = None,
+    puzzles: Annotated[
+        bool,
+        typer.Option("--puzzles", help="Answers and depths on held-out puzzles, under every rule."),
+    ] = False,
     checkpoint: Checkpoint = "default",
     routing: Routing = "causal",
     gate: Gate = "learned",
@@ -165,6 +175,11 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Measure how well a checkpoint predicts a text, and at what cost."""
+    if puzzles == (text is not None):
+        raise typer.BadParameter("give exactly one of --text FILE and --puzzles")
+    if text is None:
+        _evaluate_puzzles(open_checkpoint(checkpoint, device, dtype, recursions), as_json)
+        return
     from mor_core.evaluation.evaluation import evaluate as score
     from mor_core.training.corpus import read_documents
 
@@ -181,6 +196,16 @@ def evaluate(
     else:
         for name, value in figures.items():
             typer.echo(f"{name}: {value}")
+
+
+def _evaluate_puzzles(loaded: "LoadedCheckpoint", as_json: bool) -> None:
+    from mor_core.evaluation.puzzle_evaluation import evaluate_puzzles, puzzle_lines
+
+    found = evaluate_puzzles(loaded, say)
+    if as_json:
+        print_json({"checkpoint": loaded.info.name, **found})
+    else:
+        typer.echo("\n".join(puzzle_lines(found)))
 
 
 @app.command()
@@ -232,6 +257,7 @@ def run_app(
     os.execv(sys.executable, command)
 
 
+app.add_typer(cli_data.data, name="data")
 app.command()(cli_bench.bench)
 app.command()(cli_train.train)
 app.command()(cli_train.report)

@@ -1,12 +1,12 @@
-"""Errors that a user can cause, with a stable name and values: whoever shows them can say them in other words."""
+"""Errors that a user can cause. Each has a stable code and values, so that the app can translate it."""
 
 
 class UserError(ValueError):
-    """An error that a user can cause; its text says the field, the rule, the value and the remedy.
+    """An error that a user can cause; its text states the field, the rule, the value and the remedy.
 
     Attributes:
-        code: a stable name of what is wrong; empty where there is none.
-        fields: what the text names, by name.
+        code: a stable name for the problem; empty if it has none.
+        fields: the values that the text mentions, by name.
     """
 
     def __init__(self, message: str, code: str = "", **fields: object) -> None:

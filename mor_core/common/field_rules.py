@@ -1,9 +1,9 @@
-"""What the value of a dataclass field must be, declared with the field and checked from there.
+"""Validation rules for dataclass fields: declared in the field's metadata and checked by `check_fields`.
 
     tokens: int = field(default=0, metadata=must("not be negative", lambda value: value >= 0))
 
-A rule is words, which follow "must" in messages, and a test. One that depends on another record, such as a trace's
-header, is declared by `must_fit`.
+A rule consists of words, which follow "must" in error messages, and a test. `must_fit` declares a rule that also
+depends on another record, such as a trace's header.
 """
 
 import dataclasses
@@ -18,12 +18,12 @@ _RULE = "rule"
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    """Words and a test.
+    """One validation rule.
 
     Attributes:
-        words: what follows "must", given the record that the value must fit.
-        holds: whether a value is right; it may raise a ValueError that says what is wrong inside.
-        needs_other: whether `holds` is given the record that the value must fit, too.
+        words: returns the text after "must", given the other record.
+        holds: returns whether a value is valid; it may raise a ValueError that says what is wrong inside the value.
+        needs_other: whether `holds` takes the other record as a second argument.
     """
 
     words: Callable[[Any], str]
@@ -32,12 +32,12 @@ class Rule:
 
 
 def must(words: str, holds: Callable[[Any], bool]) -> dict[str, Any]:
-    """Return the metadata of a field whose value must be something by itself."""
+    """Return the metadata of a field whose rule depends on its value alone."""
     return {_RULE: Rule(lambda _: words, holds, needs_other=False)}
 
 
 def must_fit(words: Callable[[Any], str], holds: Callable[[Any, Any], bool]) -> dict[str, Any]:
-    """Return the metadata of a field whose value must fit another record."""
+    """Return the metadata of a field whose rule also depends on another record."""
     return {_RULE: Rule(words, holds, needs_other=True)}
 
 
@@ -48,9 +48,9 @@ def check_fields(
 
     Args:
         record: the dataclass.
-        values: by field.
-        where: what precedes a field's name in messages, such as `header.`.
-        other: the record that the values must fit.
+        values: the values by field name.
+        where: the prefix of a field's name in messages, such as `header.`.
+        other: the record that `must_fit` rules depend on.
 
     Raises:
         ValueError: names the field, the rule and the value.
@@ -67,7 +67,7 @@ def check_fields(
 
 @functools.cache
 def _rules_of(record: Any) -> tuple[tuple[str, Rule], ...]:
-    """Return the fields of a dataclass that have a rule, in order, with it."""
+    """Return the name and the rule of each field that has one, in the order of the fields."""
     fields = dataclasses.fields(record)
     return tuple((field.name, field.metadata[_RULE]) for field in fields if _RULE in field.metadata)
 

@@ -1,9 +1,9 @@
-"""Keeps out of the terminal what other libraries say where the user can do nothing about it."""
+"""Log levels of other libraries, whose warnings a user can do nothing about."""
 
 import logging
 
 
-def hush_imports() -> None:
-    """Let torchao, which transformers imports if it is there, and what it calls, speak of errors alone."""
+def silence_import_warnings() -> None:
+    """Log errors only from torchao, which transformers imports if installed, and from torch's pytree."""
     for name in ("torchao", "torch.utils._pytree"):
         logging.getLogger(name).setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""What this machine is, in words that name no host, and how busy others keep it."""
+"""Describes this machine without naming its host, and measures how busy other processes keep it."""
 
 import os
 import platform
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 BUSY_CORES = 0.25
-"""Cores kept busy by others from which measurements are not to be trusted."""
+"""With more cores than this kept busy by other processes, measurements are not reliable."""
 
 
 def processor_name() -> str:
@@ -18,12 +18,12 @@ def processor_name() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     except OSError:
-        pass  # not Linux: the platform's own word stays
+        pass  # not Linux: keep the name that `platform` gives
     return name
 
 
 def describe_machine(device: str, dtype: str) -> dict[str, Any]:
-    """Return what measurements depend on, as plain data.
+    """Return the facts that measurements depend on, as plain data.
 
     Args:
         device: such as `cpu` or `cuda:0`.
@@ -50,7 +50,7 @@ def describe_machine(device: str, dtype: str) -> dict[str, Any]:
 
 
 def memory_bytes() -> int | None:
-    """Return the machine's memory; `None` where the system does not say."""
+    """Return the machine's memory in bytes; `None` if the system does not report it."""
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (ValueError, OSError, AttributeError):
@@ -58,14 +58,14 @@ def memory_bytes() -> int | None:
 
 
 class OtherWork:
-    """Counts the processor time that others take from now on: other processes, and other machines on this host."""
+    """Counts the processor time that others take from now on: other processes and other guests of the host."""
 
     def __init__(self) -> None:
         self._wall = time.monotonic()
         self._mine, self._all = own_seconds(), busy_seconds()
 
     def cores(self) -> float | None:
-        """Return how many cores others have kept busy on average; `None` where the system does not say."""
+        """Return how many cores others have kept busy on average; `None` if the system does not report it."""
         busy, wall = busy_seconds(), time.monotonic() - self._wall
         if self._all is None or busy is None or wall <= 0:
             return None
@@ -74,13 +74,16 @@ class OtherWork:
 
 
 def own_seconds() -> float:
-    """Return the processor time of this process and of its children that have ended."""
+    """Return the processor time of this process and of its ended child processes, in seconds."""
     times = os.times()
     return times.user + times.system + times.children_user + times.children_system
 
 
 def busy_seconds(path: Path = Path("/proc/stat")) -> float | None:
-    """Return the processor time that all processes and other guests of the host have taken since the start."""
+    """Return the processor time that all processes and the host's other guests have taken since boot, in seconds.
+
+    `None` if the system does not report it.
+    """
     try:
         first = path.read_text(encoding="ascii").splitlines()[0].split()
     except (OSError, IndexError):

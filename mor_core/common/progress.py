@@ -1,6 +1,6 @@
-"""How a long task tells what it is at."""
+"""The type of a progress callback."""
 
 from collections.abc import Callable
 
 Report = Callable[[str], None]
-"""Takes one line for the person who waits."""
+"""Takes one line of text that says what a long task is doing."""

@@ -1,6 +1,6 @@
-"""How far a figure would move if other documents had been drawn: percentile intervals of a bootstrap over documents.
+"""Percentile bootstrap intervals over documents.
 
-Tokens of one document hang together, so documents are drawn and not tokens. Source: Efron and Tibshirani, An
+Tokens within a document are correlated, so documents are resampled and not tokens. Source: Efron and Tibshirani, An
 Introduction to the Bootstrap, 1993, chapter 13.
 """
 
@@ -17,23 +17,29 @@ def ratio_interval(numerators: Sequence[float], denominators: Sequence[float]) -
     """Return the 95% interval of sum(numerators) / sum(denominators), such as nats over tokens.
 
     Args:
-        numerators: one a document.
-        denominators: one a document.
+        numerators: one per document.
+        denominators: one per document.
     """
-    drawn = _draws(len(numerators))
-    ratios = np.asarray(numerators)[drawn].sum(1) / np.asarray(denominators)[drawn].sum(1)
+    samples = _resampled(len(numerators))
+    ratios = np.asarray(numerators)[samples].sum(1) / np.asarray(denominators)[samples].sum(1)
     return _interval(ratios)
 
 
 def difference_interval(
     ours: Sequence[float], theirs: Sequence[float], denominators: Sequence[float]
 ) -> list[float]:
-    """Return the 95% interval of sum(ours - theirs) / sum(denominators): the same documents are drawn for both."""
+    """Return the 95% interval of sum(ours - theirs) / sum(denominators), paired: both use the same resampled documents.
+
+    Args:
+        ours: one per document.
+        theirs: one per document.
+        denominators: one per document.
+    """
     return ratio_interval(np.asarray(ours) - np.asarray(theirs), denominators)  # type: ignore[arg-type]
 
 
-def _draws(num_documents: int) -> np.ndarray:
-    """Draw documents with replacement, (repeats, documents); the same ones for every figure of a text."""
+def _resampled(num_documents: int) -> np.ndarray:
+    """Sample document indices with replacement, (repeats, documents); the same for every figure of a text."""
     return np.random.default_rng(SEED).integers(0, num_documents, (REPEATS, num_documents))
 
 

@@ -1,6 +1,6 @@
-"""Everything that is published about how a checkpoint predicts: rules, threshold sweep, depths, tasks.
+"""Writes evaluation.json: a checkpoint's loss under every routing rule, threshold sweep, depths and small tasks.
 
-Written into evaluation.json, which the model card and the app read.
+The model card and the app read this file.
 """
 
 import json
@@ -16,6 +16,7 @@ from mor_core.evaluation import depth_statistics as statistics
 from mor_core.evaluation.bootstrap import difference_interval, ratio_interval
 from mor_core.evaluation.depth_record import record_depths
 from mor_core.evaluation.evaluation import Evaluation, evaluate
+from mor_core.evaluation.puzzle_evaluation import evaluate_puzzles, reads_puzzles
 from mor_core.evaluation.small_tasks import score_tasks
 from mor_core.model.config import MoRConfig
 from mor_core.model.routing_rules import RoutingRule
@@ -23,11 +24,11 @@ from mor_core.training.corpus import read_documents
 from mor_core.training.data import file_sha256
 
 SWEEP_LOGITS = (-6.0, -4.0, -3.0, -2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0, 3.0, 4.0, 6.0)
-SWEEP_EVERY = 4  # of the documents, for each point costs a pass
+SWEEP_EVERY = 4  # use every fourth document, since each threshold needs a pass over the text
 
 
 def evaluation_rules(config: MoRConfig) -> list[RoutingRule]:
-    """Return the rules that every published evaluation of a model holds: those that it can follow, its own first."""
+    """Return the routing rules to evaluate a model under: all that it supports, its own rule first."""
     fixed = [
         RoutingRule.fixed(depth, gate)
         for gate in ("learned", "open")
@@ -39,7 +40,7 @@ def evaluation_rules(config: MoRConfig) -> list[RoutingRule]:
 
 
 def write_evaluation(loaded: LoadedCheckpoint, text_path: Path, say: Report) -> None:
-    """Evaluate on a text in every way; writes evaluation.json."""
+    """Evaluate a checkpoint on a text under every rule and write evaluation.json into its folder."""
     config, documents = loaded.model.config, read_documents(text_path)
     encoded = encode_texts(loaded.tokenizer, documents)
     found: dict[str, Any] = {
@@ -57,6 +58,8 @@ def write_evaluation(loaded: LoadedCheckpoint, text_path: Path, say: Report) -> 
     if config.num_recursions > 1 and config.sharing != "sequence":
         say("recording depths and early exits")
         found |= _depths(loaded, documents, found["results"])
+    if reads_puzzles(loaded):
+        found["puzzles"] = evaluate_puzzles(loaded, say)
     say("scoring the tasks")
     found["tasks"] = score_tasks(loaded, documents, RoutingRule.causal())
     path = loaded.info.path / "evaluation.json"
@@ -66,7 +69,7 @@ def write_evaluation(loaded: LoadedCheckpoint, text_path: Path, say: Report) -> 
 def _under_every_rule(
     loaded: LoadedCheckpoint, documents: Sequence[str], say: Report
 ) -> list[dict[str, Any]]:
-    """Return the figures of every rule with intervals, and how each differs from the model's own, the first."""
+    """Return the figures of every rule with intervals, and its loss above that of the model's own rule, the first."""
     results: list[dict[str, Any]] = []
     own: Evaluation | None = None
     for rule in evaluation_rules(loaded.model.config):
@@ -87,7 +90,7 @@ def _has_threshold(config: MoRConfig) -> bool:
 
 
 def _sweep(loaded: LoadedCheckpoint, documents: Sequence[str], say: Report) -> list[dict[str, Any]]:
-    """Return loss and cost for one threshold after another, the same logit at every recursion."""
+    """Return loss and cost at each of `SWEEP_LOGITS`, used as the threshold of every recursion."""
     points = []
     for logit in SWEEP_LOGITS:
         say(f"sweeping the threshold: logit {logit:g}")
@@ -110,7 +113,7 @@ def _sweep(loaded: LoadedCheckpoint, documents: Sequence[str], say: Report) -> l
 def _depths(
     loaded: LoadedCheckpoint, documents: Sequence[str], results: Sequence[dict[str, Any]]
 ) -> dict[str, Any]:
-    """Return where the depth goes under the model's own rule, and what its router is like."""
+    """Return depth statistics under the model's own rule, and statistics of its router."""
     config = loaded.model.config
     rows = record_depths(loaded, documents, RoutingRule.causal())
     found: dict[str, Any] = {"depths": statistics.describe_depths(rows, config.num_recursions)}

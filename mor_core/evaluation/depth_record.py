@@ -1,6 +1,6 @@
-"""Where the depth goes in a text: one row a token, for the statistics of `depth_statistics.py`.
+"""Records the depth of every token of a text in a table, for the statistics of `depth_statistics.py`.
 
-Shapes: B windows at once, S positions, R recursions.
+Shapes: B windows per batch, S positions, R recursions.
 """
 
 from collections.abc import Sequence
@@ -28,12 +28,12 @@ class _Token:
 def record_depths(
     loaded: LoadedCheckpoint, documents: Sequence[str], rule: RoutingRule
 ) -> pd.DataFrame:
-    """Read documents, each token once, and return one row a content token.
+    """Run a model over documents and return one row for each content token.
 
-    Columns: `document`, `position` within it (the document start is 0), `place` within the window that the model
-    read, `token_id`, `token_class`, `depth`, `surprisal` of the next token in nats (NaN for a document's last),
-    `prediction_depth` (the first recursion whose early exit predicts what the last one predicts), and `logit_1` to
-    `logit_R` of the router that decides (NaN where it did not look).
+    Columns: `document`, `position` within it (the document start is 0), `window_position` within the window that the
+    model read, `token_id`, `token_class`, `depth`, `surprisal` of the next token in nats (NaN at a document's last
+    token), `prediction_depth` (the first recursion whose early exit predicts the same token as the last), and `logit_1`
+    to `logit_R` of the router that decides (NaN if it did not score the token).
 
     Raises:
         ValueError: the rule does not fit the model.
@@ -58,7 +58,7 @@ def record_depths(
 def _read_window(
     loaded: LoadedCheckpoint, ids: list[int], window: Window, rule: RoutingRule
 ) -> pd.DataFrame:
-    """Return the rows of the positions that are new in a window."""
+    """Return the rows of the positions that no earlier window has scored."""
     part = torch.tensor([ids[window.start : window.end]], device=loaded.model.device)
     exits, trace = early_exit_logits(loaded.model, part, rule)
     new = slice(window.first_new - window.start, window.end - window.start)
@@ -70,7 +70,7 @@ def _read_window(
     logits = trace.router_logits()[0, new] if trace.router is not None else None
     frame = pd.DataFrame({name: values.cpu().numpy() for name, values in columns.items()})
     frame.insert(0, "position", range(window.first_new, window.end))
-    frame.insert(1, "place", range(new.start, new.stop))
+    frame.insert(1, "window_position", range(new.start, new.stop))
     if logits is not None:
         for index in range(logits.shape[-1]):
             frame[f"logit_{index + 1}"] = logits[:, index].float().cpu().numpy()

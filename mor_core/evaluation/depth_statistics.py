@@ -1,4 +1,4 @@
-"""What a table of depths says: by kind of token, by position, by surprise, by identity, and against early exits.
+"""Statistics of token depths: by token class, position, surprisal and token type, and compared with early exits.
 
 Pure arithmetic on the rows of `depth_record.py`; every result is plain data for evaluation.json.
 """
@@ -13,11 +13,11 @@ import pandas as pd
 from mor_core.traces.token_class import FUNCTION_WORDS, OTHER
 
 SURPRISAL_GROUPS = 5
-MIN_OF_TYPE = 20  # a token type rarer than this says little about itself
+MIN_OCCURRENCES = 20  # the mean depth of a rarer token type is too noisy
 
 
 def describe_depths(rows: pd.DataFrame, num_recursions: int) -> dict[str, Any]:
-    """Return every statistic of a table of depths.
+    """Return all statistics of a table of depths.
 
     Args:
         rows: as `record_depths` returns them.
@@ -37,12 +37,12 @@ def describe_depths(rows: pd.DataFrame, num_recursions: int) -> dict[str, Any]:
 
 
 def depth_shares(depths: pd.Series, num_recursions: int) -> list[float]:
-    """Return the share of tokens at depth 1, 2, ... R; they sum to less than 1 where depth 0 exists."""
+    """Return the share of tokens at depth 1, 2, ... R; the sum is below 1 if some tokens have depth 0."""
     return [float((depths == depth).mean()) for depth in range(1, num_recursions + 1)]
 
 
 def by_class(rows: pd.DataFrame, num_recursions: int) -> dict[str, dict[str, Any]]:
-    """Return count, mean depth and shares of each token class; function and content words also as a whole."""
+    """Return count, mean depth and shares of each token class, and of all function words and all content words."""
     groups = {str(name): group for name, group in rows.groupby("token_class", sort=False)}
     functions = rows[rows["token_class"].isin(FUNCTION_WORDS)]
     named = {"function word": functions, "content word": groups.pop(OTHER, rows.iloc[:0])}
@@ -54,22 +54,23 @@ def by_class(rows: pd.DataFrame, num_recursions: int) -> dict[str, dict[str, Any
 
 
 def by_position(rows: pd.DataFrame, num_recursions: int) -> list[dict[str, Any]]:
-    """Return the same for ranges of places in the window, each twice as long as the one before."""
+    """Return count, mean depth and shares for ranges of window positions, each twice as long as the one before."""
     edges = [1]
-    while edges[-1] <= rows["place"].max():
+    while edges[-1] <= rows["window_position"].max():
         edges.append(edges[-1] * 2)
     found = []
     for first, after in pairwise(edges):
-        group = rows[(rows["place"] >= first) & (rows["place"] < after)]
+        group = rows[(rows["window_position"] >= first) & (rows["window_position"] < after)]
         if len(group):
             found.append({"first": first, "last": after - 1, **_summary(group, num_recursions)})
     return found
 
 
 def by_surprisal(rows: pd.DataFrame, num_recursions: int) -> dict[str, Any]:
-    """Return depth by the surprise that the next token turned out to be, in groups of equal size.
+    """Return depth by the surprisal of the next token, in groups of equal size.
 
-    With Spearman's rank correlation of depth and surprisal: does the router spend where prediction is hard?
+    `rank_correlation` is Spearman's, of depth and surprisal. If it is above 0, the router spends more where prediction
+    is harder.
     """
     known = rows[rows["surprisal"].notna()]
     groups = pd.qcut(known["surprisal"], SURPRISAL_GROUPS, labels=False, duplicates="drop")
@@ -88,9 +89,9 @@ def by_surprisal(rows: pd.DataFrame, num_recursions: int) -> dict[str, Any]:
 
 
 def variance_explained_by_token(rows: pd.DataFrame) -> dict[str, float | int | None]:
-    """Return how much of the variance of depth the token's identity alone explains.
+    """Return the share of the variance of depth that the token type alone explains.
 
-    Eta squared counts chance as explanation when types are many and rare, so epsilon squared is given with it:
+    Eta squared is biased upwards if there are many rare types, so epsilon squared is given too:
     (SSB - (k - 1) MSW) / SST for k types. Source: Kelley, PNAS 21, 1935.
     """
     depths = rows["depth"].to_numpy(float)
@@ -109,10 +110,10 @@ def variance_explained_by_token(rows: pd.DataFrame) -> dict[str, float | int | N
 
 
 def against_prediction(rows: pd.DataFrame, num_recursions: int) -> dict[str, Any]:
-    """Compare the depth a router chose with the recursion at which the prediction was already the final one.
+    """Compare the depth that the router chose with the prediction depth of each token.
 
-    `counts[i][j]` are the tokens of depth i + 1 and prediction depth j + 1. A token that left at depth d cannot have
-    a prediction depth above d, so the agreement by chance is not that of two independent numbers.
+    `counts[i][j]` is the number of tokens with depth i + 1 and prediction depth j + 1. A token that stopped at depth d
+    cannot have a prediction depth above d, so the two are not independent even by chance.
     """
     levels = range(1, num_recursions + 1)
     counts = [
@@ -127,19 +128,22 @@ def against_prediction(rows: pd.DataFrame, num_recursions: int) -> dict[str, Any
 
 
 def dead_token_ratio(rows: pd.DataFrame, num_recursions: int) -> float:
-    """Return the share of places in the window at which no token ever reached the last recursion.
+    """Return the share of window positions at which no token ever reached the last recursion.
 
-    As the paper's table 13 counts it, over this text's windows instead of 500 samples of 2,000 tokens.
+    Counted as in the paper's Table 13, over this text's windows instead of 500 samples of 2,000 tokens.
     """
-    reached = rows.groupby("place")["depth"].max() == num_recursions
+    reached = rows.groupby("window_position")["depth"].max() == num_recursions
     return float(1 - reached.mean())
 
 
 def router_entropy(rows: pd.DataFrame, *, over_depths: bool) -> list[float | None]:
     """Return the mean entropy of the router's decisions in nats.
 
-    One number of the distribution `over_depths`, where one router scores them all; else one a recursion, of the
-    sigmoid's two outcomes (`None` where nothing was judged).
+    Args:
+        rows: as `record_depths` returns them.
+        over_depths: True for one number, the entropy of the softmax over depths (token-choice); False for one number
+            per recursion, the entropy of the sigmoid's two outcomes (expert-choice), `None` if no token was scored
+            there.
     """
     logits = rows[[name for name in rows if str(name).startswith("logit_")]].to_numpy(float)
     if over_depths:
@@ -148,30 +152,30 @@ def router_entropy(rows: pd.DataFrame, *, over_depths: bool) -> list[float | Non
         return [float(-(np.exp(log_probs) * log_probs).sum(1).mean())]
     found: list[float | None] = []
     for column in logits.T:
-        judged = column[~np.isnan(column)]
+        scored = column[~np.isnan(column)]
         # H(sigmoid(z)) = log(1 + e^z) - z sigmoid(z), and it is even in z
-        size = np.abs(judged)
+        size = np.abs(scored)
         entropy = np.log1p(np.exp(-size)) + size / (1 + np.exp(size))
-        found.append(float(entropy.mean()) if len(judged) else None)
+        found.append(float(entropy.mean()) if len(scored) else None)
     return found
 
 
 def load_violation(rows: pd.DataFrame, num_recursions: int) -> float:
-    """Return (largest load - expected) / expected of the depths, 0 where all are equally common (MaxVio)."""
+    """Return (largest load - expected) / expected over the depths (MaxVio); 0 if all are equally common."""
     shares = depth_shares(rows["depth"], num_recursions)
     return max(shares) * num_recursions - 1
 
 
 def type_depths(rows: pd.DataFrame) -> pd.Series:
-    """Return the mean depth of each token type that occurs at least `MIN_OF_TYPE` times, by token id."""
+    """Return the mean depth of each token type that occurs at least `MIN_OCCURRENCES` times, by token id."""
     types = rows.groupby("token_id")["depth"]
-    return types.mean()[types.count() >= MIN_OF_TYPE]
+    return types.mean()[types.count() >= MIN_OCCURRENCES]
 
 
 def rank_correlation(
     first: pd.Series | Sequence[float], second: pd.Series | Sequence[float]
 ) -> float | None:
-    """Return Spearman's rank correlation, ties at their mean rank; `None` where one of the two never varies."""
+    """Return Spearman's rank correlation, ties at their mean rank; `None` if either is constant."""
     pair = pd.DataFrame({"first": list(first), "second": list(second)}).astype(float)
     found = float(pair.corr("spearman").to_numpy()[0, 1])
     return None if np.isnan(found) else found

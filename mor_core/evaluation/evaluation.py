@@ -1,10 +1,10 @@
-"""How well a checkpoint predicts a text under one routing rule, and what that costs.
+"""Measures a checkpoint's loss on a text under one routing rule, and the FLOPs spent.
 
-The protocol is the project's own for every figure that it publishes: each document after one document
-start, every token scored once, windows of the context's length that move half a window, bytes of the
-document in UTF-8, separators excluded.
+Every published figure of the project uses this protocol: each document follows one document-start token; every token is
+scored once; windows have the context's length and move by half of it; bytes are those of the documents in UTF-8,
+without separators.
 
-Shapes: B windows at once, S positions, R recursions, V vocabulary.
+Shapes: B windows per batch, S positions, R recursions, V vocabulary.
 """
 
 import math
@@ -23,7 +23,9 @@ from mor_core.model.model import MoROutput
 from mor_core.model.routing_rules import RoutingRule
 from mor_core.traces.windows import Window, split_windows
 
-_POSITIONS_AT_ONCE = 4096  # bounds the logits in memory: 64 MiB at a vocabulary of 4,096 in float32
+_BATCH_POSITIONS = (
+    4096  # bounds the memory of the logits: 64 MiB at a vocabulary of 4,096 in float32
+)
 
 
 @dataclass
@@ -33,16 +35,16 @@ class Evaluation:
     Attributes:
         num_recursions: R.
         routing: the rule's settings.
-        nll_nats: per document, the sum over its tokens.
-        num_tokens: per document, scored tokens.
-        num_bytes: per document, UTF-8.
-        token_depths: per document, the depth spent at each scored token.
-        depths: how many content tokens took 0, 1, ... R recursions.
-        active_flops: of all windows.
-        full_depth_flops: what they would cost if every token took every recursion.
-        num_positions: that ran through the model, those of overlapping windows counted each time.
-        agreements: top-k only: candidates whose threshold decision (score >= 0.5) equals the selection, per recursion.
-        candidates: top-k only: how many there were, per recursion.
+        nll_nats: per document, the negative log-likelihood summed over its tokens.
+        num_tokens: per document, the number of scored tokens.
+        num_bytes: per document, its size in UTF-8.
+        token_depths: per document, the depth of each scored token.
+        depths: how many scored tokens took 0, 1, ... R recursions.
+        active_flops: FLOPs of all windows, by the recursions that tokens took; multiply-add = 2.
+        full_depth_flops: FLOPs of all windows if every token took every recursion.
+        num_positions: positions that the model computed; overlaps of windows count each time.
+        agreements: top-k only: per recursion, candidates whose threshold decision (score >= 0.5) equals the selection.
+        candidates: top-k only: per recursion, the number of candidates.
     """
 
     num_recursions: int
@@ -60,17 +62,17 @@ class Evaluation:
 
     @property
     def nll_nats_per_token(self) -> float:
-        """Mean negative log-likelihood."""
+        """Mean negative log-likelihood per token in nats."""
         return sum(self.nll_nats) / sum(self.num_tokens)
 
     @property
     def bits_per_byte(self) -> float:
-        """The same per byte of text and in bits, so that tokenizers can be compared."""
+        """Negative log-likelihood in bits per byte of text, comparable between tokenizers."""
         return sum(self.nll_nats) / sum(self.num_bytes) / math.log(2)
 
     @property
     def mean_recursion_depth(self) -> float:
-        """Mean over content tokens; specials are left out."""
+        """Mean depth of the content tokens; special tokens do not count."""
         return sum(depth * count for depth, count in enumerate(self.depths)) / sum(self.depths)
 
     def as_dict(self) -> dict[str, Any]:
@@ -97,7 +99,7 @@ class Evaluation:
         return figures
 
     def intervals(self) -> dict[str, list[float]]:
-        """Return the 95% intervals of the losses over documents; a single document has none worth reading."""
+        """Return the 95% intervals of the losses over documents; meaningless for a single document."""
         nats = ratio_interval(self.nll_nats, self.num_tokens)
         bits = ratio_interval(self.nll_nats, self.num_bytes)
         return {
@@ -112,9 +114,9 @@ class _Piece:
     """One window of one document."""
 
     document: int
-    start: int  # place of the window within the document
+    start: int  # position of the window within the document
     ids: list[int]
-    first_scored: int  # place within the window
+    first_scored: int  # position within the window
 
 
 @torch.inference_mode()
@@ -123,12 +125,12 @@ def evaluate(
     documents: Sequence[str],
     rule: RoutingRule,
 ) -> Evaluation:
-    """Score documents under a rule.
+    """Score documents under a routing rule.
 
     Args:
         loaded: model and tokenizer.
         documents: texts without separators.
-        rule: who goes how deep.
+        rule: the routing rule.
 
     Raises:
         ValueError: there is no document, or the rule does not fit the model.
@@ -158,15 +160,15 @@ def evaluate(
 
 
 def _first_scored(window: Window) -> int:
-    """A document's first token has nothing before it; later windows score what the last one did not."""
+    """Return the first position of a window to score: one not scored before, and never the document start."""
     return max(window.first_new - window.start, 1)
 
 
 def _batches(pieces: list[_Piece]) -> Iterator[list[_Piece]]:
-    """Group windows of similar lengths, so that little is spent on padding."""
+    """Group windows of similar lengths, so that batches need little padding."""
     batch: list[_Piece] = []
     for piece in sorted(pieces, key=lambda piece: -len(piece.ids)):
-        if batch and (len(batch) + 1) * len(batch[0].ids) > _POSITIONS_AT_ONCE:
+        if batch and (len(batch) + 1) * len(batch[0].ids) > _BATCH_POSITIONS:
             yield batch
             batch = []
         batch.append(piece)
@@ -176,7 +178,7 @@ def _batches(pieces: list[_Piece]) -> Iterator[list[_Piece]]:
 def _score(
     loaded: LoadedCheckpoint, batch: list[_Piece], rule: RoutingRule, result: Evaluation
 ) -> None:
-    """Run one batch of windows and add what it says to the sums."""
+    """Run one batch of windows and add its results to the sums."""
     model = loaded.model
     length = len(batch[0].ids)
     rows = [piece.ids + [0] * (length - len(piece.ids)) for piece in batch]

@@ -1,6 +1,6 @@
-"""Lets EleutherAI's lm-evaluation-harness ask any checkpoint its questions, always by the causal rule.
+"""Runs EleutherAI's lm-evaluation-harness on a checkpoint under the causal rule.
 
-The harness is an optional extra and is imported only when it runs; `CausalAnswers` needs nothing of it.
+The harness is an optional extra and is imported only when it runs; `CausalAnswers` does not depend on it.
 """
 
 import importlib
@@ -18,17 +18,17 @@ from mor_core.evaluation.small_tasks import score_pairs
 from mor_core.model.routing_rules import RoutingRule
 
 EXTRA = 'pip install "mor-explorer[lm-eval]"'
-MAX_NEW_TOKENS = 256  # where a task does not say
+MAX_NEW_TOKENS = 256  # for tasks that set no limit
 
 
 class Request(Protocol):
-    """What the harness asks: the arguments of one question."""
+    """A request of the harness; `args` are its arguments."""
 
     args: tuple[Any, ...]
 
 
 class CausalAnswers:
-    """The three questions of the harness. Every text begins a document; a later token decides about no earlier one."""
+    """The harness's three request types. Every text begins a document; no routing decision depends on a later token."""
 
     def __init__(self, loaded: LoadedCheckpoint) -> None:
         super().__init__()
@@ -36,18 +36,18 @@ class CausalAnswers:
         self.rule = RoutingRule.causal()
 
     def loglikelihood(self, requests: Sequence[Request]) -> list[tuple[float, bool]]:
-        """Return for each (context, ending) the ending's log-probability, and whether greedy writing would say it."""
+        """Return for each (context, ending) the ending's log-probability, and whether greedy decoding produces it."""
         return score_pairs(
             self.loaded, [(before, after) for before, after in _args(requests)], self.rule
         )
 
     def loglikelihood_rolling(self, requests: Sequence[Request]) -> list[float]:
-        """Return each text's log-probability, by the protocol of `evaluation.py`: windows that move by half."""
+        """Return each text's log-probability, by the protocol of `evaluation.py`: windows moved by half a window."""
         found = evaluate(self.loaded, [text for (text,) in _args(requests)], self.rule)
         return [-nats for nats in found.nll_nats]
 
     def generate_until(self, requests: Sequence[Request]) -> list[str]:
-        """Continue each text greedily up to a stop text, which is left out, or to the number of tokens asked for.
+        """Continue each text greedily up to a stop string, which is left out, or to the requested number of tokens.
 
         Raises:
             ValueError: a task asks for sampling.
@@ -61,7 +61,7 @@ class CausalAnswers:
         stops = [stop for stop in ([until] if isinstance(until, str) else until) if stop]
         context = self.loaded.model.config.max_position_embeddings
         wanted = int(settings.get("max_gen_toks") or MAX_NEW_TOKENS)
-        room = min(wanted, context // 2)  # the text keeps at least half of the window
+        room = min(wanted, context // 2)  # the text keeps at least half of the context
         ids = [DOCUMENT_START_ID, *encode_text(self.loaded.tokenizer, text)][-(context - room) :]
         given = torch.tensor([ids], device=self.loaded.model.device)
         criteria = StoppingCriteriaList()
@@ -76,7 +76,7 @@ class CausalAnswers:
         )
         new = output[0, len(ids) :].tolist()
         written = str(self.loaded.tokenizer.decode(new, skip_special_tokens=True))
-        ends = [place for place in map(written.find, stops) if place >= 0]
+        ends = [index for index in map(written.find, stops) if index >= 0]
         return written[: min(ends)] if ends else written
 
 
@@ -88,14 +88,14 @@ def run_tasks(
     limit: int | None = None,
     few_shot: int | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """Run tasks of the harness and return each one's figures.
+    """Run tasks of the harness and return the figures of each.
 
     Args:
         loaded: model and tokenizer.
-        names: of tasks: the harness's own, or those of the folder.
+        names: of tasks, from the harness or from `folder`.
         folder: with further tasks as YAML files.
-        limit: items of each task; `None` for all.
-        few_shot: solved examples before each item; `None` for what the task says.
+        limit: items per task; `None` for all.
+        few_shot: solved examples before each item; `None` for the task's default.
 
     Raises:
         ValueError: the extra is not installed, or a task is unknown.
@@ -118,7 +118,7 @@ def run_tasks(
 
 
 def task_manager(tasks: Any, names: Sequence[str], folder: Path | None) -> Any:
-    """Return what finds the tasks: in the folder alone if it has them all, for the harness has thousands to read."""
+    """Return a TaskManager; it reads the folder alone if that has all tasks, since the harness's thousands are slow."""
     unknown: Sequence[str] = names
     if folder is not None:
         manager = tasks.TaskManager(include_path=str(folder), include_defaults=False)
@@ -139,7 +139,7 @@ def _args(requests: Sequence[Request]) -> list[tuple[Any, ...]]:
 
 
 def _figures(figures: Mapping[str, Any]) -> dict[str, float]:
-    """Return the numbers of a task, named without the harness's filter."""
+    """Return the numbers of a task, without the harness's filter in their names and without standard errors."""
     return {
         name.removesuffix(",none"): value
         for name, value in figures.items()

@@ -1,6 +1,6 @@
-"""Writes the two small tasks of `small_tasks.py` as tasks that lm-evaluation-harness reads from local files.
+"""Writes the two small tasks of `small_tasks.py` as local task files for lm-evaluation-harness.
 
-A folder gets, for each task, its items as JSON lines and a description in YAML that names them.
+For each task, the folder gets its items as JSON lines and a YAML description that refers to them.
 """
 
 import json
@@ -17,10 +17,10 @@ _VERSION = 1.0
 
 
 def write_tasks(documents: Sequence[str], folder: Path) -> dict[str, int]:
-    """Write both tasks, built from held-out documents; return how many items each has.
+    """Build both tasks from held-out documents and write them; return how many items each has.
 
     Raises:
-        ValueError: the documents have no items for a task.
+        ValueError: the documents yield no item for a task.
     """
     folder.mkdir(parents=True, exist_ok=True)
     last_words = [

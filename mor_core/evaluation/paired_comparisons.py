@@ -1,6 +1,6 @@
-"""Compares checkpoints by their papers: two on the same documents, and two that differ in the seed alone.
+"""Compares checkpoints by their evaluation.json: pairs on the same documents, and pairs that differ in the seed alone.
 
-Knows nothing of models; what is compared was computed by `checkpoint_evaluation.py`.
+No model is run here: `checkpoint_evaluation.py` computed the numbers.
 """
 
 import tomllib
@@ -16,10 +16,10 @@ from mor_core.training.recipe import Recipe, RecipeError, parse_recipe
 
 
 def compare_members(checkpoints: Sequence[CheckpointInfo]) -> list[dict[str, Any]]:
-    """Return how many nats a token the second of every two checkpoints loses more, each by its own rule.
+    """Return for each pair of checkpoints the loss of the second minus that of the first, in nats per token.
 
-    Paired: the same documents are drawn for both, so that what makes a document hard for either cancels out. Two that
-    read other texts, or cut the text into other tokens, are not compared.
+    Each checkpoint uses its own routing rule. The interval is paired: the bootstrap resamples the same documents for
+    both, so that the difficulty of a document cancels out. Pairs with different texts or tokenizations are left out.
     """
     found = []
     for first, second in combinations(checkpoints, 2):
@@ -41,7 +41,7 @@ def compare_members(checkpoints: Sequence[CheckpointInfo]) -> list[dict[str, Any
 
 
 def _scored(info: CheckpointInfo) -> dict[str, Any]:
-    """Return what two evaluations must share to be compared document by document."""
+    """Return the fields that must be equal in two evaluations to compare them document by document."""
     try:
         return {name: info.evaluation[name] for name in ("text_sha256", "document_num_tokens")}
     except KeyError as error:
@@ -51,11 +51,12 @@ def _scored(info: CheckpointInfo) -> dict[str, Any]:
 
 
 def compare_seeds(checkpoints: Sequence[CheckpointInfo]) -> list[dict[str, Any]]:
-    """Compare every two checkpoints whose recipes differ in nothing but the seed.
+    """Compare each pair of checkpoints whose recipes differ in the seed alone.
 
-    `token_types` says whether the same words go deep in both: Spearman's rank correlation of the mean depth of token
-    types that are frequent in the held-out text. `classes` are mean depths, and whether both runs order each pair of
-    classes alike. `positions` and `next_surprisal` are the same correlation over places and over groups of surprise.
+    `token_types` is Spearman's rank correlation, between the two runs, of the mean depth of token types that are
+    frequent in the held-out text. `classes` holds the mean depth of each token class, and which pairs of classes both
+    runs put in the same order. `positions` is the same correlation over ranges of window positions. `next_surprisal`
+    holds each run's own correlation of depth and surprisal.
     """
     recipes = [recipe_of(info) for info in checkpoints]
     found = []
@@ -76,10 +77,10 @@ def compare_seeds(checkpoints: Sequence[CheckpointInfo]) -> list[dict[str, Any]]
 
 
 def recipe_of(info: CheckpointInfo) -> Recipe | None:
-    """Return what a checkpoint was trained by; `None` for one that was converted.
+    """Return the recipe that a checkpoint was trained with; `None` for a converted checkpoint.
 
     Raises:
-        CheckpointError: its recipe cannot be read.
+        CheckpointError: the recipe cannot be read.
     """
     path = info.path / "recipe.toml"
     if not path.is_file():
@@ -91,7 +92,7 @@ def recipe_of(info: CheckpointInfo) -> Recipe | None:
 
 
 def _differ_in_the_seed_alone(one: Recipe, two: Recipe) -> bool:
-    """Compare what the recipes mean: a default that one of them spells out makes no difference."""
+    """Whether two recipes differ only in the seed and the name; writing out a default is no difference."""
     if one.config().to_dict() != two.config().to_dict():
         return False
     changed = {name for name in one.changed_fields(two) if not name.startswith("model.")}
@@ -102,24 +103,24 @@ def _compare_depths(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict
     both = (first, second)
     types = [evaluation["depth_of_token_types"] for evaluation in both]
     classes = [_means(evaluation["depths"]["by_class"]) for evaluation in both]
-    places = [
+    positions = [
         {str(group["first"]): group["mean_depth"] for group in evaluation["depths"]["by_position"]}
         for evaluation in both
     ]
     surprise = [evaluation["depths"]["by_next_surprisal"] for evaluation in both]
     common = [name for name in classes[0] if name in classes[1]]
     pairs = list(combinations(common, 2))
-    apart = [list(pair) for pair in pairs if not _in_the_same_order(classes, pair)]
+    reordered = [list(pair) for pair in pairs if not _in_the_same_order(classes, pair)]
     return {
         "token_types": _agreement(types),
         "classes": {
             **_agreement(classes),
             "mean_depths": {name: [means[name] for means in classes] for name in common},
             "pairs": len(pairs),
-            "pairs_in_the_same_order": len(pairs) - len(apart),
-            "pairs_in_another_order": apart,
+            "pairs_in_the_same_order": len(pairs) - len(reordered),
+            "pairs_in_another_order": reordered,
         },
-        "positions": _agreement(places),
+        "positions": _agreement(positions),
         "next_surprisal": {"rank_correlations": [each["rank_correlation"] for each in surprise]},
     }
 
@@ -129,7 +130,7 @@ def _means(groups: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
 
 
 def _agreement(depths: Sequence[Mapping[str, float]]) -> dict[str, Any]:
-    """Return how many names both have, and the rank correlation of their depths."""
+    """Return how many keys both have in common, and the rank correlation of their depths."""
     common = sorted(set(depths[0]) & set(depths[1]))
     values = [[each[name] for name in common] for each in depths]
     return {"num_common": len(common), "rank_correlation": rank_correlation(*values)}

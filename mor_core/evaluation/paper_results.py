@@ -1,7 +1,7 @@
-"""Results that the paper prints, for tables beside our own: single runs, without error bars.
+"""Results published in the paper, to compare with our own. They are single runs, without error bars.
 
-Source: arXiv 2507.10524 v3, Table 3 (360M, 16.5e18 FLOPs and 20B tokens), Table 7 (1.7B), Figure 4a (throughput; which
-label belongs to which bar is inferred from their order and the batch ratios, but for MoR-4 at the largest batch).
+Source: arXiv 2507.10524 v3, Table 3 (360M, 16.5e18 FLOPs and 20B tokens), Table 7 (1.7B), Figure 4a (throughput; except
+for MoR-4 at the largest batch, which label belongs to which bar is inferred from their order and the batch ratios).
 """
 
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ class PaperResult:
     """One row of a table.
 
     Attributes:
-        model: in the paper's words.
-        recursions: N.
+        model: the name in the paper.
+        recursions: N, the number of recursions.
         parameters: without embeddings.
-        forward_flops: budget, forward passes as the paper counts them.
-        tokens: read in training.
-        nll: validation loss, nats a token; `None` where the table has none.
+        forward_flops: training budget, counted as in the paper over forward passes.
+        tokens: training tokens.
+        nll: validation loss, nats per token; `None` if the table has none.
         accuracy: mean over six few-shot tasks, percent.
     """
 
@@ -49,10 +49,10 @@ MAIN_TABLE = (
 )
 
 THROUGHPUT = {
-    # recursions: tokens/s over those of the plain Transformer at batch 32, and at the largest batch of equal memory
+    # recursions: tokens/s relative to the plain Transformer, at batch 32 and at the largest batch of equal memory
     2: (1.23, 1.60),
     3: (1.33, 1.95),
     4: (1.42, 2.06),
 }
 RANDOM_ROUTER_GAP = 2.9335 - 2.8667
-"""Nats by which a random router loses to the chosen one (Table 13; 360M, N = 3, 10B tokens)."""
+"""Loss of a random router minus that of the paper's chosen router, in nats (Table 13; 360M, N = 3, 10B tokens)."""

@@ -1,4 +1,4 @@
-"""Eight-bit weights by torchao, and what they change: size, speed, loss, and the routers' decisions.
+"""8-bit weights with torchao, and their effect on size, speed, loss and the routers' decisions.
 
 Source: torchao, https://github.com/pytorch/ao; an optional extra, installed by `pip install "mor-explorer[quantise]"`.
 """
@@ -23,17 +23,17 @@ _WARM_UPS, _REPEATS = 1, 5
 
 
 def quantise(loaded: LoadedCheckpoint) -> LoadedCheckpoint:
-    """Return the checkpoint with 8-bit matrices in all linear layers, routers included; the one given stays as it is.
+    """Return a copy of the checkpoint with 8-bit weights in all linear layers, routers included.
 
-    Products are computed in float. A head that is tied to the embedding keeps its float weights, which the embedding
-    needs.
+    Matrix products are computed in float. A head that is tied to the embedding keeps its float weights, since the
+    embedding needs them.
 
     Raises:
         ValueError: torchao is not installed, or the model is not on the CPU.
     """
     if loaded.model.device.type != "cpu":
         raise ValueError(
-            f"8-bit weights are offered on the CPU, got device {loaded.model.device}; use device cpu"
+            f"8-bit weights need the CPU, got device {loaded.model.device}; use device cpu"
         )
     try:
         from torchao import quantization
@@ -53,7 +53,7 @@ def quantise(loaded: LoadedCheckpoint) -> LoadedCheckpoint:
 
 
 def weight_bytes(model: nn.Module) -> int:
-    """Count the bytes of a model's weights in memory, those of tied weights once."""
+    """Return the bytes of a model's weights in memory; tied weights count once."""
     tensors = {id(tensor): tensor for tensor in model.parameters()}
     return sum(_bytes(tensor) for tensor in tensors.values())
 
@@ -61,11 +61,12 @@ def weight_bytes(model: nn.Module) -> int:
 def compare(
     loaded: LoadedCheckpoint, quantised: LoadedCheckpoint, documents: Sequence[str]
 ) -> dict[str, Any]:
-    """Measure both on the same text and the same prompt, in turn.
+    """Measure both models on the same text and the same prompt, alternating between them.
 
     Returns:
-        `weight_bytes`, `nll_nats_per_token`, `decode_tokens_per_s` (median of the repeats; also `spread`, lowest and
-        highest), each with `float` and `int8`; `unchanged_depth_share` of the scored tokens, and how it was measured.
+        `weight_bytes`, `nll_nats_per_token`, `decode_tokens_per_s` (median of the repeats) and `spread` (lowest and
+        highest speed), each for `float` and `int8`; `unchanged_depth_share`, the share of the `num_tokens` scored
+        tokens with the same depth in both; and `conditions` of the measurement.
     """
     rule = RoutingRule.causal()
     pair = {"float": loaded, "int8": quantised}
@@ -108,7 +109,7 @@ def _decode_speed(loaded: LoadedCheckpoint) -> float:
 
 
 def _bytes(tensor: Tensor) -> int:
-    """Count the bytes of a tensor, of a quantised one those of its parts."""
+    """Return the bytes of a tensor; for a quantised one, of its parts."""
     flatten = getattr(tensor, "__tensor_flatten__", None)
     if flatten is None:
         return tensor.nbytes

@@ -1,10 +1,10 @@
 """Two small tasks that need no download, built from held-out documents.
 
-`last_word`, in the manner of LAMBADA (arXiv 1606.06031): the model must write greedily the last word of a passage, one
-that has stood in it before. `continuation`, in the manner of HellaSwag (arXiv 1905.07830): the true next sentence must
-be more probable per byte than three sentences from other documents.
+`last_word`, after LAMBADA (arXiv 1606.06031): greedy decoding must produce the last word of a passage, a word that
+occurs earlier in the passage. `continuation`, after HellaSwag (arXiv 1905.07830): the true next sentence must be more
+probable per byte than three sentences from other documents.
 
-Items are found by rule, the same on every machine; the wrong sentences are those nearest in length.
+Items are chosen deterministically; the wrong sentences are those nearest in length to the true one.
 """
 
 import re
@@ -20,9 +20,9 @@ from mor_core.evaluation.bootstrap import ratio_interval
 from mor_core.model.routing_rules import RoutingRule
 
 CONTEXT_SENTENCES = 5
-CHOICES_PER_DOCUMENT = 4  # each costs four readings
+CHOICES_PER_DOCUMENT = 4  # each item is scored with four endings
 NUM_CHOICES = 4
-_POSITIONS_AT_ONCE = 4096
+_BATCH_POSITIONS = 4096
 _SENTENCE = re.compile(r"[^.!?]+[.!?]+[\"')]*\s*")
 _WORD = re.compile(r"[A-Za-z]+")
 
@@ -32,9 +32,9 @@ class Item:
     """A text and its possible endings, of which the first is the true one.
 
     Attributes:
-        document: number of the document it is from.
-        context: what the model reads.
-        endings: what may follow.
+        document: index of the document that it is from.
+        context: the text before the ending.
+        endings: one ending for `last_word`, four for `continuation`.
     """
 
     document: int
@@ -43,7 +43,7 @@ class Item:
 
 
 def last_word_items(documents: Sequence[str]) -> list[Item]:
-    """Return passages whose last word has at least four letters and stands in the passage before."""
+    """Return passages whose last word has at least four letters and occurs earlier in the passage."""
     items = []
     for number, passage in _passages(documents, None):
         text = "".join(passage).rstrip()
@@ -59,15 +59,15 @@ def last_word_items(documents: Sequence[str]) -> list[Item]:
 
 
 def continuation_items(documents: Sequence[str]) -> list[Item]:
-    """Return passages without their last sentence, that sentence, and three of other documents, nearest in length."""
+    """Return passages without their last sentence, with that sentence and three from other documents as endings."""
     passages = _passages(documents, CHOICES_PER_DOCUMENT)
     pool = [(number, passage[-1].rstrip()) for number, passage in passages]
     items = []
-    for place, (number, passage) in enumerate(passages):
-        context, true = "".join(passage[:-1]), pool[place][1]
+    for index, (number, passage) in enumerate(passages):
+        context, true = "".join(passage[:-1]), pool[index][1]
         spaces = context[len(context.rstrip()) :]
         others = [
-            (abs(len(text) - len(true)), (other - place) % len(pool), text)
+            (abs(len(text) - len(true)), (other - index) % len(pool), text)
             for other, (source, text) in enumerate(pool)
             if source != number and text != true
         ]
@@ -81,7 +81,7 @@ def continuation_items(documents: Sequence[str]) -> list[Item]:
 def score_tasks(
     loaded: LoadedCheckpoint, documents: Sequence[str], rule: RoutingRule
 ) -> dict[str, Any]:
-    """Return accuracy, count, chance level and 95% interval over documents of both tasks.
+    """Return accuracy, number of items, chance level and 95% interval over documents for both tasks.
 
     Raises:
         ValueError: the rule does not fit the model.
@@ -115,21 +115,21 @@ def _interval(sums: Iterable[list[int]]) -> list[float]:
     return ratio_interval(rights, totals)
 
 
-def _passages(documents: Sequence[str], most: int | None) -> list[tuple[int, list[str]]]:
-    """Cut each document into passages of six sentences, and take all, or at most so many of each document."""
+def _passages(documents: Sequence[str], limit: int | None) -> list[tuple[int, list[str]]]:
+    """Split each document into passages of six sentences; return all, or at most `limit` of each document."""
     size = CONTEXT_SENTENCES + 1
     found = []
     for number, text in enumerate(documents):
         sentences = _SENTENCE.findall(text)
         starts = range(0, len(sentences) - size + 1, size)
-        found += [(number, sentences[at : at + size]) for at in starts[:most]]
+        found += [(number, sentences[at : at + size]) for at in starts[:limit]]
     return found
 
 
 def _score_endings(
     loaded: LoadedCheckpoint, items: Sequence[Item], rule: RoutingRule
 ) -> list[list[tuple[float, bool]]]:
-    """Return for every ending its log-probability per byte, and whether each of its tokens is the most probable one."""
+    """Return for every ending its log-probability per byte, and whether greedy decoding produces it."""
     pairs = [(item.context, ending) for item in items for ending in item.endings]
     scores = iter(score_pairs(loaded, pairs, rule))
     scored: list[list[tuple[float, bool]]] = []
@@ -143,12 +143,13 @@ def _score_endings(
 def score_pairs(
     loaded: LoadedCheckpoint, pairs: Sequence[tuple[str, str]], rule: RoutingRule
 ) -> list[tuple[float, bool]]:
-    """Return the log-probability of each ending after its context, and whether greedy writing would say it.
+    """Return the log-probability of each ending after its context, and whether greedy decoding produces it.
 
     Args:
         loaded: model and tokenizer.
-        pairs: context and ending; a document start comes before, and what does not fit loses its beginning.
-        rule: who goes how deep.
+        pairs: context and ending. A document start precedes the context, which is truncated at its beginning if the
+            pair does not fit the model's context.
+        rule: the routing rule.
 
     Raises:
         ValueError: an ending is empty or does not fit in the model's context.
@@ -162,11 +163,11 @@ def score_pairs(
                 f"an ending must have between 1 and {context - 1} tokens, got {len(after)}: {ending[:40]!r}"
             )
         ids = [DOCUMENT_START_ID, *encode_text(loaded.tokenizer, before), *after]
-        # A passage longer than the context loses its beginning, as it would in generation.
+        # Truncated at the beginning, as in generation.
         rows.append((ids[-context:], len(after)))
     scored: list[tuple[float, bool]] = []
     width = max((len(ids) for ids, _ in rows), default=1)
-    size = max(1, _POSITIONS_AT_ONCE // width)
+    size = max(1, _BATCH_POSITIONS // width)
     for start in range(0, len(rows), size):
         batch = rows[start : start + size]
         length = max(len(ids) for ids, _ in batch)

@@ -28,7 +28,7 @@ SENTENCES = (
     " The old woman looked at him and laughed.",
 )
 TEXT = "".join(SENTENCES)
-OWN = f"read-causal-{len(SENTENCES)}"
+CAUSAL_RUN = f"read-causal-{len(SENTENCES)}"
 THRESHOLD_LOGITS = (-4, -2, -1, 0, 1, 2, 4)
 RANDOM_SEEDS = (0, 1, 2, 3)
 DEPTHS = (1, 2, 3)
@@ -73,7 +73,7 @@ def beginning(num_sentences: int) -> str:
 def threshold_run(logit: int) -> str:
     """Return the name of the run that analyses the text at a threshold."""
     if logit == 0:
-        return OWN
+        return CAUSAL_RUN
     return f"read-threshold-{'minus-' if logit < 0 else ''}{abs(logit)}"
 
 
@@ -89,7 +89,10 @@ def lesson_runs() -> list[LessonRun]:
         for logit in THRESHOLD_LOGITS
         if logit != 0
     ]
-    runs += [LessonRun(f"read-random-{seed}", routing="random", seed=seed) for seed in RANDOM_SEEDS]
+    runs += [  # recorded when random routing depended on the position only
+        LessonRun(f"read-random-{seed}", routing="random_by_position", seed=seed)
+        for seed in RANDOM_SEEDS
+    ]
     runs += [LessonRun(f"read-depth-{depth}", routing=f"fixed:{depth}") for depth in DEPTHS]
     runs += [LessonRun("read-shared", kv_strategy="shared")]
     timed = zip(TIMED, PRESETS, strict=False)

@@ -1,5 +1,5 @@
-"""Other people's checkpoints in and out: Llama, GGUF, the official MoR code; and the proof that they are read right.
+"""Reads and writes other projects' checkpoints: Llama, GGUF, the official MoR code.
 
-Official cases are recomputed by `mor conformance`.
+`mor conformance` compares our outputs with those of the official code.
 Not here: our own folders (checkpoints).
 """

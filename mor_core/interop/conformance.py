@@ -1,7 +1,10 @@
-"""Compares our models with cases that the official code computed: logits, depths and losses of one batch.
+"""Compares our models with test cases computed by the official code: logits, depths and losses of one batch.
 
-A case is an official folder with expected.safetensors (`input_ids`, `logits` in evaluation mode) and expected.json
-(`depth` of each token, `train_mode`: losses of one pass with labels = inputs). Routing is that of training.
+A case is an official checkpoint folder with expected.safetensors (`input_ids`, `logits` in evaluation mode) and
+expected.json (`depth` of each token, `train_mode`: losses of one pass with labels = inputs). Tokens are routed as in
+training.
+
+Shapes: B batch, T positions, V vocabulary.
 """
 
 import math
@@ -25,18 +28,18 @@ LOGIT_TOLERANCE = 1e-5
 LOSS_TOLERANCE = 1e-4
 _EXPECTED = "expected.safetensors"
 _TERMS = {"sampling_loss": "aux", "balancing_loss": "balancing", "router_z_loss": "z"}
-"""Official names of the routers' losses, and ours; both before their coefficients."""
+"""Our names of the routers' losses, by their official names; both are before their coefficients."""
 
 
 @dataclass(frozen=True)
 class CaseResult:
-    """How far we are from one case; `None` for what could not be, or is not to be, compared.
+    """The differences between our outputs and one case; `None` for quantities that were not compared.
 
     Attributes:
         folder: of the case.
-        max_logit_difference: absolute, over gathered and masked path.
-        depth_mismatches: tokens whose depth differs.
-        max_loss_difference: absolute, over all losses.
+        max_logit_difference: largest absolute difference, over the gathered and the masked path.
+        depth_mismatches: number of tokens whose depth differs.
+        max_loss_difference: largest absolute difference over all losses.
         error: why the case could not be compared.
     """
 
@@ -48,7 +51,7 @@ class CaseResult:
 
     @property
     def passed(self) -> bool:
-        """Whether everything that the case holds is met."""
+        """Whether logits, depths and losses all match within the tolerances."""
         return (
             self.error is None
             and self.max_logit_difference is not None
@@ -58,12 +61,12 @@ class CaseResult:
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain data."""
+        """Return the result as plain data."""
         return {**asdict(self), "passed": self.passed}
 
 
 def find_cases(folder: Path) -> list[Path]:
-    """Return the cases that a folder is or holds; one without any stands for itself, to be reported."""
+    """Return the cases in a folder, or the folder itself if it is a case or has none (`check_case` reports that)."""
     if (folder / _EXPECTED).is_file() or (folder / "config.json").is_file():
         return [folder]
     inside = sorted(folder.iterdir()) if folder.is_dir() else []
@@ -71,18 +74,18 @@ def find_cases(folder: Path) -> list[Path]:
 
 
 def check_case(folder: Path) -> CaseResult:
-    """Compare one case on the gathered and on the masked path; what goes wrong is part of the result."""
+    """Compare one case on the gathered and the masked path; an error is returned in the result, not raised."""
     try:
         if not folder.is_dir():
-            raise ValueError(f"{folder} is no folder")
+            raise ValueError(f"{folder} is not a folder")
         case = _read_case(folder)
         model = load_official(folder)
         if model.config.router_control != "none":
             raise ValueError(
-                "mor.rand_router draws: two runs differ, and there is nothing to compare"
+                "mor.rand_router must be false, got true: random routing differs between runs and cannot be compared"
             )
-        # The cases were computed with plain attention; a fused kernel adds in another order, which saturated gates
-        # can blow up beyond the tolerance.
+        # The cases were computed with unfused attention. A fused kernel sums in another order, and saturated gates can
+        # amplify that difference beyond the tolerance.
         with sdpa_kernel(SDPBackend.MATH):
             paths = [_compare(model, case, gathered=gathered) for gathered in (True, False)]
     except (ValueError, OSError) as error:
@@ -93,7 +96,7 @@ def check_case(folder: Path) -> CaseResult:
 
 @dataclass(frozen=True)
 class _Case:
-    """What the official code computed; (B, T), (B, T, V), (B, T) or `None`, and losses by official name."""
+    """The official outputs: input_ids (B, T), logits (B, T, V), depths (B, T) or `None`, losses by official name."""
 
     input_ids: Tensor
     logits: Tensor
@@ -105,7 +108,7 @@ def _read_case(folder: Path) -> _Case:
     """Read the expected values.
 
     Raises:
-        ValueError: they are missing, damaged, or of another form.
+        ValueError: the values are missing or damaged, or their shapes do not match.
     """
     expected = read_json(folder / "expected.json")
     if not (folder / _EXPECTED).is_file():
@@ -122,7 +125,7 @@ def _read_case(folder: Path) -> _Case:
     fits = logits.shape[:2] == ids.shape and (depths is None or depths.shape == ids.shape)
     if ids.dim() != 2 or logits.dim() != 3 or not fits:
         raise ValueError(
-            f"{folder.name}: input_ids (B, T), logits (B, T, V) and depth (B, T) must fit each other, got "
+            f"{folder.name}: input_ids (B, T), logits (B, T, V) and depth (B, T) must match, got "
             f"{tuple(ids.shape)}, {tuple(logits.shape)} and {None if depths is None else tuple(depths.shape)}"
         )
     return _Case(ids, logits, depths, losses)
@@ -138,7 +141,7 @@ def _compare(
         ((case.input_ids >= 0) & (case.input_ids < config.vocab_size)).all()
     ):
         raise ValueError(
-            f"input_ids and logits must fit vocab_size={config.vocab_size}, got logits of {case.logits.shape[2]}"
+            f"input_ids and logits must match vocab_size={config.vocab_size}, got logits of {case.logits.shape[2]}"
         )
     rule = RoutingRule.causal()
     if config.router.has_top_k:
@@ -158,7 +161,7 @@ def _compare(
 
 
 def _loss_differences(config: MoRConfig, case: _Case, ours: dict[str, Tensor]) -> list[float]:
-    """Compare the losses that the case holds, each before its coefficient."""
+    """Return the differences of the case's losses, each before its coefficient."""
     length = case.input_ids.shape[1]
     weights = {
         "aux": config.router_aux_loss_coef,
@@ -170,12 +173,12 @@ def _loss_differences(config: MoRConfig, case: _Case, ours: dict[str, Tensor]) -
     differences = []
     for name, expected in case.losses.items():
         if name == "loss":
-            # Hugging Face divides the T - 1 losses of a row by T where its caller counts all tokens, else by T - 1.
+            # Hugging Face divides a row's sum of T - 1 losses by T if its caller counts all tokens, else by T - 1.
             means = (ours["lm"].item(), ours["lm"].item() * (length - 1) / length)
             differences.append(min(abs(mean - expected) for mean in means))
         elif name in _TERMS:
             term = _TERMS[name]
-            # A loss that is switched off reads 0 there; ours is computed all the same.
+            # The official code reports 0 for a disabled loss; ours is computed regardless.
             if expected or (term in ours and weights[term]):
                 differences.append(
                     abs(ours[term].item() - expected) if term in ours else abs(expected)

@@ -1,4 +1,4 @@
-"""Turns a Llama into a checkpoint of ours, plain or folded into recursions, with its tokenizer and its papers."""
+"""Converts a Llama into a checkpoint of ours, plain or folded into recursions, with tokenizer and provenance."""
 
 import json
 from pathlib import Path
@@ -24,35 +24,36 @@ def convert_llama(
 ) -> bool:
     """Write a Llama as a checkpoint: weights, config, tokenizer if there is one, provenance.json.
 
-    With a tokenizer the weights are stored in bf16, as all our checkpoints are; without one the folder is no checkpoint
-    that our programs open, and the weights are stored in float32.
+    With a tokenizer the weights are stored in bf16, as in all our checkpoints. Without one, the weights are stored in
+    float32, and the app and `mor` cannot open the folder.
 
-    Our programs begin every text with token 0, so the written tokenizer and config name it as beginning of text,
-    whatever the source does (SmolLM2-Instruct names `<|im_start|>`). The end of text stays the source's.
+    Our programs begin every text with token 0, so the written tokenizer and config name it as BOS token, even if the
+    source names another (SmolLM2-Instruct: `<|im_start|>`). The EOS token stays the source's.
 
     Args:
         source: a Llama folder, or a .gguf file (which needs the package `gguf`).
-        destination: the checkpoint's folder; an older one is replaced.
-        recursions: fold the layers into so many, the first and the last apart; `None` keeps the plain model.
-        init: what the shared layers begin from, see `uptraining.source_layers`.
-        router: give the folded model new, untrained routers.
+        destination: the checkpoint's folder; an existing one is replaced.
+        recursions: number of recursions to fold the layers into, except the first and the last layer; `None` keeps the
+            plain model.
+        init: how the shared layers are initialised, see `uptraining.source_layers`.
+        router: `expert_choice` adds new, untrained routers to the folded model.
         tokenizer: a folder with a tokenizer.json; default: the source's own.
 
     Returns:
         Whether a tokenizer was written.
 
     Raises:
-        ValueError: the source cannot be represented, its layers do not divide, or no tokenizer fits.
+        ValueError: the source cannot be represented, its layers do not divide evenly, or the tokenizer does not fit.
         CheckpointError: the destination cannot be written.
     """
     if recursions is None and router != "none":
         raise ValueError(
             f'recursions must be given with router="{router}": routers choose among recursions'
         )
-    words = read_tokenizer(source, tokenizer)
+    fast_tokenizer = read_tokenizer(source, tokenizer)
     model = read_llama(source)
-    if words is not None:
-        check_vocabulary(words, model.config.vocab_size)
+    if fast_tokenizer is not None:
+        check_vocabulary(fast_tokenizer, model.config.vocab_size)
         model.config.bos_token_id = DOCUMENT_START_ID
     if recursions is not None:
         model = recursive_start(model, num_recursions=recursions, init=init, router=router)
@@ -63,13 +64,13 @@ def convert_llama(
         destination,
         files,
         {**folded, "router": router},
-        "none" if words is None else tokenizer,
+        "none" if fast_tokenizer is None else tokenizer,
     )
     save_checkpoint(
         destination,
         model,
-        words,
-        dtype=model.dtype if words is None else None,
+        fast_tokenizer,
+        dtype=model.dtype if fast_tokenizer is None else None,
         files={"provenance.json": f"{json.dumps(origin, indent=2)}\n"},
     )
-    return words is not None
+    return fast_tokenizer is not None

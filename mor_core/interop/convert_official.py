@@ -1,4 +1,4 @@
-"""Turns a folder of the official code into a checkpoint of ours, and says with which settings it was read."""
+"""Converts a checkpoint of the official code into one of ours; provenance.json lists the settings used."""
 
 import json
 from collections.abc import Mapping
@@ -14,13 +14,12 @@ from mor_core.interop.official_inference import infer_settings
 from mor_core.interop.official_weights import official_weight_files, read_official_weights
 from mor_core.training.provenance import conversion_provenance
 
-PAPERS = "provenance.json"
-
 
 def is_official(source: Path) -> bool:
-    """Whether a folder that says it is a Llama is one of the official code's: by its settings, keys or equal layers.
+    """Whether a folder with a Llama config comes from the official code.
 
-    A vanilla model without its settings is a Llama like any other; only its pickled weights tell it.
+    Its settings file, its weight keys or equal layers show that. A vanilla model of the official code without a
+    settings file looks like any other Llama, unless its weights are pickled.
 
     Raises:
         CheckpointError: config.json cannot be read.
@@ -34,7 +33,7 @@ def is_official(source: Path) -> bool:
         return False
     try:
         weights = read_official_weights(source)
-    except ValueError:  # whatever it is, the reader of Llamas says better what is wrong with it
+    except ValueError:  # the Llama reader will report what is wrong
         return False
     inferred = infer_settings(weights, plain)
     is_pickled = official_weight_files(source)[0].suffix == ".bin"
@@ -52,15 +51,15 @@ def convert_official(
 ) -> bool:
     """Write an official model as a checkpoint: weights, config, tokenizer if there is one, provenance.json.
 
-    With a tokenizer the weights are stored in bf16, as all our checkpoints are; without one the folder is no checkpoint
-    that our programs open, and the weights keep the type that they have.
+    With a tokenizer the weights are stored in bf16, as in all our checkpoints. Without one, the weights keep their
+    dtype, and the app and `mor` cannot open the folder.
 
     Args:
         source: the official folder.
-        destination: an older one is replaced.
-        settings: by dotted official name; they go before those of the file.
+        destination: the checkpoint's folder; an existing one is replaced.
+        settings: by dotted official name; they override those of the file.
         settings_file: the run's settings; default: the folder's conf.yaml, if there is one.
-        paper_defaults: take the paper's choices for what nothing else says.
+        paper_defaults: use the paper's values for settings that are not known otherwise.
         tokenizer: a folder with a tokenizer.json; default: the source's own.
 
     Returns:
@@ -70,7 +69,7 @@ def convert_official(
         ValueError: the source cannot be read or represented, or the tokenizer does not fit.
         CheckpointError: the destination cannot be written.
     """
-    words = read_tokenizer(source, tokenizer)
+    fast_tokenizer = read_tokenizer(source, tokenizer)
     official = read_official(
         source, settings, settings_file=settings_file, paper_defaults=paper_defaults
     )
@@ -78,22 +77,22 @@ def convert_official(
         name: {"value": setting.value, "origin": setting.origin}
         for name, setting in official.settings.items()
     }
-    papers = conversion_provenance(
+    provenance = conversion_provenance(
         source,
         destination,
         official_weight_files(source),
         {"settings": choices},
-        "none" if words is None else tokenizer,
+        "none" if fast_tokenizer is None else tokenizer,
     )
-    papers["source_dtype"] = str(official.stored_dtype).removeprefix("torch.")
-    if words is not None:
-        check_vocabulary(words, official.model.config.vocab_size)
+    provenance["source_dtype"] = str(official.stored_dtype).removeprefix("torch.")
+    if fast_tokenizer is not None:
+        check_vocabulary(fast_tokenizer, official.model.config.vocab_size)
         official.model.config.bos_token_id = DOCUMENT_START_ID
     save_checkpoint(
         destination,
         official.model,
-        words,
-        dtype=official.stored_dtype if words is None else None,
-        files={PAPERS: f"{json.dumps(papers, indent=2)}\n"},
+        fast_tokenizer,
+        dtype=official.stored_dtype if fast_tokenizer is None else None,
+        files={"provenance.json": f"{json.dumps(provenance, indent=2)}\n"},
     )
-    return words is not None
+    return fast_tokenizer is not None

@@ -1,4 +1,4 @@
-"""The tokenizer of a foreign model, read from its own file or folder; token 0 is made the beginning of text."""
+"""Reads the tokenizer of another project's model and makes token 0 its BOS token."""
 
 from pathlib import Path
 from typing import Any
@@ -10,44 +10,49 @@ from mor_core.checkpoints.tokenizer import DOCUMENT_START, DOCUMENT_START_ID
 from mor_core.interop.gguf_files import gguf_setting, open_gguf
 
 _SPLIT_AS_GPT2 = ("default", "gpt-2")
-_SPLIT_DIGITS = "smollm"  # as GPT-2, with every digit alone
+_SPLIT_DIGITS = "smollm"  # as GPT-2, with every digit as a piece of its own
 
 
 def read_tokenizer(source: Path, folder: Path | None) -> PreTrainedTokenizerFast | None:
-    """Read the tokenizer and let token 0 begin a text; `None` if the source is a folder without one.
+    """Return the tokenizer with token 0 as BOS token; `None` if the source is a folder without a tokenizer.
 
     Args:
         source: the model's folder or .gguf file.
-        folder: one with a tokenizer.json, which goes before the source's.
+        folder: with a tokenizer.json to use instead of the source's; `None` for the source's.
 
     Raises:
-        ValueError: `folder` has none, its way of splitting text is not known, or its token 0 is no border of documents.
+        ValueError: `folder` has no tokenizer.json, the GGUF file's pre-tokenizer is unknown, or token 0 neither begins
+            nor ends a document.
     """
     if folder is None and source.is_file():
-        words = _gguf_tokenizer(source)
+        tokenizer = _gguf_tokenizer(source)
     else:
-        place = folder or source
-        if folder is None and not (place / "tokenizer.json").is_file():
+        location = folder or source
+        if folder is None and not (location / "tokenizer.json").is_file():
             return None
-        if not (place / "tokenizer.json").is_file():
+        if not (location / "tokenizer.json").is_file():
             raise ValueError(
-                f"{place} must hold a tokenizer.json, got none; name a folder that does as tokenizer"
+                f"{location} must hold a tokenizer.json, got none; name a folder that does as tokenizer"
             )
-        words = PreTrainedTokenizerFast.from_pretrained(place, padding_side="left")
-    first = words.convert_ids_to_tokens(DOCUMENT_START_ID)
-    if first not in (DOCUMENT_START, words.bos_token, words.eos_token):
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(location, padding_side="left")
+    first = tokenizer.convert_ids_to_tokens(DOCUMENT_START_ID)
+    if first not in (DOCUMENT_START, tokenizer.bos_token, tokenizer.eos_token):
         raise ValueError(
             f"token {DOCUMENT_START_ID} must begin or end a document (be {DOCUMENT_START}, the tokenizer's bos or its "
-            f"eos), got {first!r}: our programs begin every text with it; only such tokenizers are read"
+            f"eos), got {first!r}: our programs begin every text with it; name a folder with such a tokenizer"
         )
-    words.bos_token = first
-    return words
+    tokenizer.bos_token = first
+    return tokenizer
 
 
 def _gguf_tokenizer(file: Path) -> PreTrainedTokenizerFast:
     """Build the tokenizer that a GGUF file describes.
 
-    Hugging Face's builder splits text as GPT-2 does, whatever the file says, so other ways are refused.
+    Hugging Face's builder always pre-tokenizes like GPT-2 and ignores the file's setting, so other settings are
+    refused.
+
+    Raises:
+        ValueError: the file has another kind of tokenizer or pre-tokenizer.
     """
     reader = open_gguf(file)
     kind = gguf_setting(reader, "tokenizer.ggml.model")

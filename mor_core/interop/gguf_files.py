@@ -1,7 +1,7 @@
-"""Reads Llamas in the GGUF format of llama.cpp: config and weights, through Hugging Face's reader.
+"""Reads the config and weights of Llamas in llama.cpp's GGUF format, through Hugging Face's reader.
 
-That reader leaves out what it does not know without a word, so the file's own list of tensors and settings is checked
-first. Quantised weights become plain numbers. Needs the package `gguf`.
+That reader silently skips what it does not know, so the file's own list of tensors and settings is checked first.
+Quantised weights are dequantised. Needs the package `gguf`.
 
 Source: github.com/ggml-org/ggml, docs/gguf.md.
 """
@@ -24,13 +24,13 @@ def read_gguf(file: Path) -> tuple[LlamaConfig, dict[str, Tensor]]:
     """Return a file's config and its weights in float32, by Hugging Face's names.
 
     Raises:
-        ValueError: the package `gguf` is missing, the file is none, or it holds another kind of model.
+        ValueError: the package `gguf` is missing, the file is not GGUF, or it holds another kind of model.
     """
     _check(open_gguf(file))
     llama = AutoConfig.from_pretrained(file.parent, gguf_file=file.name)
     if llama.model_type != "llama":
         raise ValueError(
-            f"{file.name} must hold a model of the kind llama, got {llama.model_type!r}; others are not read"
+            f"{file.name} must hold a model of type llama, got {llama.model_type!r}; convert a Llama"
         )
     model = AutoModelForCausalLM.from_pretrained(
         file.parent, gguf_file=file.name, config=llama, dtype=torch.float32
@@ -39,10 +39,10 @@ def read_gguf(file: Path) -> tuple[LlamaConfig, dict[str, Tensor]]:
 
 
 def open_gguf(file: Path) -> Any:
-    """Return the package's reader of a file; only its list of contents is read.
+    """Return the `gguf` package's reader of a file, which reads the metadata and tensor list but no weights yet.
 
     Raises:
-        ValueError: the package `gguf` is missing, or the file is none.
+        ValueError: the package `gguf` is missing, or the file is not GGUF.
     """
     try:
         from gguf import GGUFReader
@@ -57,34 +57,37 @@ def open_gguf(file: Path) -> Any:
 
 
 def gguf_setting(reader: Any, name: str) -> Any:
-    """Return a setting of a file, `None` where it has none."""
+    """Return a setting of a file; `None` if the file lacks it."""
     field = reader.fields.get(name)
     return None if field is None else field.contents()
 
 
 def _check(reader: Any) -> None:
-    """Refuse what Hugging Face's reader would leave out."""
+    """Refuse tensors and settings that Hugging Face's reader would skip.
+
+    Raises:
+        ValueError: names the tensor or setting.
+    """
     kind = gguf_setting(reader, "general.architecture")
     if kind != "llama":
-        raise ValueError(
-            f"general.architecture must be llama, got {kind!r}; other kinds of models are not read"
-        )
+        raise ValueError(f"general.architecture must be llama, got {kind!r}; convert a Llama")
     for tensor in reader.tensors:
         if not _TENSORS.fullmatch(tensor.name):
             raise ValueError(
                 f"tensors must be those of a plain Llama, got {tensor.name}: biases, experts and scaled rotary "
-                "embeddings are not read"
+                "embeddings are not supported"
             )
     for name in reader.fields:
         if name.startswith("llama.rope.scaling.") and gguf_setting(reader, name) != "none":
             raise ValueError(
-                f"{name} must be absent, got {gguf_setting(reader, name)!r}: scaled positions are not read; "
-                "convert a Llama whose context was not stretched"
+                f"{name} must be absent, got {gguf_setting(reader, name)!r}: scaled rotary embeddings are "
+                "not supported; convert a Llama without context extension"
             )
     width = gguf_setting(reader, "llama.rope.dimension_count")
     for name in ("llama.attention.key_length", "llama.attention.value_length"):
         length = gguf_setting(reader, name)
         if length not in (None, width):
             raise ValueError(
-                f"{name} must equal llama.rope.dimension_count={width}, got {length}: heads are turned as a whole"
+                f"{name} must equal llama.rope.dimension_count={width}, got {length}: partial rotary "
+                "embeddings are not supported"
             )

@@ -1,7 +1,7 @@
-"""Hugging Face Llama in and out: a plain Transformer is ours with one recursion, no router, no prelude and no coda.
+"""Reads and writes Hugging Face Llamas: a Llama is our model with one recursion and no router, prelude or coda.
 
-Weights keep their names but for the layers, `model.layers.{i}` there and `model.shared.{i}` here. A setting that would
-change what the model computes, or how it trains, and that we do not have is refused rather than dropped.
+Weights keep their names, except that layer `model.layers.{i}` becomes `model.shared.{i}`. A setting that changes the
+model's computation or training and that we do not support is refused, not dropped.
 """
 
 import re
@@ -30,7 +30,7 @@ _REQUIRED = {
     "pretraining_tp": 1,
     "quantization_config": None,
 }
-"""What our layers are; a Llama that says otherwise computes something else."""
+"""The settings that our layers implement; other values are refused."""
 _SAME_NAMES = (
     "vocab_size",
     "hidden_size",
@@ -52,20 +52,20 @@ _STAGE = re.compile(r"model\.(prelude|shared|coda|recursion_parts)\.")
 
 
 def read_llama(source: Path) -> MoRForCausalLM:
-    """Load a Llama as our plain model, in float32 and evaluation mode; the logits are equal.
+    """Load a Llama as our plain model, in float32 and evaluation mode, with equal logits.
 
     Args:
         source: a folder with config.json and safetensors, or a .gguf file (which needs the package `gguf`).
 
     Raises:
-        ValueError: it is no Llama, has a setting that we do not have, or config and weights do not fit.
+        ValueError: the source is not a Llama, has an unsupported setting, or its weights do not match its config.
     """
     if source.suffix == ".gguf":
         llama, stored = read_gguf(source)
     else:
         llama, stored = _read_folder(source)
     config = from_llama_config(llama)
-    # Nothing is initialised: every weight comes from the file.
+    # The meta device skips initialisation, since every weight comes from the file.
     with torch.device("meta"):
         model = MoRForCausalLM(config)
     weights = _our_names(stored, config)
@@ -98,7 +98,7 @@ def from_llama_config(llama: LlamaConfig) -> MoRConfig:
         value = getattr(llama, name, wanted)
         if value != wanted:
             raise ValueError(
-                f"{name} must be {wanted!r}, got {value!r}: our layers have nothing else; convert a Llama with "
+                f"{name} must be {wanted!r}, got {value!r}: our layers support nothing else; convert a Llama with "
                 f"{name}={wanted!r}"
             )
     rope: dict[str, Any] = dict(llama.rope_parameters or {})
@@ -107,7 +107,7 @@ def from_llama_config(llama: LlamaConfig) -> MoRConfig:
     if kind != "default" or rope:
         raise ValueError(
             f"rope_parameters must be plain rotary embeddings (rope_type default and rope_theta alone), got {kind!r} "
-            f"with {rope}: scaled positions are not read; convert a Llama whose context was not stretched"
+            f"with {rope}: scaled rotary embeddings are not supported; convert a Llama without context extension"
         )
     return MoRConfig(
         num_prelude_layers=0,
@@ -121,16 +121,16 @@ def from_llama_config(llama: LlamaConfig) -> MoRConfig:
 
 
 def write_llama(model: MoRForCausalLM, destination: Path) -> None:
-    """Write a model without a router as a Llama folder, in the types its weights have.
+    """Write a model without a router as a Llama folder, in the dtype of its weights, with equal logits.
 
-    Recursions are unrolled: layers that they share become equal copies, so the file grows and the logits stay.
+    Recursions are unrolled: shared layers become equal copies, so the file grows.
 
     Args:
         model: plain or recursive.
         destination: a new or empty folder.
 
     Raises:
-        ValueError: no Llama computes what the model does, or the folder holds something.
+        ValueError: a Llama cannot represent the model, or the folder is not empty.
     """
     config: MoRConfig = model.config
     _refuse_what_llama_lacks(config)
@@ -152,7 +152,7 @@ def write_llama(model: MoRForCausalLM, destination: Path) -> None:
     for number, layer in enumerate(_unrolled(model)):
         weights |= {f"model.layers.{number}.{name}": tensor for name, tensor in layer.items()}
     destination.mkdir(parents=True, exist_ok=True)
-    # A file cannot hold two names of one tensor, and copies of a shared layer are such.
+    # safetensors refuses two names for one tensor, so the copies of a shared layer are cloned.
     copies = {name: tensor.detach().cpu().clone() for name, tensor in weights.items()}
     save_file(copies, destination / "model.safetensors", metadata={"format": "pt"})
     llama.save_pretrained(destination)
@@ -162,27 +162,27 @@ def _refuse_what_llama_lacks(config: MoRConfig) -> None:
     if config.has_router:
         raise ValueError(
             f'router_type must be "none", got "{config.router_type}": a Llama gives every token the same depth; '
-            "keep our own format for this model"
+            "keep our checkpoint format for this model"
         )
     if config.num_experts > 1:
         raise ValueError(
-            f"num_experts must be 1, got {config.num_experts}: a Llama's feed-forward is one for all tokens; "
-            "keep our own format for this model"
+            f"num_experts must be 1, got {config.num_experts}: a Llama has a single feed-forward per layer; "
+            "keep our checkpoint format for this model"
         )
     if not all(call.writes_cache for call in layer_schedule(config)):
         raise ValueError(
             f'kv_strategy must be "recursion_wise", got "{config.kv_strategy}": a Llama\'s layers cannot read the '
-            "keys of an earlier one; keep our own format for this model"
+            "keys of an earlier one; keep our checkpoint format for this model"
         )
     if config.hidden_size % config.num_attention_heads:
         raise ValueError(
             f"hidden_size must be a multiple of num_attention_heads={config.num_attention_heads}, "
-            f"got {config.hidden_size}: Hugging Face's Llama refuses others; keep our own format for this model"
+            f"got {config.hidden_size}: Hugging Face's Llama requires it; keep our checkpoint format for this model"
         )
 
 
 def _unrolled(model: MoRForCausalLM) -> list[dict[str, Tensor]]:
-    """Return the weights of every layer call in order, with what a recursion has of its own in the layer's place."""
+    """Return the weights of every layer call in order; a recursion's own parts replace the shared ones."""
     backbone = model.model
     stages = {"prelude": backbone.prelude, "shared": backbone.shared, "coda": backbone.coda}
     layers = []
@@ -195,18 +195,18 @@ def _unrolled(model: MoRForCausalLM) -> list[dict[str, Tensor]]:
 
 
 def _read_folder(folder: Path) -> tuple[LlamaConfig, dict[str, Tensor]]:
-    """Read config and weights; nothing is allocated for a file that is cut off."""
+    """Read config and weights; a truncated file is refused before anything is allocated."""
     plain = read_json(folder / "config.json")
     if plain.get("model_type") != "llama":
         raise ValueError(
             f"{folder.name}/config.json must have model_type llama, got {plain.get('model_type')!r}; "
-            "other kinds of models are not read"
+            "convert a Llama"
         )
     try:
         llama = LlamaConfig(**plain)
     except (StrictDataclassError, TypeError, ValueError) as error:
         raise ValueError(
-            f"{folder.name}/config.json is no valid Llama config: {error.__cause__ or error}"
+            f"{folder.name}/config.json is not a valid Llama config: {error.__cause__ or error}"
         ) from error
     weights: dict[str, Tensor] = {}
     for file in weight_files(folder):
@@ -219,7 +219,7 @@ def _read_folder(folder: Path) -> tuple[LlamaConfig, dict[str, Tensor]]:
 
 
 def _our_names(stored: Mapping[str, Tensor], config: MoRConfig) -> dict[str, Tensor]:
-    """Rename the layers, and leave out what is computed or tied."""
+    """Return the weights with our layer names, without computed buffers and without a tied head."""
     ours: dict[str, Tensor] = {}
     for name, tensor in stored.items():
         layer = _LAYER.fullmatch(name)

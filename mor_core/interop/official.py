@@ -1,7 +1,7 @@
-"""Reads folders that the official Mixture-of-Recursions code saved: plain config, key names, and the run's settings.
+"""Reads checkpoints of the official Mixture-of-Recursions code: vanilla, recursive, expert-choice and token-choice.
 
-Every variant: vanilla, recursive, expert-choice, token-choice. What recursions do not share is found by comparing
-their copies: releases of July 2025 to September 2026 un-tied attention when training.
+A folder holds a Llama config, weights, and often the run's settings (conf.yaml). Parts that recursions do not share are
+found by comparing their copies, since releases from July 2025 to September 2026 untied attention in training.
 
 Source: key patterns observed in the official code's output, with its attention-sharing fix of September 2026.
 """
@@ -33,17 +33,17 @@ from mor_core.model.model import MoRForCausalLM
 
 _HEAD, _EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
 _Place = tuple[str, int, int]
-"""Stage, recursion and layer of a stage, all counted from 0."""
+"""Stage, recursion and layer within the stage; the numbers are 0-based."""
 
 
 @dataclass(frozen=True)
 class OfficialModel:
-    """A loaded model and what was known of it.
+    """A loaded model and the settings that it was loaded with.
 
     Attributes:
         model: in float32 and evaluation mode.
-        settings: the official settings that made its config.
-        stored_dtype: of its weights in the files.
+        settings: the official settings that determined its config.
+        stored_dtype: of the weights in the files.
     """
 
     model: MoRForCausalLM
@@ -56,10 +56,10 @@ def load_official(folder: Path, settings: Mapping[str, Any] | None = None) -> Mo
 
     Args:
         folder: with config.json, weights, and the run's conf.yaml if it is there.
-        settings: by dotted official name such as `mor.expert.alpha`; they go before those of conf.yaml.
+        settings: by dotted official name such as `mor.expert.alpha`; they override those of conf.yaml.
 
     Raises:
-        ValueError: settings are missing or of a kind that we do not have, or the weights do not fit them.
+        ValueError: settings are missing or unsupported, or the weights do not match them.
     """
     return read_official(folder, settings).model
 
@@ -71,16 +71,16 @@ def read_official(
     settings_file: Path | None = None,
     paper_defaults: bool = False,
 ) -> OfficialModel:
-    """Load an official checkpoint and say which settings it was loaded with.
+    """Load an official checkpoint and return it with the settings that it was loaded with.
 
     Args:
         folder: with config.json and weights.
-        settings: by dotted official name; they go before those of the file.
+        settings: by dotted official name; they override those of the file.
         settings_file: the run's settings; default: the folder's conf.yaml, if there is one.
-        paper_defaults: take the paper's choices for what nothing else says.
+        paper_defaults: use the paper's values for settings that are not known otherwise.
 
     Raises:
-        ValueError: settings are missing or of a kind that we do not have, or the weights do not fit them.
+        ValueError: settings are missing or unsupported, or the weights do not match them.
     """
     if settings_file is None and (folder / "conf.yaml").is_file():
         settings_file = folder / "conf.yaml"
@@ -104,25 +104,25 @@ def read_official(
 
 
 def _plain_config(plain: Mapping[str, Any]) -> MoRConfig:
-    """Translate config.json, which describes a Llama of unrolled depth."""
+    """Translate config.json, which describes a Llama of the unrolled depth."""
     if plain.get("model_type") != "llama":
         raise ValueError(
-            f"config.json must have model_type llama, got {plain.get('model_type')!r}; other kinds are not read"
+            f"config.json must have model_type llama, got {plain.get('model_type')!r}; convert an official checkpoint"
         )
     fields = {name: value for name, value in plain.items() if name != "kv_sharing"}
     try:
         return from_llama_config(LlamaConfig(**fields))
     except TypeError as error:
-        raise ValueError(f"config.json is no valid Llama config: {error}") from error
+        raise ValueError(f"config.json is not a valid Llama config: {error}") from error
 
 
 def _with_own_parts(
     config: MoRConfig, settings: OfficialSettings, weights: OfficialWeights
 ) -> MoRConfig:
-    """Untie what differs: the head from the embedding, parts of a recursion from those of the first."""
+    """Return the config with the head untied if it differs from the embedding, and unshared parts of recursions."""
     head, embedding = weights.outside.get(_HEAD), weights.outside.get(_EMBEDDING)
     if head is not None and embedding is not None and not torch.equal(head, embedding):
-        # The official recursive model without a router trains a head of its own, whatever its config says.
+        # The official recursive model without a router trains a separate head, even if its config says tied.
         config = config.replaced(tie_word_embeddings=False)
     own = {LAYER_PARTS[name] for name, _ in _differing(_placed_layers(weights, config))}
     if config.sharing == "cycle" and config.num_recursions > 1:
@@ -140,10 +140,10 @@ def _shares_norms(settings: OfficialSettings) -> bool:
 
 
 def _placed_layers(weights: OfficialWeights, config: MoRConfig) -> dict[_Place, Tensors]:
-    """Say which layer of our model every official layer is.
+    """Return the official layers by their place in our model.
 
     Raises:
-        ValueError: there is a layer too many.
+        ValueError: an official layer or recursion has no place in our model.
     """
     if weights.kind == "plain":
         places = [
@@ -151,7 +151,7 @@ def _placed_layers(weights: OfficialWeights, config: MoRConfig) -> dict[_Place, 
         ]
         numbered = dict(enumerate(places))
     else:
-        # Token-choice has one layer in the place of all recursions.
+        # Token-choice stores all recursions under one layer number.
         last = 1 + (1 if weights.kind == "token" else config.num_recursions)
         numbered = {0: ("prelude", 0, 0), last: ("coda", 0, 0)} if weights.is_middle else {}
     extra = sorted(set(weights.layers) - set(numbered))
@@ -168,7 +168,7 @@ def _placed_layers(weights: OfficialWeights, config: MoRConfig) -> dict[_Place, 
 
 
 def _differing(placed: Mapping[_Place, Tensors]) -> set[tuple[str, int]]:
-    """Return the parts (key, layer) of the shared block whose copies are not all equal."""
+    """Return the (key, layer) pairs of the shared block whose copies differ between recursions."""
     first: dict[tuple[str, int], Tensor] = {}
     return {
         (name, layer)
@@ -179,16 +179,16 @@ def _differing(placed: Mapping[_Place, Tensors]) -> set[tuple[str, int]]:
 
 
 def _built(config: MoRConfig, weights: OfficialWeights) -> MoRForCausalLM:
-    """Make the model of the weights; nothing is allocated by what config.json promises.
+    """Build the model from the weights, without allocating memory for sizes that config.json claims.
 
     Raises:
-        ValueError: names what is missing, too much or of another shape.
+        ValueError: names the weights that are missing, unexpected or of another shape.
     """
     with torch.device("meta"):
         model = MoRForCausalLM(config)
     ours = _our_weights(config, weights)
     if config.router_control == "random_scores":
-        # The official control has no router; ours does not ask the one it has.
+        # The official random control has no router. Ours has one that it does not use, so zeros will do.
         for name, tensor in model.state_dict().items():
             if name.startswith("model.routers.") and ".network." in name:
                 ours.setdefault(name, torch.zeros(tensor.shape))
@@ -207,7 +207,7 @@ def _built(config: MoRConfig, weights: OfficialWeights) -> MoRForCausalLM:
 
 
 def _our_weights(config: MoRConfig, weights: OfficialWeights) -> Tensors:
-    """Give every tensor our name."""
+    """Return every tensor by our name."""
     ours = dict(weights.outside)
     if config.tie_word_embeddings:
         head = ours.pop(_HEAD, None)
@@ -215,7 +215,7 @@ def _our_weights(config: MoRConfig, weights: OfficialWeights) -> Tensors:
             ours.setdefault(_EMBEDDING, head)
     for recursion, router in weights.routers.items():
         for name, tensor in router.items():
-            # The official auxiliary router sees states as they are, ours divided by the temperature.
+            # The official auxiliary router reads unscaled states, ours states divided by the temperature.
             is_first = name in ("aux_network.weight", "aux_network.0.weight")
             scale = config.router_temperature if is_first else 1.0
             ours[f"model.routers.{recursion}.{name}"] = tensor * scale
@@ -224,7 +224,7 @@ def _our_weights(config: MoRConfig, weights: OfficialWeights) -> Tensors:
     for (stage, recursion, layer), tensors in placed.items():
         for name, tensor in tensors.items():
             is_own = LAYER_PARTS[name] in config.recursion_specific and stage == "shared"
-            # A part that is equal wherever it is stored may have been left out as a copy elsewhere.
+            # If all stored copies of a part are equal, safetensors may have dropped others as duplicates.
             everywhere = (name, layer) not in differing
             if everywhere or not (is_own and recursion):
                 ours.setdefault(f"model.{stage}.{layer}.{name}", tensor)
@@ -235,7 +235,7 @@ def _our_weights(config: MoRConfig, weights: OfficialWeights) -> Tensors:
 
 
 def _separated(weights: Mapping[str, Tensor]) -> Tensors:
-    """Copy tensors that are one in memory, so that training changes them apart."""
+    """Clone tensors that share memory, so that training updates them separately."""
     seen: set[int] = set()
     separate: Tensors = {}
     for name, tensor in weights.items():

@@ -1,4 +1,4 @@
-"""Translates the settings of an official run into our configuration; what we do not have is refused with the reason."""
+"""Translates the settings of an official run into our configuration; unsupported settings are refused with a reason."""
 
 from typing import Any
 
@@ -13,26 +13,26 @@ _SHARINGS = ("cycle", "sequence", "middle_cycle", "middle_sequence")
 def official_config(
     base: MoRConfig, settings: OfficialSettings, router_network: RouterNetwork
 ) -> MoRConfig:
-    """Return the configuration of an official model whose recursions share everything.
+    """Return the configuration of an official model whose recursions share all parts.
 
     Args:
-        base: as many layers as config.json says, in one recursion.
+        base: the configuration of the unrolled layers as one recursion.
         settings: of the run.
-        router_network: as the weights have it; the settings' own name says less than the shape.
+        router_network: as found in the weights, since the setting's name does not determine the shape.
 
     Raises:
-        ValueError: a setting is missing, wrong, or of a kind that we do not have.
+        ValueError: a setting is missing, invalid or unsupported.
     """
     if settings.is_on("relaxation.enable"):
         raise ValueError(
-            "relaxation.enable must be false, got true: adapters and encodings of single recursions are not read"
+            "relaxation.enable must be false, got true: adapters and encodings of single recursions are not supported"
         )
     routed = settings.is_on("mor.enable")
     if not routed and not settings.is_on("recursive.enable"):
         if settings.is_on("kv_sharing.enable"):
             raise ValueError(
-                "kv_sharing.enable must be false where recursive.enable is, got true: layers that differ share their "
-                "keys there, which our models do not"
+                "kv_sharing.enable must be false if recursive.enable is false, got true: our models do not share keys "
+                "between layers with different weights"
             )
         return base
     settings.require(["recursive.num_recursion", "recursive.sharing"])
@@ -44,7 +44,7 @@ def official_config(
         )
     if (
         recursions == 1 and not routed
-    ):  # the official code's special mode: a plain model, made shallow
+    ):  # a special mode of the official code: a plain, shallower model
         return base
     middle = sharing.startswith("middle_")
     fields: dict[str, Any] = {
@@ -66,7 +66,7 @@ def _kv_strategy(settings: OfficialSettings, sharing: str) -> str:
     if not settings.is_on("kv_sharing.enable"):
         return "recursion_wise"
     updates = settings.is_on("kv_sharing.update_cache") and settings.is_on("mor.enable")
-    # The official cache heeds update_cache with Middle-Cycle alone.
+    # The official cache respects update_cache with Middle-Cycle only.
     return "shared_updated" if updates and sharing == "middle_cycle" else "shared"
 
 
@@ -76,7 +76,7 @@ def _router_fields(settings: OfficialSettings) -> dict[str, Any]:
     if kind not in ("expert", "token"):
         raise ValueError(f"mor.type must be expert or token, got {kind!r}")
     if settings.is_on("mor.rand_router"):
-        return _drawn_fields(settings, kind)
+        return _random_routing_fields(settings, kind)
     settings.require(_needed(settings, kind))
     has_z_loss = settings.is_on("mor.z_loss")
     fields = {
@@ -88,7 +88,7 @@ def _router_fields(settings: OfficialSettings) -> dict[str, Any]:
 
 
 def _needed(settings: OfficialSettings, kind: str) -> list[str]:
-    """List the settings that a model with a router cannot do without."""
+    """Return the names of the settings that a model with a router needs."""
     names = ["mor.temp", "mor.z_loss"]
     if settings.is_on("mor.z_loss"):
         names.append("mor.z_coeff")
@@ -128,7 +128,7 @@ def _expert_fields(settings: OfficialSettings) -> dict[str, Any]:
     if sampling != "aux_router":
         coefficient = 0.0 if sampling is None else settings.number("mor.expert.coeff")
         fields["router_aux_loss_coef"] = coefficient
-    # Without an activation the official code has no alpha either.
+    # Without an activation the official code does not use alpha.
     if not _lacks_activation(settings):
         fields["router_activation"] = settings["mor.expert.router_func"]
         fields["router_alpha"] = settings.number("mor.expert.alpha")
@@ -150,12 +150,12 @@ def _token_fields(settings: OfficialSettings) -> dict[str, Any]:
     return fields
 
 
-def _drawn_fields(settings: OfficialSettings, kind: str) -> dict[str, Any]:
-    """Return the fields of the random control, whose official model has no router at all."""
+def _random_routing_fields(settings: OfficialSettings, kind: str) -> dict[str, Any]:
+    """Return the fields of the random-routing control, whose official model has no router."""
     if kind == "token":
         raise ValueError(
-            "mor.rand_router must be false for mor.type token, got true: the gates of drawn depths are drawn there "
-            "too, which our models do not"
+            "mor.rand_router must be false for mor.type token, got true: the official code also draws random gates "
+            "there, which our models do not support"
         )
     settings.require(
         ["mor.capacity", "mor.expert.alpha", "mor.expert.gating", "mor.expert.sampling"]
@@ -172,7 +172,7 @@ def _drawn_fields(settings: OfficialSettings, kind: str) -> dict[str, Any]:
 
 
 def _capacities(settings: OfficialSettings) -> list[float] | None:
-    """Read shares such as "1.0,0.5"; null is (N - r + 1) / N at recursion r."""
+    """Parse capacities such as "1.0,0.5"; null means (N - r + 1) / N at recursion r."""
     given = settings["mor.capacity"]
     if given is None:
         return None
@@ -181,5 +181,5 @@ def _capacities(settings: OfficialSettings) -> list[float] | None:
         return [float(part) for part in parts]
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"mor.capacity must be shares with commas between, such as 1.0,0.5, got {given!r}"
+            f"mor.capacity must be capacities separated by commas, such as 1.0,0.5, got {given!r}"
         ) from error

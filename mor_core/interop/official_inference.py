@@ -1,7 +1,7 @@
-"""What an official folder shows without its settings file: the kind of model, its recursions, its routers.
+"""Infers settings from an official checkpoint's weights: the kind of model, its recursions, its routers.
 
-A routed model says most of it in its keys. A recursive model without a router looks like a vanilla one whose layers
-repeat, so its layers are compared.
+The weight keys of a routed model show most of them. A recursive model without a router has the keys of a vanilla one,
+so its layers are compared.
 """
 
 from collections.abc import Mapping
@@ -17,14 +17,14 @@ _TIED = tuple(name for name, part in LAYER_PARTS.items() if part == "feed-forwar
 
 
 def infer_settings(weights: OfficialWeights, plain: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings by their official names; those that nothing shows are left out.
+    """Return settings by their official names; those that cannot be inferred are left out.
 
     Args:
         weights: of the model.
         plain: its config.json.
 
     Raises:
-        ValueError: config.json has no sensible number of layers.
+        ValueError: num_hidden_layers in config.json is invalid.
     """
     num_layers = plain.get("num_hidden_layers")
     if type(num_layers) is not int or not 1 <= num_layers <= MAX_LAYERS:
@@ -63,7 +63,7 @@ def _routed(weights: OfficialWeights) -> dict[str, Any]:
 
 
 def _compared(weights: OfficialWeights, num_layers: int) -> dict[str, Any]:
-    """Find the sharing that explains which layers have equal feed-forwards, the one part that is always shared."""
+    """Find the sharing strategy that matches which layers have equal feed-forwards, a part that is always shared."""
     kinds = _layer_kinds([weights.layers.get(number, {}) for number in range(num_layers)])
     distinct = len(set(kinds) - {None})
     if distinct == num_layers:
@@ -77,12 +77,12 @@ def _compared(weights: OfficialWeights, num_layers: int) -> dict[str, Any]:
     if len(found) == 1:
         sharing, recursions = next(iter(found.values()))
         return {"enable": True, "num_recursion": recursions, "sharing": sharing}
-    # Copies that were left out of the file can leave several answers; then the settings must say.
+    # If copies were left out of the file, several strategies may match; then the settings must decide.
     return {"enable": True} if None in kinds else {"enable": False}
 
 
 def unrolled_layers(sharing: str, recursions: int, num_layers: int) -> tuple[int, ...]:
-    """Return which unique layer every unrolled one is; empty if the layers do not divide.
+    """Return the index of the unique layer for every unrolled layer; empty if the layers do not divide evenly.
 
     Source: arXiv 2507.10524, Table 5.
     """
@@ -96,7 +96,7 @@ def unrolled_layers(sharing: str, recursions: int, num_layers: int) -> tuple[int
 
 
 def _layer_kinds(layers: list[Tensors]) -> list[int | None]:
-    """Number layers by the first one with an equal feed-forward; `None` for those that are not stored."""
+    """Return for each layer the index of the first layer with an equal feed-forward; `None` if it is not stored."""
     kinds: list[int | None] = []
     for layer in layers:
         if not all(name in layer for name in _TIED):
@@ -113,7 +113,7 @@ def _layer_kinds(layers: list[Tensors]) -> list[int | None]:
 
 
 def _explains(unrolled: tuple[int, ...], kinds: list[int | None], distinct: int) -> bool:
-    """Whether stored layers are equal exactly where a sharing makes them one layer."""
+    """Whether two stored layers are equal exactly if the sharing strategy makes them one layer."""
     pairs = {(layer, kind) for layer, kind in zip(unrolled, kinds, strict=True) if kind is not None}
     stored = {layer for layer, _ in pairs}
     return len(pairs) == distinct and stored == set(unrolled) and len(stored) == distinct

@@ -1,7 +1,7 @@
-"""The settings of an official run by their official names, and where each comes from.
+"""Collects the settings of an official run, by their official names and with the origin of each.
 
-The official `config.json` holds none of them; they stand in the run's `conf.yaml`. Without that file, what the weights
-and `config.json` show is inferred and the rest is asked for, all of it at once. Knows nothing of our configuration.
+The run's `conf.yaml` holds them, the official `config.json` does not. Without `conf.yaml`, settings are inferred from
+the weights and `config.json`; one error lists all that are still missing. Independent of our configuration.
 
 Source: arXiv 2507.10524, Appendix G (the paper's choices); the official code's settings files.
 """
@@ -31,7 +31,7 @@ PAPER_DEFAULTS = {
     "mor.token.u": 0.001,
     "mor.token.gating": "weighted",
 }
-"""What the paper chose; its token-choice has a small z-loss beside it, whose coefficient the sources disagree on."""
+"""The paper's choices. Its token-choice also has a small z-loss, but the sources disagree on its coefficient."""
 _OFFICIAL_DEFAULTS = {
     "mor.capacity": None,
     "mor.temp": 1.0,
@@ -42,8 +42,8 @@ _OFFICIAL_DEFAULTS = {
     "mor.token.u": 0.001,
     "mor.token.gating": "weighted",
 }
-"""What the official code takes where its settings file says nothing."""
-_ELSEWHERE = (
+"""The official code's defaults for settings that its settings file lacks."""
+_WITHOUT_PAPER_DEFAULT = (
     "recursive.enable",
     "recursive.num_recursion",
     "recursive.sharing",
@@ -57,13 +57,13 @@ _ELSEWHERE = (
     "mor.expert.sampling",
     "mor.token.balancing",
 )
-SETTING_NAMES = (*_ELSEWHERE, *PAPER_DEFAULTS)
-"""Those that decide what a model computes or how its router learns."""
+SETTING_NAMES = (*_WITHOUT_PAPER_DEFAULT, *PAPER_DEFAULTS)
+"""The official settings that affect a model's computation or the training of its router."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One value and where it comes from."""
+    """The value of a setting and its origin."""
 
     value: Any
     origin: Origin
@@ -71,11 +71,11 @@ class Setting:
 
 @dataclass
 class OfficialSettings:
-    """What is known of a run's settings.
+    """The known settings of a run.
 
     Attributes:
         known: by dotted official name.
-        used: those that were asked for, in this order.
+        used: those that have been read, in that order.
     """
 
     known: dict[str, Setting]
@@ -89,10 +89,10 @@ class OfficialSettings:
         return self.known[name].value
 
     def number(self, name: str) -> float:
-        """Return a number, also one that YAML takes for text, such as 1e-3.
+        """Return a setting as a number, even if YAML reads it as text, such as 1e-3.
 
         Raises:
-            ValueError: it is none.
+            ValueError: the value is not a number.
         """
         value = self[name]
         try:
@@ -101,10 +101,10 @@ class OfficialSettings:
             raise ValueError(f"{name} must be a number, got {value!r}") from error
 
     def is_on(self, name: str) -> bool:
-        """Return a switch; what nothing is known of is off.
+        """Return a boolean setting; False if it is unknown or null.
 
         Raises:
-            ValueError: it is neither true nor false.
+            ValueError: the value is neither true nor false.
         """
         value = self[name] if name in self.known else False
         if value not in (True, False, None):
@@ -112,7 +112,7 @@ class OfficialSettings:
         return bool(value)
 
     def require(self, names: list[str]) -> None:
-        """Ask for all that is missing at once.
+        """Check that the named settings are known.
 
         Raises:
             ValueError: lists the missing names and how to give them.
@@ -122,7 +122,7 @@ class OfficialSettings:
             return
         ways = f"give each (--set {missing[0]}=VALUE), or the run's settings file (--settings conf.yaml)"
         if all(name in PAPER_DEFAULTS for name in missing):
-            ways += ", or take the paper's choices (--paper-defaults)"
+            ways += ", or use the paper's values (--paper-defaults)"
         raise ValueError(
             f"these official settings are needed, and neither config.json nor the weights show them: "
             f"{', '.join(missing)}; {ways}"
@@ -136,22 +136,22 @@ def gather_settings(
     *,
     paper_defaults: bool,
 ) -> OfficialSettings:
-    """Collect settings; what is given goes before the file, before what is inferred, before defaults.
+    """Collect settings. Precedence, highest first: `given`, the file, `inferred`, official defaults, paper defaults.
 
     Args:
         file: the run's conf.yaml, if there is one.
         given: by dotted official name.
         inferred: from the weights, by the same names.
-        paper_defaults: fill what is missing with the paper's choices.
+        paper_defaults: use the paper's values for missing settings.
 
     Raises:
-        ValueError: a given name is no official setting, or the file cannot be read.
+        ValueError: a name in `given` is not an official setting, or the file cannot be read.
     """
     for name in given:
         if name not in SETTING_NAMES:
             near = difflib.get_close_matches(name, SETTING_NAMES, n=1)
             hint = f"; did you mean {near[0]}?" if near else f": {', '.join(SETTING_NAMES)}"
-            raise ValueError(f"{name!r} is none of the official settings that matter{hint}")
+            raise ValueError(f"{name!r} is not a supported official setting{hint}")
     in_file = {} if file is None else _read_file(file)
     known: dict[str, Setting] = {}
     sources: list[tuple[Mapping[str, Any], Origin]] = [
@@ -170,7 +170,7 @@ def gather_settings(
 
 
 def _read_file(file: Path) -> dict[str, Any]:
-    """Read a run's settings file; only what matters here, by dotted name."""
+    """Return the settings in `SETTING_NAMES` from a run's settings file, by dotted name."""
     try:
         tree = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -182,10 +182,10 @@ def _read_file(file: Path) -> dict[str, Any]:
 
 
 def read_setting(assignment: str) -> tuple[str, Any]:
-    """Read NAME=VALUE, the value as YAML.
+    """Parse NAME=VALUE, with the value as YAML.
 
     Raises:
-        ValueError: it has another form.
+        ValueError: the text has another form.
     """
     name, separator, text = assignment.partition("=")
     try:

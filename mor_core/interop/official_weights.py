@@ -1,7 +1,7 @@
-"""The weights of a folder that the official code saved, sorted by what their keys say. Knows no settings.
+"""Reads the weights of an official checkpoint and groups them by their keys, without using any settings.
 
-Layers that recursions share are stored once per recursion, as equal copies; what Safetensors left out as a copy is
-put back where the file says of what.
+Layers that recursions share are stored once per recursion, as equal copies. Copies that safetensors left out of a file
+are restored from the file's metadata.
 
 Source: key patterns observed in the official code's output.
 """
@@ -35,12 +35,12 @@ LAYER_PARTS = {
     "input_layernorm.weight": "norms",
     "post_attention_layernorm.weight": "norms",
 }
-"""The weights of one layer, and what part of it each belongs to."""
+"""The part of a layer that each of its weights belongs to."""
 _OUTSIDE = ("model.embed_tokens.weight", "model.norm.weight", "lm_head.weight")
 _PART = f"({'|'.join(map(re.escape, LAYER_PARTS))})"
 _LAYER = re.compile(rf"model\.layers\.(\d+)\.{_PART}")
 _EXPERT_COPY = re.compile(rf"model\.layers\.(\d+)\.block\.(\d+)\.{_PART}")
-# With Cycle the official code has the one token-choice layer in the place of the list.
+# With Cycle, the official code stores the single token-choice layer without a layer number.
 _TOKEN_COPY = re.compile(rf"model\.layers\.(?:\d+\.)?block_list\.(\d+)\.(\d+)\.{_PART}")
 _ROUTER = re.compile(r"model\.layers\.(?:(\d+)\.)?(mor|mlp)_router\.router\.((?:[02]\.)?weight)")
 _BIAS = re.compile(r"model\.layers\.(?:\d+\.)?router_bias")
@@ -49,15 +49,15 @@ _COMPUTED = re.compile(r".*rotary_emb\.inv_freq")  # written by old releases of 
 
 @dataclass
 class OfficialWeights:
-    """Tensors in float32 by their place in the model.
+    """Tensors in float32, grouped by their place in the model.
 
     Attributes:
-        kind: `plain` without a router (vanilla and recursive look alike), or the router's kind.
-        stored_dtype: of the weights in the files, the widest if they differ.
+        kind: `plain` without a router (vanilla and recursive have the same keys), or the router's kind.
+        stored_dtype: of the weights in the files; float32 if they differ.
         outside: embedding, final norm and head, by official key.
-        layers: those that are no copies, by official number and then by their part of the key.
-        copies: those of a routed block, by (recursion, layer of the block), 0-based.
-        routers: by recursion (one in all for token-choice), by our names.
+        layers: layers outside a routed block, by official number and then by the layer's part of the key.
+        copies: layers of a routed block, by (recursion, layer of the block), 0-based.
+        routers: by recursion (a single one for token-choice), and then by our names.
     """
 
     kind: Kind
@@ -69,12 +69,12 @@ class OfficialWeights:
 
     @property
     def is_middle(self) -> bool:
-        """Whether a routed block has a layer before it."""
+        """Whether the model is routed and has a layer before the routed block (Middle-Cycle)."""
         return self.kind != "plain" and 0 in self.layers
 
     @property
     def num_recursions(self) -> int:
-        """Of a routed block."""
+        """The number of recursions of the routed block."""
         if self.kind == "token":
             for name, tensor in self.routers.get(0, {}).items():
                 if name in ("network.weight", "network.2.weight"):
@@ -88,10 +88,10 @@ class OfficialWeights:
         )
 
     def router_network(self, hidden_size: int) -> RouterNetwork:
-        """Say what network the routers are, by their shape: the official `wide_mlp` is as narrow as `mlp`.
+        """Return the routers' network by its shape, since the official `wide_mlp` is as narrow as `mlp`.
 
         Raises:
-            ValueError: it is none of ours.
+            ValueError: the hidden layer has an unsupported width.
         """
         inner = [
             len(tensor)
@@ -110,10 +110,10 @@ class OfficialWeights:
 
 
 def official_weight_files(folder: Path) -> list[Path]:
-    """Return the weight files: Safetensors where there are any, else PyTorch's, which are read without their code.
+    """Return the weight files: safetensors if there are any, else PyTorch's (read with `weights_only`).
 
     Raises:
-        CheckpointError: there are none, or one is missing.
+        CheckpointError: the folder has no weight file, or one is missing.
     """
     pickles = sorted(folder.glob("pytorch_model*.bin"))
     if any(folder.glob("model*.safetensors")) or not pickles:
@@ -123,10 +123,10 @@ def official_weight_files(folder: Path) -> list[Path]:
 
 
 def read_official_weights(folder: Path) -> OfficialWeights:
-    """Read and sort every tensor.
+    """Read every tensor and group them by their keys.
 
     Raises:
-        CheckpointError: a file is missing, cut off, a pickle that holds more than tensors, or holds no numbers.
+        CheckpointError: a file is missing or truncated, a pickle holds more than tensors, or a weight is not finite.
         ValueError: a key is unknown.
     """
     stored: Tensors = {}
@@ -134,16 +134,16 @@ def read_official_weights(folder: Path) -> OfficialWeights:
         stored |= _read_safetensors(file) if file.suffix == ".safetensors" else _read_pickle(file)
     check_finite(stored, folder.name)
     try:
-        return sort_weights(stored)
+        return group_weights(stored)
     except ValueError as error:
         raise ValueError(f"{folder.name}: {error}") from error
 
 
-def sort_weights(stored: Mapping[str, Tensor]) -> OfficialWeights:
-    """Sort tensors by their keys.
+def group_weights(stored: Mapping[str, Tensor]) -> OfficialWeights:
+    """Group tensors by their keys.
 
     Raises:
-        ValueError: names the keys that no official model has.
+        ValueError: names the unknown keys.
     """
     kind: Kind = "plain"
     if any(_TOKEN_COPY.fullmatch(name) for name in stored):
@@ -152,24 +152,24 @@ def sort_weights(stored: Mapping[str, Tensor]) -> OfficialWeights:
         kind = "expert"
     dtypes = {tensor.dtype for tensor in stored.values()}
     weights = OfficialWeights(kind, dtypes.pop() if len(dtypes) == 1 else torch.float32)
-    # Recursion r of expert-choice is layer r, or r + 1 behind a first layer of its own.
+    # Recursion r of expert-choice is layer r, or r + 1 if an unshared first layer precedes the block.
     shift = any(name.startswith("model.layers.0.self_attn.") for name in stored)
     unknown = [
         name
         for name, tensor in stored.items()
         if not _COMPUTED.fullmatch(name)
-        and not _sorted_in(weights, name, tensor.detach().float(), shift)
+        and not _place_tensor(weights, name, tensor.detach().float(), shift)
     ]
     if unknown:
         raise ValueError(
             f"{len(unknown)} keys of the weights are not known, got {', '.join(unknown[:5])}: adapters and encodings "
-            "of single recursions (relaxation) are not read, nor is what other programs add"
+            "of single recursions (relaxation) are not supported, nor are keys of other programs"
         )
     return weights
 
 
-def _sorted_in(weights: OfficialWeights, name: str, tensor: Tensor, shift: bool) -> bool:
-    """Put one tensor where its key belongs; False if it belongs nowhere."""
+def _place_tensor(weights: OfficialWeights, name: str, tensor: Tensor, shift: bool) -> bool:
+    """Add one tensor to the group of its key; return False for an unknown key."""
     if name in _OUTSIDE:
         weights.outside[name] = tensor
     elif found := _LAYER.fullmatch(name):
@@ -199,7 +199,7 @@ def _read_safetensors(file: Path) -> Tensors:
             left_out = opened.metadata() or {}
     except SafetensorError as error:
         raise CheckpointError(f"{file.parent.name}/{file.name} cannot be read: {error}") from error
-    # `save_model` keeps one name of a shared tensor and notes the others beside it.
+    # safetensors' `save_model` stores a shared tensor under one name and lists the others in the metadata.
     copies = {name: tensors[kept] for name, kept in left_out.items() if kept in tensors}
     return copies | tensors
 

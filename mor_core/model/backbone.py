@@ -18,6 +18,7 @@ from mor_core.model.config import MoRConfig
 from mor_core.model.decoder import DecoderLayer, RecursionParts
 from mor_core.model.layer_schedule import LayerCall, layer_schedule
 from mor_core.model.layers import RMSNorm, rotary_embedding
+from mor_core.model.random_draws import draw_keys, text_opening
 from mor_core.model.routers import Observer, RoutedCall, Router, make_routers
 from mor_core.model.routing_rules import RoutingRule, default_rule
 from mor_core.model.routing_trace import RecursionTrace
@@ -114,9 +115,9 @@ class MoRModel(MoRPreTrainedModel):
         log = ExpertLog(real.valid, drops=self.training)
         call = _Call(self, slots, position_ids, log)
         hidden_states = call.run("prelude", None, real, hidden_states)
-        routed = RoutedCall(
-            self.config, rule, real, position_ids, gathered, supervised, self.training, observe
-        )
+        keys = self._draw_keys(rule, input_ids, position_ids, real.valid, slots)
+        options = (gathered, supervised, self.training, observe)
+        routed = RoutedCall(self.config, rule, real, position_ids, keys, *options)
         hidden_states, trace, losses = self._recur(call, hidden_states, routed)
         hidden_states = self.norm(call.run("coda", None, real, hidden_states))
         if cache is not None:
@@ -130,6 +131,23 @@ class MoRModel(MoRPreTrainedModel):
             expert_log=log if self.config.num_experts > 1 else None,
             auxiliary_losses=losses,
         )
+
+    def _draw_keys(
+        self,
+        rule: RoutingRule,
+        input_ids: Tensor | None,
+        position_ids: Tensor,
+        valid: Tensor | None,
+        cache: RecursionCache | None,
+    ) -> Tensor:
+        """Return this call's keys for random routing, (B, S); the cache stores the text's first tokens."""
+        if input_ids is None or not rule.draws_by_text(self.config):
+            return draw_keys(position_ids, None)
+        before = None if cache is None else cache.opening
+        opening = text_opening(input_ids, position_ids, valid, before)
+        if cache is not None:
+            cache.opening = opening
+        return draw_keys(position_ids, opening)
 
     def _recur(
         self, call: "_Call", hidden_states: Tensor, routed: RoutedCall

@@ -92,6 +92,7 @@ class RecursionCache(Cache):  # type: ignore[misc]
         super().__init__(layers=[])
         self.slots = [CacheSlot() for _ in range(num_cache_slots(config))]
         self.num_seen_tokens = 0
+        self.opening: Tensor | None = None  # (B, n), first tokens, for random routing
 
     def get_seq_length(self, layer_idx: int = 0) -> int:  # noqa: ARG002 - Hugging Face's signature
         """Positions processed so far, padding included, as Hugging Face counts them; slots may hold fewer."""
@@ -101,6 +102,8 @@ class RecursionCache(Cache):  # type: ignore[misc]
         """Follow the beams that beam search kept."""
         for slot in self.slots:
             slot.reorder(beam_idx)
+        if self.opening is not None:
+            self.opening = self.opening.index_select(0, beam_idx)
 
     def num_entries(self) -> list[int]:
         """Tokens held per slot, summed over the batch."""

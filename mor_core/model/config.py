@@ -29,8 +29,9 @@ class MoRConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
 
     The paper's Cycle and Sequence sharing are `sharing` with no prelude and coda; Middle-Cycle and Middle-Sequence
     are the same with one prelude and one coda layer. `None` for `capacity_factors` means (R - r) / R at recursion r.
-    More than one expert makes each feed-forward a Switch layer (arXiv 2101.03961). `router_control` makes a control:
-    membership is drawn at random and the gate is learned, or both are drawn (the official code's `rand_router`).
+    More than one expert makes each feed-forward a Switch layer (arXiv 2101.03961). `router_control` makes the model a
+    control: its selection is random and the gate is learned, or both are random (the official code's `rand_router`).
+    `router_depth_price_coef` penalises depth, as the ponder cost of adaptive computation time (arXiv 1603.08983).
     `kv_strategy="shared_updated"` shows a recursion's active tokens with keys of that recursion (`update_cache`).
 
     Raises:
@@ -79,6 +80,7 @@ class MoRConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
     capacity_factors: list[int | float] | None = None
     router_supervision: Literal["aux_loss", "aux_router"] = "aux_loss"
     router_aux_loss_coef: int | float = field(default=0.001, metadata=_NOT_NEGATIVE)
+    router_depth_price_coef: int | float = field(default=0.0, metadata=_NOT_NEGATIVE)
 
     # Token-choice: how loads are kept even, and which of a token's recursions its gate scales
     router_balancing: Literal["loss", "loss_free"] = "loss"
@@ -278,6 +280,16 @@ def _check_router(config: "MoRConfig") -> None:
         allowed = " or ".join(f'"{name}"' for name in kind.controls)
         raise ValueError(
             f'router_control must be {allowed} for {kind.name}, got "{config.router_control}"'
+        )
+    _check_router_options(config)
+
+
+def _check_router_options(config: "MoRConfig") -> None:
+    """Check router options against each other."""
+    if config.router_depth_price_coef and config.router_control != "none":
+        raise ValueError(
+            f"router_depth_price_coef needs a router whose scores decide, got {config.router_depth_price_coef} with "
+            f'router_control="{config.router_control}"; leave it out'
         )
     if config.router_gating == "additive" and config.router_gated_steps == "every":
         raise ValueError(

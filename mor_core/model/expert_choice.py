@@ -17,16 +17,9 @@ from torch import Tensor, nn
 
 from mor_core.common.logistic import sigmoid
 from mor_core.model.config import MoRConfig
-from mor_core.model.losses import auxiliary_loss, router_z_loss
-from mor_core.model.routers import (
-    BlockFunction,
-    RoutedCall,
-    Router,
-    forced_depths,
-    hash_uniform,
-    router_network,
-    select_random,
-)
+from mor_core.model.losses import auxiliary_loss, depth_price, router_z_loss
+from mor_core.model.random_draws import hash_uniform, select_random
+from mor_core.model.routers import BlockFunction, RoutedCall, Router, forced_depths, router_network
 from mor_core.model.routing_rules import Gate, RoutingRule
 from mor_core.model.routing_trace import RecursionStep, RecursionTrace
 from mor_core.model.token_set import TokenSet
@@ -113,6 +106,7 @@ class ExpertChoice:
         self.rule = call.rule
         self.real = call.real
         self.position_ids = call.position_ids
+        self.draw_keys = call.draw_keys
         self.gathered = call.gathered
         self.supervised = call.supervised
         self.observe = call.observe
@@ -141,7 +135,7 @@ class ExpertChoice:
             active, chosen = self._select(index, deciding_logits, random_scores, candidates)
             trace.steps.append(RecursionStep(candidates, deciding_logits, causal_logits, chosen))
             if self.supervised and random_scores is None:
-                self._supervise(logits, causal_logits, chosen, candidates)
+                self._supervise(index, logits, causal_logits, chosen, candidates)
             if active.is_empty:
                 break
             gate = router.gate(logits, self.rule.gate)
@@ -168,7 +162,7 @@ class ExpertChoice:
             return None
         if self.rule.name == "top_k":
             return torch.rand_like(logits)
-        return hash_uniform(candidates.gather(self.position_ids), index, self.rule.seed)
+        return hash_uniform(candidates.gather(self.draw_keys), index, self.rule.seed)
 
     def _select(
         self,
@@ -190,7 +184,8 @@ class ExpertChoice:
                 factors[index], logits if random_scores is None else random_scores, candidates
             )
         positions = candidates.gather(self.position_ids)
-        threshold = entry_thresholds(self.config, rule, index, positions)
+        keys = candidates.gather(self.draw_keys)
+        threshold = entry_thresholds(self.config, rule, index, positions, keys)
         if isinstance(threshold, float) and threshold == -math.inf:
             return candidates, all_candidates
         chosen = (logits >= threshold) & all_candidates
@@ -215,26 +210,48 @@ class ExpertChoice:
 
     def _supervise(
         self,
+        index: int,
         logits: Tensor,
         causal_logits: Tensor,
         chosen: Tensor,
         candidates: TokenSet,
     ) -> None:
-        """Add this recursion's router losses: averaged over its candidates, summed over recursions."""
-        terms = {
-            "aux": auxiliary_loss(causal_logits, chosen, candidates.valid),
-            "z": router_z_loss(logits[..., None], candidates.valid),
-        }
+        """Add this recursion's router losses: averaged over its candidates, summed over recursions.
+
+        Where depth has a price, a capacity of 1 costs nothing, so that gates stay open while a skill forms. While
+        capacities fall, only the price and the language model's loss train the scores: the auxiliary loss would teach
+        them a selection whose capacity is temporary.
+        """
+        final = self.config.capacity_schedule[index]
+        capacity = (self.rule.capacities or self.config.capacity_schedule)[index]
+        has_price = self.config.router_depth_price_coef > 0 and capacity < 1
+        terms: dict[str, Tensor] = {}
+        if not has_price or capacity == final:
+            terms["aux"] = auxiliary_loss(causal_logits, chosen, candidates.valid)
+        terms["z"] = router_z_loss(logits[..., None], candidates.valid)
+        if has_price:
+            terms["depth_price"] = depth_price(logits, candidates.valid)
         for name, term in terms.items():
             self.losses[name] = self.losses[name] + term if name in self.losses else term
 
 
 def entry_thresholds(
-    config: MoRConfig, rule: RoutingRule, recursion_idx: int, position_ids: Tensor
+    config: MoRConfig,
+    rule: RoutingRule,
+    recursion_idx: int,
+    position_ids: Tensor,
+    keys: Tensor,
 ) -> Tensor | float:
     """Return the logit at or above which a candidate enters a recursion. Every path decides by this function.
 
     It holds for every rule but top-k, for which it ignores the capacity.
+
+    Args:
+        config: the model's configuration.
+        rule: the routing rule.
+        recursion_idx: 0-based.
+        position_ids: (b, K).
+        keys: (b, K), of `random_draws.draw_keys`.
 
     Returns:
         One number for all positions, or (b, K) float32 for the given ones: -inf where the rule admits a token whatever
@@ -247,12 +264,12 @@ def entry_thresholds(
         return -math.inf
     share = factors[recursion_idx] / (factors[recursion_idx - 1] if recursion_idx else 1.0)
     if rule.name == "random":
-        return _admit_only(select_random(position_ids, recursion_idx, share, rule.seed))
+        return _admit_only(select_random(keys, recursion_idx, share, rule.seed))
     threshold: Tensor | float = rule.threshold_logit(recursion_idx)
     if factors[recursion_idx] == 1:
         threshold = -math.inf
     elif config.router_control != "none":
-        threshold = _admit_only(hash_uniform(position_ids, recursion_idx, rule.seed) >= 1 - share)
+        threshold = _admit_only(hash_uniform(keys, recursion_idx, rule.seed) >= 1 - share)
     if rule.name != "forced":
         return threshold
     depths = forced_depths(rule, position_ids)

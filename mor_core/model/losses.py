@@ -76,6 +76,15 @@ def auxiliary_loss(logits: Tensor, selected: Tensor, valid: Tensor | None) -> Te
     return _mean_over(losses, valid)
 
 
+def depth_price(logits: Tensor, valid: Tensor | None) -> Tensor:
+    """Mean score of one recursion's candidates: the cost of depth, so that only tokens that gain by it score high.
+
+    Shape: logits (b, K) before alpha, valid (b, K) -> scalar. Source: the ponder cost of adaptive computation time,
+    arXiv 1603.08983, section 2.2.
+    """
+    return _mean_over(logits.sigmoid(), valid)
+
+
 def router_z_loss(logits: Tensor, valid: Tensor | None) -> Tensor:
     """Mean squared log-partition of a router; with one logit a token that is its square.
 

@@ -151,6 +151,7 @@ class MoRForCausalLM(MoRPreTrainedModel, GenerationMixin):  # type: ignore[misc]
         weights = {
             "aux": aux_weight,
             "z": self.config.router_z_loss_coef,
+            "depth_price": self.config.router_depth_price_coef,
             "balancing": self.config.router_balancing_loss_coef,
             "expert_balancing": self.config.expert_balancing_loss_coef,
             "expert_z": self.config.expert_z_loss_coef,

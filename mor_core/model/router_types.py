@@ -137,7 +137,7 @@ ROUTER_TYPES: dict[str, RouterType] = {
             is_compiled=True,
             activations=("sigmoid", "tanh", "none"),
             controls=("none", "random_selection", "random_scores"),
-            fields=("capacity_factors", "router_supervision"),
+            fields=("capacity_factors", "router_supervision", "router_depth_price_coef"),
         ),
         RouterType(
             "token_choice",

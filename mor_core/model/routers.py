@@ -38,9 +38,10 @@ class RoutedCall:
         rule: the routing rule; the caller has checked it against the model.
         real: the tokens that are not padding.
         position_ids: (B, S), positions in the sequence.
+        draw_keys: (B, S), the keys of `random_draws.draw_keys`, for random routing and controls.
         gathered: leave inactive tokens out (else compute and drop them).
         supervised: also compute the losses that train the routers.
-        training: a control then draws new random numbers in each call; else it hashes positions.
+        training: a control then draws new random numbers in each call; else it hashes position and text.
         observe: called with the states after every recursion that a token entered.
     """
 
@@ -48,6 +49,7 @@ class RoutedCall:
     rule: RoutingRule
     real: TokenSet
     position_ids: Tensor
+    draw_keys: Tensor
     gathered: bool
     supervised: bool
     training: bool
@@ -126,20 +128,3 @@ def forced_depths(rule: RoutingRule, position_ids: Tensor) -> Tensor:
     """Return the depth that a forced rule sets for each position, 0 where the router decides; (b, K) -> (b, K)."""
     given = torch.tensor([*(depth or 0 for depth in rule.depths), 0], device=position_ids.device)
     return given[position_ids.clamp(max=len(given) - 1)]
-
-
-def select_random(position_ids: Tensor, recursion_idx: int, share: float, seed: int) -> Tensor:
-    """Choose each candidate with probability `share`; (b, K) -> bool (b, K)."""
-    return hash_uniform(position_ids, recursion_idx, seed) < share
-
-
-def hash_uniform(position_ids: Tensor, recursion_idx: int, seed: int) -> Tensor:
-    """Draw from [0, 1) by a hash of seed, position and recursion; (b, K) -> float64 (b, K).
-
-    It uses no generator, so that a cached run equals a recomputed one.
-    """
-    seeded = ((recursion_idx + 1) * 0x85EBCA77 + seed * 0xC2B2AE3D) & 0xFFFFFFFF
-    mixed = (position_ids * 0x9E3779B1 + seeded) & 0xFFFFFFFF
-    for multiplier in (0x7FEB352D, 0x846CA68B):
-        mixed = ((mixed ^ (mixed >> 16)) * multiplier) & 0xFFFFFFFF
-    return (mixed ^ (mixed >> 16)).double() / 2**32

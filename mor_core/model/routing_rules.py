@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 RuleName = Literal["causal", "aux", "top_k", "fixed", "random", "forced"]
 Gate = Literal["learned", "open"]
-RULE_FORMS = "causal, aux, top_k, fixed:D (D = 1, 2, ...), random or forced:FILE"
+RULE_FORMS = (
+    "causal, aux, top_k, fixed:D (D = 1, 2, ...), random, random_by_position or forced:FILE"
+)
 DEFAULT_THRESHOLD = 0.5
 MAX_SEED = 2**63 - 1
 _MAX_FORCED_BYTES = 2**20
@@ -39,6 +41,8 @@ class RoutingRule:
         thresholds: for `causal` and `aux`, one score in (0, 1) for all recursions, or one for each.
         depth: for `fixed`.
         seed: for `random`.
+        draws: for `random` and for a control, what random numbers depend on beside the seed: the `text`, so that texts
+            of equal length are routed differently, or the `position` only, as in the first release.
         depths: for `forced`, by position; where it has `None`, and after its end, the `causal` rule decides.
         capacities: for `top_k`, capacity factors that replace the model's own during capacity warm-up.
         max_depth: no token enters a deeper recursion; up to it the rule decides. Not for rules that set depths.
@@ -52,6 +56,7 @@ class RoutingRule:
     depths: tuple[int | None, ...] = ()
     capacities: tuple[float, ...] | None = None
     max_depth: int | None = None
+    draws: Literal["text", "position"] = "text"
 
     def __post_init__(self) -> None:
         for threshold in self.thresholds:
@@ -96,7 +101,7 @@ class RoutingRule:
 
     @classmethod
     def random(cls, seed: int = 0, gate: Gate = "learned") -> "RoutingRule":
-        """Return random routing with the trained shares, the same in cached and recomputed runs."""
+        """Return random routing with the trained shares, the same in cached, recomputed, batched and single runs."""
         return cls("random", gate=gate, seed=seed)
 
     @classmethod
@@ -131,6 +136,8 @@ class RoutingRule:
             return cls("aux", gate=gate, thresholds=_thresholds(threshold))
         if text == "random":
             return cls.random(seed, gate)
+        if text == "random_by_position":
+            return replace(cls.random(seed, gate), draws="position")
         if name == "fixed" and argument.isascii() and argument.isdigit():
             return cls.fixed(int(argument[:9]), gate)
         if name == "forced" and argument:
@@ -231,11 +238,19 @@ class RoutingRule:
             described["depth"] = self.depth
         if name == "random":
             described["seed"] = self.seed
+            # Without this key, random routing of a trace or an evaluation depends on the position only.
+            if self.draws == "text":
+                described["draws"] = self.draws
         if name == "forced":
             described["depths"] = list(self.depths)
         if self.max_depth is not None:
             described["max_depth"] = self.max_depth
         return described
+
+    def draws_by_text(self, config: "MoRConfig") -> bool:
+        """Whether routing is random and depends on the text."""
+        is_random = self.name == "random" or config.router_control != "none"
+        return is_random and self.draws == "text"
 
     def _is_random(self, config: "MoRConfig") -> bool:
         """Whether the model is a control, whose causal rule is random routing."""

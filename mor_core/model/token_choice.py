@@ -16,13 +16,13 @@ from torch import Tensor
 from mor_core.common.logistic import sigmoid
 from mor_core.model.config import MoRConfig
 from mor_core.model.losses import balancing_loss, router_z_loss
+from mor_core.model.random_draws import select_random
 from mor_core.model.routers import (
     BlockFunction,
     RoutedCall,
     Router,
     forced_depths,
     router_network,
-    select_random,
 )
 from mor_core.model.routing_rules import Gate, RoutingRule
 from mor_core.model.routing_trace import RecursionStep, RecursionTrace
@@ -102,6 +102,7 @@ class TokenChoice:
         self.rule = call.rule
         self.real = call.real
         self.position_ids = call.position_ids
+        self.draw_keys = call.draw_keys
         self.gathered = call.gathered
         self.training = call.training
         self.observe = call.observe
@@ -164,27 +165,32 @@ class TokenChoice:
         if self.training and is_control and self.rule.name not in ("fixed", "random"):
             given = torch.randint(1, recursions + 1, logits.shape[:2], device=logits.device)
         else:
-            given = given_depths(self.config, self.rule, self.position_ids)
+            given = given_depths(self.config, self.rule, self.position_ids, self.draw_keys)
         depths = torch.where(given > 0, given, router.chosen_depths(logits))
         return depths.clamp(max=self.rule.ceiling or recursions)
 
 
-def given_depths(config: MoRConfig, rule: RoutingRule, position_ids: Tensor) -> Tensor:
-    """Return the depth that a rule sets for each position, 0 where the router decides; (b, K) -> (b, K)."""
+def given_depths(
+    config: MoRConfig, rule: RoutingRule, position_ids: Tensor, keys: Tensor
+) -> Tensor:
+    """Return the depth that a rule sets for each position, 0 where the router decides; (b, K) -> (b, K).
+
+    `keys` (b, K) are those of `random_draws.draw_keys`.
+    """
     if rule.depth is not None:
         return torch.full_like(position_ids, rule.depth)
     if rule.name == "random" or config.router_control != "none":
-        return _random_depths(config, rule.seed, position_ids)
+        return _random_depths(config, rule.seed, keys)
     return forced_depths(rule, position_ids)
 
 
-def _random_depths(config: MoRConfig, seed: int, position_ids: Tensor) -> Tensor:
-    """Return random depths by a hash of the position, equally many of each, nested by recursion; (b, K) -> (b, K)."""
-    depths = torch.ones_like(position_ids)
-    enters = torch.ones_like(position_ids, dtype=torch.bool)
+def _random_depths(config: MoRConfig, seed: int, keys: Tensor) -> Tensor:
+    """Return random depths, equally many of each, nested by recursion; (b, K) -> (b, K)."""
+    depths = torch.ones_like(keys)
+    enters = torch.ones_like(keys, dtype=torch.bool)
     shares = config.capacity_schedule
     for index in range(1, config.num_recursions):
         share = shares[index] / shares[index - 1]
-        enters = enters & select_random(position_ids, index, share, seed)
+        enters = enters & select_random(keys, index, share, seed)
         depths = depths + enters
     return depths

@@ -96,7 +96,7 @@ class Engine:
             ValueError: the engine cannot follow the rule.
         """
         check(self.config, rule)
-        routing = TokenRouting(self.config, rule)
+        routing = TokenRouting(self.config, rule, ids)
         request = RequestState(list(ids), rule, routing, max_new_tokens, wants_prompt_logits)
         if stores is None:
             self._new.append(request)

@@ -69,6 +69,7 @@ class RequestState:
     def start_token(self, token_id: int) -> None:
         """Make a new token the current one."""
         self.ids.append(token_id)
+        self.routing.extend(self.ids)
         self.recursion = 0
         self.router_logits = []
         self.experts = []

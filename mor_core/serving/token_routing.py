@@ -4,12 +4,14 @@ Each request decodes one token at a time under its own rule. The thresholds and 
 once per request, so that no tensor is made for each token.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
 from mor_core.model.config import MoRConfig
 from mor_core.model.expert_choice import entry_thresholds
-from mor_core.model.routers import hash_uniform
+from mor_core.model.random_draws import OPENING_TOKENS, draw_keys, hash_uniform, text_opening
 from mor_core.model.routing_rules import RoutingRule
 from mor_core.model.token_choice import given_depths
 
@@ -21,17 +23,34 @@ class TokenRouting:
         random_scores: per recursion, a score in [0, 1) for each position, where a control uses them as gates.
     """
 
-    def __init__(self, config: MoRConfig, rule: RoutingRule) -> None:
-        """Prepare a rule, which must fit the model and not see the future."""
+    def __init__(self, config: MoRConfig, rule: RoutingRule, ids: Sequence[int]) -> None:
+        """Prepare a rule, which must fit the model and not see the future, for the token ids of a text so far."""
+        self._config = config
+        self._rule = rule
+        self._ceiling = rule.ceiling or config.num_recursions
+        self._draws_by_text = rule.draws_by_text(config)
+        self._prepare(ids)
+
+    def extend(self, ids: Sequence[int]) -> None:
+        """Take the text's token ids, the last of which is new; random routing depends on the first ones."""
+        if self._draws_by_text and len(ids) <= OPENING_TOKENS:
+            self._prepare(ids)
+
+    def _prepare(self, ids: Sequence[int]) -> None:
+        config, rule = self._config, self._rule
         positions = torch.arange(config.max_position_embeddings)[None]
+        opening = None
+        if self._draws_by_text:
+            first = torch.tensor([list(ids[:OPENING_TOKENS])])
+            opening = text_opening(first, positions[:, : first.shape[1]], None, None)
+        keys = draw_keys(positions, opening)
         recursions = range(config.num_recursions) if config.has_router else range(0)
         self._thresholds: list[float | list[float]] = []
         self._given_depths: list[int] = []
-        self._ceiling = rule.ceiling or config.num_recursions
         if config.router.chooses_once:
-            self._given_depths = given_depths(config, rule, positions)[0].tolist()
+            self._given_depths = given_depths(config, rule, positions, keys)[0].tolist()
         else:
-            found = (entry_thresholds(config, rule, index, positions) for index in recursions)
+            found = (entry_thresholds(config, rule, index, positions, keys) for index in recursions)
             self._thresholds = [
                 # Rounded to float32, as the logits that are compared to it.
                 float(np.float32(threshold))
@@ -42,7 +61,7 @@ class TokenRouting:
         self.random_scores: list[list[float]] = []
         if config.router_control == "random_scores":
             self.random_scores = [
-                hash_uniform(positions, index, rule.seed)[0].tolist() for index in recursions
+                hash_uniform(keys, index, rule.seed)[0].tolist() for index in recursions
             ]
 
     def enters(self, recursion_idx: int, position: int, logit: float) -> bool:

@@ -1,8 +1,8 @@
-"""Lays two runs side by side, however their tokenizers cut the text.
+"""Aligns the tokens of two runs, even if their tokenizers split the text differently.
 
-A piece ends wherever both runs have the end of a token, so runs of one tokenizer are aligned token by token and others
-by stretches of text. Counted in bytes: a character that one tokenizer splits into byte tokens stays whole where the
-other keeps it whole. Only what both runs share from their beginning is aligned; what follows is each run's own.
+A piece ends wherever a token ends in both runs. Runs with the same tokenizer are therefore aligned token by token,
+other runs by short spans of text. Positions in the text are counted in bytes, because one tokenizer may split a
+character into byte tokens that the other keeps whole. Only the text that both runs share from the beginning is aligned.
 """
 
 from collections.abc import Sequence
@@ -21,12 +21,12 @@ class Piece:
 
 @dataclass(frozen=True)
 class Alignment:
-    """What two runs have in common.
+    """The common beginning of two runs.
 
     Attributes:
         pieces: in order, without gaps, from the first token of each run.
-        rest: position in each run where its own part begins; its length where nothing is left.
-        diverges: the texts differ there; False where one run only ends sooner.
+        rest: for each run, the first position that is not aligned; the run's length if all of it is aligned.
+        diverges: True if the texts differ at `rest`; False if one run only ends sooner.
     """
 
     pieces: tuple[Piece, ...]
@@ -40,8 +40,8 @@ class Alignment:
 
 
 def align(first: Sequence[TokenRecord], second: Sequence[TokenRecord]) -> Alignment:
-    """Align two runs from their beginning to where their texts part."""
-    texts = [_spelled(first), _spelled(second)]
+    """Align two runs from their beginning to where their texts diverge."""
+    texts = [_bytes_of(first), _bytes_of(second)]
     pieces: list[Piece] = []
     at = [0, 0]
     is_start = True
@@ -49,7 +49,7 @@ def align(first: Sequence[TokenRecord], second: Sequence[TokenRecord]) -> Alignm
         piece, differs = _next_piece(texts, at, is_start=is_start)
         if piece is None:
             return Alignment(tuple(pieces), (at[0], at[1]), differs)
-        is_start = is_start and all(first[place].special for place in piece.first)
+        is_start = is_start and all(first[index].special for index in piece.first)
         pieces.append(piece)
         at = [piece.first.stop, piece.second.stop]
     return Alignment(tuple(pieces), (at[0], at[1]), diverges=False)
@@ -58,9 +58,9 @@ def align(first: Sequence[TokenRecord], second: Sequence[TokenRecord]) -> Alignm
 def _next_piece(
     texts: list[list[bytes | None]], at: list[int], *, is_start: bool
 ) -> tuple[Piece | None, bool]:
-    """Return the piece that begins at two positions, or none and whether the texts differ there."""
+    """Return the piece that begins at two positions; without one, `None` and whether the texts differ there."""
     ends = list(at)
-    heads = [text[place] for text, place in zip(texts, at, strict=True)]
+    heads = [text[index] for text, index in zip(texts, at, strict=True)]
     if None in heads:
         takes = [head is None for head in heads]
         if not all(takes) and not is_start:
@@ -84,8 +84,8 @@ def _next_piece(
             return _piece(at, ends), False
 
 
-def _spelled(tokens: Sequence[TokenRecord]) -> list[bytes | None]:
-    """Return each token's bytes; `None` for a special one, which spells nothing."""
+def _bytes_of(tokens: Sequence[TokenRecord]) -> list[bytes | None]:
+    """Return each token's bytes; `None` for a special token, which stands for no text."""
     return [None if token.special else bytes.fromhex(token.token_bytes) for token in tokens]
 
 

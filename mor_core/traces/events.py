@@ -1,6 +1,6 @@
-"""Runs as lists of plain JSON events: what the browser draws, whether a run is live or recorded.
+"""Runs as lists of JSON events, from which the browser draws live and recorded runs alike.
 
-An event list only grows, so any prefix can be sent again and any suffix is an update.
+An event list only grows: sending a prefix again is harmless, and any suffix is an update.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ Event = dict[str, Any]
 
 
 def header_event(header: TraceHeader) -> Event:
-    """Describe what produces the run, as far as the token strip needs it."""
+    """Return the fields of a trace header that the token strip needs."""
     return {
         "kind": "header",
         "header": {
@@ -47,9 +47,16 @@ def tokens_event(
     newest: TokenRecord | None,
     steps: Sequence[StepRecord],
 ) -> Event:
-    """Report tokens whose depth became known, the newest one that has none yet, and the model calls behind them.
+    """Return an event with new tokens and the model calls that computed them.
 
-    The totals are the header's at this moment: what the positions computed so far would have cost otherwise.
+    `full_depth_flops` and `vanilla_kv_bytes` are the header's totals at this moment: the cost of the positions computed
+    so far at full depth, and with the KV cache of a plain Transformer.
+
+    Args:
+        header: of the run.
+        completed: tokens whose depth became known.
+        newest: the newest token, which has no depth yet; `None` if there is none.
+        steps: the model calls.
     """
     return {
         "kind": "tokens",
@@ -62,12 +69,12 @@ def tokens_event(
 
 
 def end_event(finish_reason: str | None) -> Event:
-    """Close a run."""
+    """Return the event that ends a run."""
     return {"kind": "end", "finish_reason": finish_reason}
 
 
 def trace_events(trace: Trace) -> list[Event]:
-    """Turn a finished or recorded run into events."""
+    """Return the events of a finished or recorded run."""
     return [
         header_event(trace.header),
         tokens_event(trace.header, trace.tokens, None, trace.steps),
@@ -76,7 +83,7 @@ def trace_events(trace: Trace) -> list[Event]:
 
 
 def recorded_batch(trace: Trace) -> dict[str, Any]:
-    """Return all events of a finished run with where it stands, as the browser takes them in."""
+    """Return all events of a finished run and its status, in the form that the browser reads."""
     return {
         "from": 0,
         "events": trace_events(trace),
@@ -85,7 +92,7 @@ def recorded_batch(trace: Trace) -> dict[str, Any]:
 
 
 def trace_id(trace: Trace) -> str:
-    """Name a run by what it holds, so that another trace in the same place of a page starts anew."""
+    """Return a name made from the run's content, so that a page redraws when another trace replaces this one."""
     digest = hashlib.sha256(trace.header.created.encode())
     digest.update(trace.header.checkpoint_sha256.encode())
     digest.update(",".join(str(token.token_id) for token in trace.tokens).encode())

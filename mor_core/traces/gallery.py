@@ -1,7 +1,7 @@
-"""The recorded runs of a checkpoint: what they are made of, and in which groups they are shown.
+"""The gallery: the prompts, texts and rules of the runs that `mor record` records for a checkpoint.
 
-Plain data that anyone can run again with `mor record`. The texts fit what the bundled models read, old children's
-stories, except where a run is to show what lies outside.
+The texts resemble the training text of the bundled models, old children's stories, except in the runs that show how a
+model handles other text.
 """
 
 from dataclasses import dataclass
@@ -30,16 +30,16 @@ class GalleryRun:
     """One recorded run.
 
     Attributes:
-        slug: names its file and its title in other languages.
-        group: one of `GROUPS`: what it shows.
+        slug: the stem of its file name, and the key of its translated title.
+        group: one of `GROUPS`, under which the app lists it.
         title: in English.
         note: what to look for, in English, one sentence.
-        text: a prompt to continue, or what is read.
-        seeds: the text is only the beginning of what is read: under each of these the model writes on, and all of it is
-            read as one text.
+        text: the prompt to continue, or the text to analyse.
+        seeds: if not empty, the model first continues `text` once under each seed, and all continuations are analysed
+            as one text.
         kind: as in a trace's header.
-        routing: as the command line writes a rule.
-        max_new_tokens: for `generate` and `seeds`; `None` takes the recorder's own.
+        routing: the routing rule, as written on the command line.
+        max_new_tokens: for `generate` and `seeds`; `None` for the recorder's default.
     """
 
     slug: str
@@ -66,7 +66,7 @@ _PRESET_GROUPS = (
 
 
 def slug_of(title: str) -> str:
-    """Return the part of a file's name that a title becomes."""
+    """Return the slug of a title, for file names."""
     return title.lower().replace(" ", "-")
 
 

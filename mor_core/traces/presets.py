@@ -1,6 +1,6 @@
-"""Prompts to begin with, for the app, for recorded traces and for samples.
+"""Example prompts, for the app, the gallery and the samples of a checkpoint.
 
-They fit what the bundled models read: old children's stories.
+They resemble the training text of the bundled models, old children's stories.
 """
 
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Preset:
-    """A prompt, a name for it and what to look for."""
+    """A prompt, its title and a note on what to look for."""
 
     title: str
     prompt: str

@@ -1,4 +1,4 @@
-"""What a trace header says of the model without the model's own code: where routers decide, and how many layers run.
+"""Facts about the model that follow from a trace header: the routers' threshold logits and the unrolled depth.
 
 Imports neither torch nor transformers, so that the app draws a recorded run without them.
 """
@@ -11,10 +11,10 @@ from mor_core.traces.trace import TraceHeader
 
 
 def threshold_logits(header: TraceHeader) -> list[float | None]:
-    """Return the router logit at which a token enters each recursion, `None` where no threshold decides.
+    """Return for each recursion the router logit from which on a token enters it; `None` where no threshold decides.
 
-    No threshold decides under other rules than the causal ones, at a first recursion that takes all tokens, and beyond
-    the deepest recursion that is allowed.
+    Thresholds decide under the rules `causal` and `aux` alone, not at a first recursion that takes every token, and not
+    beyond the rule's `max_depth`.
     """
     recursions = header.num_recursions
     thresholds = (
@@ -36,7 +36,10 @@ def threshold_logits(header: TraceHeader) -> list[float | None]:
 
 
 def num_hidden_layers(config: Mapping[str, Any]) -> int | None:
-    """Unrolled depth, from the recorded config without importing the model's own (which needs transformers)."""
+    """Return the unrolled depth in layers, or `None` if the config lacks a field.
+
+    Reads the recorded config as a dictionary, since `MoRConfig` needs transformers.
+    """
     names = ("num_prelude_layers", "num_coda_layers", "num_recursions", "num_layers_per_recursion")
     if not all(isinstance(config.get(name), int) for name in names):
         return None

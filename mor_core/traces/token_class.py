@@ -1,7 +1,7 @@
-"""What kind of token it is, told by its spelling alone.
+"""Classifies tokens by their spelling alone, such as determiner, punctuation or later part of a word.
 
-No tagger: a word that belongs to two classes ("her", "that") is counted where it stands in the lists below, so
-the classes are good for seeing a pattern and not for grammar.
+There is no part-of-speech tagger: an ambiguous word such as "her" or "that" always gets the class whose list below
+holds it. The classes show patterns; they are no grammatical analysis.
 """
 
 import re
@@ -46,8 +46,8 @@ FUNCTION_WORDS = tuple(_CLOSED)
 _SENTENCE_END = re.compile(r"[.!?\n:][\"']?\s*$")
 
 
-class Spelled(Protocol):
-    """What is asked of a token: its text alone, and whether it is a special one."""
+class TokenText(Protocol):
+    """The part of a token that is classified: its decoded text, and whether it is a special token."""
 
     @property
     def text(self) -> str: ...
@@ -56,22 +56,22 @@ class Spelled(Protocol):
     def special(self) -> bool: ...
 
 
-def token_classes(tokens: Sequence[Spelled]) -> list[str]:
-    """Return one of `CLASSES` for each token of a text, in its order."""
-    begins = [_begins_word(tokens, place) for place in range(len(tokens))]
+def token_classes(tokens: Sequence[TokenText]) -> list[str]:
+    """Return one of `CLASSES` for each token of a text, in order."""
+    begins = [_begins_word(tokens, index) for index in range(len(tokens))]
     classes = []
     before = ""
-    for place, token in enumerate(tokens):
+    for index, token in enumerate(tokens):
         is_cut = (
-            place + 1 < len(tokens) and _is_letter_part(tokens[place + 1]) and not begins[place + 1]
+            index + 1 < len(tokens) and _is_letter_part(tokens[index + 1]) and not begins[index + 1]
         )
         starts_sentence = not before.strip() or bool(_SENTENCE_END.search(before))
-        classes.append(_class_of(token, begins[place], is_cut, starts_sentence))
+        classes.append(_class_of(token, begins[index], is_cut, starts_sentence))
         before = "" if token.special else (before + token.text)[-8:]
     return classes
 
 
-def _class_of(token: Spelled, begins: bool, is_cut: bool, first: bool) -> str:
+def _class_of(token: TokenText, begins: bool, is_cut: bool, first: bool) -> str:
     word, whole = token.text.strip(), begins and not is_cut
     if token.special:
         return SPECIAL
@@ -90,14 +90,14 @@ def _class_of(token: Spelled, begins: bool, is_cut: bool, first: bool) -> str:
     return NAME if word[0].isupper() and not first else OTHER
 
 
-def _is_letter_part(token: Spelled) -> bool:
-    """Whether the token goes on with letters where the one before ended."""
+def _is_letter_part(token: TokenText) -> bool:
+    """Whether the token begins with a letter or digit, and so may continue the token before it."""
     return not token.special and token.text[:1].isalnum()
 
 
-def _begins_word(tokens: Sequence[Spelled], place: int) -> bool:
-    token = tokens[place]
-    if place == 0 or not _is_letter_part(token):
+def _begins_word(tokens: Sequence[TokenText], index: int) -> bool:
+    token = tokens[index]
+    if index == 0 or not _is_letter_part(token):
         return True
-    before = tokens[place - 1]
+    before = tokens[index - 1]
     return before.special or not before.text[-1:].isalnum()

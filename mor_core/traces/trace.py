@@ -1,10 +1,11 @@
-"""The record of one run: what every chart, table, export and test reads.
+"""The record of one run, which every chart, table, export and test reads.
 
-Plain data without tensors, so that a recorded run draws before any weights are loaded and torch is never imported.
-What a field must hold is declared with the field, and `trace_schema.py` checks files by it.
-A token's depth is the computation spent at its position, that is on predicting the next token. The newest token of a
-generation has none yet. `log_probability`, `entropy` and `alternatives` say how a token was chosen (from the position
-before it); depth, router values and cache entries say what was spent at it.
+Plain data without tensors: the app draws a recorded run without loading weights or importing torch. Each field declares
+the rule that its value must satisfy, and `trace_schema.py` checks files by these rules.
+
+A token's depth is the number of recursions computed at its position, that is, to predict the next token. The newest
+token of a generation has no depth yet. `log_probability`, `entropy` and `alternatives` describe how the token was
+chosen, at the position before it; depth, router values and cache entries describe the computation at its own position.
 """
 
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ Phase = Literal["prefill", "decode"]
 
 @dataclass(frozen=True)
 class CacheSlot:
-    """One (recursion, layer) pair that keeps keys and values.
+    """One slot of the KV cache: a (recursion, layer) pair that stores keys and values.
 
     Attributes:
         stage: `prelude`, `shared` or `coda`.
@@ -40,7 +41,7 @@ class CacheSlot:
 
 @dataclass(frozen=True)
 class Alternative:
-    """One candidate for a position, with the probability that the sampler's distribution gave it."""
+    """One candidate token for a position, with its probability under the sampling distribution."""
 
     token_id: int = field(metadata=rules.COUNT)
     text: str = field(metadata=rules.TEXT)
@@ -52,26 +53,27 @@ class TokenRecord:
     """One token of a run.
 
     Attributes:
-        position: 0-based place in the sequence, the special first token included.
+        position: 0-based index in the sequence, which begins with the special document-start token.
         token_id: vocabulary index.
-        text: the token alone, decoded; the bytes that are not UTF-8 by themselves show as U+FFFD.
-        token_bytes: the same as hexadecimal, exact.
-        special: True for tokens such as the document start; they are left out of mean depth.
-        phase: the phase in which this position runs through the model.
-        recursion_depth: recursions taken (1..R, or 0 below a first capacity of 1); `None` if not yet computed.
-        router_logits: one per recursion, of the router that decides: the auxiliary one where the rule is `aux`; `None`
-            where not computed (an inactive token, or no router there).
+        text: the token decoded alone; bytes that are not valid UTF-8 by themselves appear as U+FFFD.
+        token_bytes: the token's exact bytes, in hexadecimal.
+        special: True for tokens such as the document start; they do not count towards mean depth.
+        phase: the phase that computes this position.
+        recursion_depth: recursions taken: 1 to R, or 0 if the first capacity is below 1; `None` if not yet computed.
+        router_logits: one per recursion, of the router that decides, which is the auxiliary one under the rule `aux`;
+            `None` if not computed (the token was inactive, or the recursion has no router).
         router_scores: the same after the activation, before alpha.
-        cached_slots: indices into `header.cache_slots` that hold this position.
+        cached_slots: indices into `header.cache_slots` of the slots that hold this position.
         log_probability: of this token under the model's unmodified distribution, in nats; `None` for the first.
         entropy: of that distribution, in nats; `None` for the first.
         alternatives: most probable candidates, best first; empty for the first.
-        latency_s: seconds of the step that computed this position; `None` if shared by a prefill or not computed.
-        expert_idx: the expert that each Switch layer call sent this position to, 0-based, in the order of the calls;
-            empty without such layers. It has nothing to do with expert-choice routing.
-        lens: what an early exit after recursion 1, 2, ... predicts as the next token, best first; one list for each
-            recursion that the token took (one where it took none), so the last is the model's own prediction. Empty
-            where no lens was computed.
+        latency_s: seconds of the step that computed this position; `None` in a prefill, whose positions share one step,
+            or if not computed.
+        expert_idx: the 0-based expert that each Switch (MoE) layer call sent this position to, in the order of the
+            calls; empty without such layers. Unrelated to expert-choice routing.
+        lens: the most probable next tokens according to an early exit after recursion 1, 2, ..., best first: one list
+            for each recursion that the token took (one list if it took none), so that the last is the model's own
+            prediction. Empty if no early exits were computed.
     """
 
     position: int = field(metadata=rules.COUNT)
@@ -88,17 +90,19 @@ class TokenRecord:
     entropy: float | None = field(default=None, metadata=rules.NUMBER_OR_NULL)
     alternatives: list[Alternative] = field(default_factory=list, metadata=rules.LIST)
     latency_s: float | None = field(default=None, metadata=rules.NUMBER_OR_NULL)
-    expert_idx: list[int] = field(default_factory=list, metadata=rules.INDICES | rules.LATER)
-    lens: list[list[Alternative]] = field(default_factory=list, metadata=rules.EXITS | rules.LATER)
+    expert_idx: list[int] = field(default_factory=list, metadata=rules.INDICES | rules.ADDED_LATER)
+    lens: list[list[Alternative]] = field(
+        default_factory=list, metadata=rules.EXITS | rules.ADDED_LATER
+    )
 
     @property
     def prediction_depth(self) -> int | None:
-        """The first recursion (1-based) whose early exit predicts what the last one predicts; `None` without a lens."""
+        """The first recursion (1-based) whose early exit predicts the same token as the last; `None` without `lens`."""
         best = [exit_[0].token_id for exit_ in self.lens]
         return best.index(best[-1]) + 1 if best else None
 
     def as_dict(self) -> dict[str, Any]:
-        """Do what `dataclasses.asdict` does, without its deep copies of lists of numbers, which take long."""
+        """Return the fields as plain data, like `dataclasses.asdict` but without its slow deep copies of lists."""
         return vars(self) | {
             "alternatives": [vars(choice).copy() for choice in self.alternatives],
             "lens": [[vars(choice).copy() for choice in choices] for choices in self.lens],
@@ -107,17 +111,17 @@ class TokenRecord:
 
 @dataclass(frozen=True)
 class StepRecord:
-    """One call of the model, measured.
+    """One call of the model and its measured cost.
 
     Attributes:
         phase: prefill or decode.
-        first_position: of the tokens computed in this call.
-        num_tokens: how many.
+        first_position: position of the first token computed in this call.
+        num_tokens: number of tokens computed in this call.
         latency_s: wall-clock seconds of the call.
-        active_flops: multiply-add = 2, of what routing needed in this call.
-        cache_entries: tokens held after the call, one number a slot.
-        cache_bytes: bytes of the real tensors after the call, one number a slot.
-        dense_flops: what the call would have cost at full depth; `None` in files from before it was noted.
+        active_flops: FLOPs of the recursions that the routing rule selected in this call; multiply-add = 2.
+        cache_entries: tokens in each cache slot after the call.
+        cache_bytes: bytes of each cache slot's tensors after the call.
+        dense_flops: FLOPs of the call if every token took every recursion; `None` in older files without this field.
     """
 
     phase: Phase = field(metadata=rules.PHASE)
@@ -127,43 +131,43 @@ class StepRecord:
     active_flops: int = field(metadata=rules.COUNT)
     cache_entries: list[int] = field(metadata=rules.COUNTS_OF_SLOTS)
     cache_bytes: list[int] = field(metadata=rules.COUNTS_OF_SLOTS)
-    dense_flops: int | None = field(default=None, metadata=rules.COUNT_OR_NULL | rules.LATER)
+    dense_flops: int | None = field(default=None, metadata=rules.COUNT_OR_NULL | rules.ADDED_LATER)
 
 
 @dataclass
 class TraceHeader:
-    """What produced the run.
+    """The model, the settings and the totals of a run.
 
     Attributes:
-        kind: `generate` (a prompt continued) or `analyse` (a text read).
+        kind: `generate` (a prompt was continued) or `analyse` (a text was read).
         checkpoint: folder name.
         checkpoint_sha256: of the weight files; 64 hexadecimal digits.
-        config: the model's own settings, as in its `config.json`.
-        router: what its routers can do; in files from before it was noted, what `config` says.
-        num_recursions: R, the largest depth, and the fixed colour domain.
+        config: the model's `config.json`.
+        router: the traits of the router type; derived from `config` for older files without this field.
+        num_recursions: R, the largest depth, and the upper end of every depth colour scale.
         routing: `name` of the rule, `gate`, and its settings (`thresholds` as scores, one per recursion).
         kv_strategy: `recursion_wise` or `shared`.
-        cache_slots: one description a slot.
+        cache_slots: one description per slot.
         kv_bytes_per_entry: bytes of one token in one slot.
-        full_depth_flops: what the same positions would have cost at full depth; multiply-add = 2.
+        full_depth_flops: FLOPs of the same positions if every token took every recursion; multiply-add = 2.
         vanilla_kv_bytes: KV bytes of a plain Transformer of the same unrolled depth for the same positions.
         sampling: temperature, top_k, seed, max_new_tokens; empty for `analyse`.
         device: such as `cpu` or the name of the GPU.
         dtype: such as `float32`.
-        versions: of the packages that computed it.
+        versions: of the packages that computed the run.
         created: ISO 8601, UTC.
         finish_reason: `length`, `stop_token`, `context_full`, `cancelled` or `None` while running.
-        windows: half-open position ranges that a long text was analysed in; empty if it fitted.
-        title: for a gallery.
-        note: what to look for.
-        lens: how the early-exit predictions of the tokens were computed, after the run; empty if they were not.
+        windows: half-open position ranges in which a long text was analysed; empty if the text fitted the context.
+        title: shown in the gallery.
+        note: what to look for, shown in the gallery.
+        lens: how the early-exit predictions (`TokenRecord.lens`) were computed after the run; empty if they were not.
     """
 
     kind: Literal["generate", "analyse"] = field(metadata=rules.KIND)
     checkpoint: str = field(metadata=rules.TEXT)
     checkpoint_sha256: str = field(metadata=rules.TEXT)
     config: dict[str, Any] = field(metadata=rules.PLAIN)
-    router: RouterTraits = field(metadata=rules.LATER)
+    router: RouterTraits = field(metadata=rules.ADDED_LATER)
     num_recursions: int = field(metadata=rules.NUM_RECURSIONS)
     routing: dict[str, Any] = field(metadata=rules.PLAIN)
     kv_strategy: str = field(metadata=rules.TEXT)
@@ -180,7 +184,7 @@ class TraceHeader:
     windows: list[list[int]] = field(default_factory=list, metadata=rules.WINDOWS)
     title: str = field(default="", metadata=rules.TEXT)
     note: str = field(default="", metadata=rules.TEXT)
-    lens: dict[str, Any] = field(default_factory=dict, metadata=rules.PLAIN | rules.LATER)
+    lens: dict[str, Any] = field(default_factory=dict, metadata=rules.PLAIN | rules.ADDED_LATER)
 
 
 @dataclass
@@ -193,7 +197,7 @@ class Trace:
 
     @property
     def mean_recursion_depth(self) -> float | None:
-        """Mean over content tokens whose depth is known; specials are left out."""
+        """Mean depth of the content tokens whose depth is known; `None` without any. Special tokens do not count."""
         depths = [
             token.recursion_depth
             for token in self.tokens
@@ -202,7 +206,7 @@ class Trace:
         return sum(depths) / len(depths) if depths else None
 
     def depth_histogram(self, phase: Phase | None = None) -> list[int]:
-        """Count content tokens at depth 1, 2, ... R, of one phase or of both; depth 0 is not among them."""
+        """Return the number of content tokens at depth 1, 2, ... R, in one phase or both; depth 0 is not counted."""
         counts = [0] * self.header.num_recursions
         for token in self.tokens:
             wanted = phase is None or token.phase == phase

@@ -1,4 +1,4 @@
-"""Traces as files: written whole or not at all, checked when read (`trace_schema.py`). Imports no torch."""
+"""Reads and writes trace files: writes are atomic, and `trace_schema.py` checks what is read. Imports no torch."""
 
 import gzip
 import json
@@ -15,7 +15,7 @@ MAX_TRACE_BYTES = 64 * 2**20  # unpacked; a 2,048-token trace takes about 2 MiB
 
 
 def save_trace(trace: Trace, path: Path) -> None:
-    """Write a trace; an older file of this name stays as it is if that fails.
+    """Write a trace; if writing fails, an existing file of this name stays unchanged.
 
     Raises:
         TraceError: the disk is full or the folder cannot be written.
@@ -38,7 +38,7 @@ def save_trace(trace: Trace, path: Path) -> None:
 
 
 def pack_trace(trace: Trace) -> bytes:
-    """Return the bytes of a trace file, the same for the same trace."""
+    """Return the bytes of a trace file; equal traces give equal bytes."""
     text = json.dumps(
         trace_to_dict(trace), ensure_ascii=False, allow_nan=False, separators=(",", ":")
     )
@@ -46,7 +46,7 @@ def pack_trace(trace: Trace) -> bytes:
 
 
 def trace_to_dict(trace: Trace) -> dict[str, Any]:
-    """Return a trace as plain data, as in the file."""
+    """Return a trace as plain data, in the form of the file."""
     header = vars(trace.header) | {
         "router": vars(trace.header.router),
         "cache_slots": [vars(slot) for slot in trace.header.cache_slots],
@@ -64,7 +64,7 @@ def load_trace(source: Path | str | bytes) -> Trace:
     """Read a trace from a file or from its bytes.
 
     Raises:
-        TraceError: unreadable, damaged, too large, or not what the schema says.
+        TraceError: the file is unreadable, damaged, too large, or does not match the schema.
     """
     if isinstance(source, bytes):
         packed = source
@@ -77,17 +77,17 @@ def load_trace(source: Path | str | bytes) -> Trace:
     try:
         data = json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
-        raise TraceError(f"this is no trace: its text is not JSON ({error})") from error
+        raise TraceError(f"this is not a trace: its text is not JSON ({error})") from error
     return trace_from_dict(data)
 
 
 def _unpack(packed: bytes) -> bytes:
-    """Decompress no more than a trace may hold, whatever the file promises."""
+    """Decompress at most `MAX_TRACE_BYTES`, so that a small malicious file cannot fill the memory."""
     unpacker = zlib.decompressobj(wbits=31)
     try:
         text = unpacker.decompress(packed, MAX_TRACE_BYTES + 1)
     except zlib.error as error:
-        raise TraceError("this is no trace: a trace file is gzip-compressed JSON") from error
+        raise TraceError("this is not a trace: a trace file is gzip-compressed JSON") from error
     if len(text) > MAX_TRACE_BYTES:
         raise TraceError(
             f"a trace must unpack to at most {MAX_TRACE_BYTES} bytes; this one is larger"

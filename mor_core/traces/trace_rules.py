@@ -1,6 +1,6 @@
-"""The rules that the fields of a trace are declared with: what a file may hold, in words and as a test.
+"""The validation rules of a trace's fields (see `field_rules.py`).
 
-Those that depend on the run are given its header. Imports no torch.
+Rules that depend on the run receive its header. Imports no torch.
 """
 
 from collections.abc import Callable
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from mor_core.traces.trace import TraceHeader
 
 MAX_RECURSIONS = 64
-LATER: dict[str, Any] = {"later": True}
-"""Metadata of a field that files from before it lack."""
+ADDED_LATER: dict[str, Any] = {"added_later": True}
+"""Metadata of a field that older trace files may lack."""
 
 
 def _are(is_one: Callable[[Any], bool]) -> Callable[[Any], bool]:
@@ -67,11 +67,11 @@ def _are_counts_of_slots(values: Any, header: "TraceHeader") -> bool:
 _are_counts = _are(is_count)
 _are_numbers_or_nulls = _are(_or_null(is_number))
 
-TEXT = must("be text without half characters", is_text)
+TEXT = must("be text without lone surrogates", is_text)
 TEXT_OR_NULL = must("be text or null", _or_null(is_text))
 HEXADECIMAL = must("be hexadecimal", _is_hex)
 FLAG = must("be true or false", lambda value: isinstance(value, bool))
-COUNT = must("be an integer from 0 within 64 bits", is_count)
+COUNT = must("be an integer of at least 0 within 64 bits", is_count)
 COUNT_OR_NULL = must("be null or a count", _or_null(is_count))
 NUMBER = must("be a number", is_number)
 NUMBER_OR_NULL = must("be a number or null", _or_null(is_number))
@@ -91,4 +91,4 @@ DEPTH = must_fit(lambda header: f"be null or 0 to {header.num_recursions}", _is_
 RECURSION = must_fit(lambda header: f"be null or 1 to {header.num_recursions}", _is_recursion)
 SCORES = must_fit(lambda header: f"be {header.num_recursions} numbers or nulls", _are_scores)
 SLOTS = must_fit(lambda header: f"be indices below {len(header.cache_slots)}", _are_slots)
-COUNTS_OF_SLOTS = must_fit(lambda _: "be one count a slot", _are_counts_of_slots)
+COUNTS_OF_SLOTS = must_fit(lambda _: "be one count per slot", _are_counts_of_slots)

@@ -1,7 +1,7 @@
-"""Checks plain data by what the records of `trace.py` declare, and makes a trace of it.
+"""Checks plain data by the rules that the records of `trace.py` declare, and returns a trace.
 
-What is not a trace is refused with the place, the rule and the value, whoever sent it. Rules between fields stand here,
-those of one field with its declaration. Imports no torch.
+Invalid data is refused with the field, the rule and the value. Rules for a single field are declared with the field;
+rules between fields are checked here. Imports no torch.
 """
 
 from dataclasses import MISSING, fields
@@ -21,11 +21,11 @@ from mor_core.traces.trace import (
     Trace,
     TraceHeader,
 )
-from mor_core.traces.trace_rules import LATER
+from mor_core.traces.trace_rules import ADDED_LATER
 
 
 class TraceError(ValueError):
-    """A file that is not a trace, with what is wrong and where."""
+    """The data is not a valid trace; the message says what is wrong and where."""
 
 
 def trace_from_dict(data: Any) -> Trace:
@@ -35,7 +35,7 @@ def trace_from_dict(data: Any) -> Trace:
         TraceError: names the field, the rule and the value.
     """
     if not isinstance(data, dict) or data.get("schema") != TRACE_SCHEMA:
-        raise TraceError(f'this is no trace: "schema" must be "{TRACE_SCHEMA}"')
+        raise TraceError(f'this is not a trace: "schema" must be "{TRACE_SCHEMA}"')
     if data.get("version") != TRACE_VERSION:
         raise TraceError(
             f"version must be {TRACE_VERSION}, got {shorten(data.get('version'))}; "
@@ -47,10 +47,10 @@ def trace_from_dict(data: Any) -> Trace:
         steps = _expect(data.get("steps"), list, "steps")
         return Trace(
             header,
-            [_token(token, place, header) for place, token in enumerate(tokens)],
+            [_token(token, index, header) for index, token in enumerate(tokens)],
             [
-                _read(StepRecord, step, f"steps[{place}]", header)
-                for place, step in enumerate(steps)
+                _read(StepRecord, step, f"steps[{index}]", header)
+                for index, step in enumerate(steps)
             ],
         )
     except TraceError:
@@ -66,7 +66,7 @@ def _expect(value: Any, kind: type, where: str) -> Any:
 
 
 def _read(record: type[Any], data: Any, where: str, header: TraceHeader | None = None) -> Any:
-    """Check plain data by what a record declares, and return the record."""
+    """Check plain data by a record's rules, and return the record."""
     if _expect(data, dict, where).keys() != _FIELDS[record]:
         data = _with_later_fields(record, data, where)
     check_fields(record, data, f"{where}.", header)
@@ -80,24 +80,26 @@ _FIELDS = {
 
 
 def _with_later_fields(record: type[Any], data: dict[str, Any], where: str) -> dict[str, Any]:
-    """Add the fields that a file from before them lacks, and refuse data that lacks or has others."""
-    later = {entry.name: entry for entry in fields(record) if LATER.keys() <= entry.metadata.keys()}
+    """Add the fields that an older file lacks; refuse any other missing or unknown field."""
+    later = {
+        entry.name: entry for entry in fields(record) if ADDED_LATER.keys() <= entry.metadata.keys()
+    }
     missing = sorted(_FIELDS[record] - data.keys() - later.keys())
     extra = sorted(data.keys() - _FIELDS[record])
     if missing or extra:
         raise TraceError(f"{where} has missing fields {missing} and unknown fields {extra}")
-    made = {
+    defaults = {
         name: entry.default if entry.default_factory is MISSING else entry.default_factory()
         for name, entry in later.items()
     }
-    return made | data
+    return defaults | data
 
 
 def _header(data: dict[str, Any]) -> TraceHeader:
     header: TraceHeader = _read(TraceHeader, data, "header")
     header.cache_slots = [
-        _read(CacheSlot, slot, f"header.cache_slots[{place}]", header)
-        for place, slot in enumerate(header.cache_slots)
+        _read(CacheSlot, slot, f"header.cache_slots[{index}]", header)
+        for index, slot in enumerate(header.cache_slots)
     ]
     if "router" in data:
         header.router = _read(RouterTraits, data["router"], "header.router", header)
@@ -114,7 +116,7 @@ def _header(data: dict[str, Any]) -> TraceHeader:
 
 
 def _check_routing(header: TraceHeader) -> None:
-    """Check what readers compute with: the thresholds, the cap, and whether recursion 1 takes every token."""
+    """Check the settings that readers compute with: thresholds, `max_depth`, and the capacity factors."""
     thresholds = header.routing.get("thresholds")
     right = thresholds is None or (
         isinstance(thresholds, list)
@@ -123,11 +125,11 @@ def _check_routing(header: TraceHeader) -> None:
     )
     rule = f"must be one number between 0 and 1, or {header.num_recursions} of them"
     _check(right, f"header.routing.thresholds {rule}", thresholds)
-    most = header.routing.get("max_depth")
+    max_depth = header.routing.get("max_depth")
     _check(
-        most is None or (is_count(most) and 1 <= most <= header.num_recursions),
-        "header.routing.max_depth must be null or a recursion of the model",
-        most,
+        max_depth is None or (is_count(max_depth) and 1 <= max_depth <= header.num_recursions),
+        f"header.routing.max_depth must be null or 1 to {header.num_recursions}",
+        max_depth,
     )
     factors = header.config.get("capacity_factors")
     known = isinstance(factors, list) and bool(factors) and all(map(is_number, factors))
@@ -136,20 +138,22 @@ def _check_routing(header: TraceHeader) -> None:
     )
 
 
-def _token(data: Any, place: int, header: TraceHeader) -> TokenRecord:
-    where = f"tokens[{place}]"
+def _token(data: Any, index: int, header: TraceHeader) -> TokenRecord:
+    where = f"tokens[{index}]"
     token: TokenRecord = _read(TokenRecord, data, where, header)
-    _check(token.position == place, f"{where}.position must be {place}", token.position)
+    _check(token.position == index, f"{where}.position must be {index}", token.position)
     token.alternatives = _alternatives(token.alternatives, f"{where}.alternatives")
     token.lens = _lens(token, where, header)
     return token
 
 
 def _lens(token: TokenRecord, where: str, header: TraceHeader) -> list[list[Alternative]]:
-    """Read the early exits of a token: none, or some candidates for each recursion that it took."""
+    """Check a token's early exits: either none, or a list of candidates for each recursion that it took."""
     exits = token.lens
     taken = 0 if token.recursion_depth is None or not header.lens else max(1, token.recursion_depth)
-    rule = f"must be empty or {taken} lists of candidates, one a recursion that the token took"
+    rule = (
+        f"must be empty or {taken} lists of candidates, one for each recursion that the token took"
+    )
     _check(len(exits) in (0, taken), f"{where}.lens {rule}", exits)
     return [_alternatives(choices, f"{where}.lens") for choices in exits]
 

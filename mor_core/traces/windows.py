@@ -1,11 +1,11 @@
-"""How text longer than the context is read: overlapping windows, each token scored once."""
+"""Splits a text longer than the context into overlapping windows in which each token is scored once."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Window:
-    """Positions `start` to `end` (half-open) go through the model; those from `first_new` on are scored."""
+    """The model reads positions `start` to `end` (half-open) and scores those from `first_new` on."""
 
     start: int
     end: int
@@ -13,9 +13,9 @@ class Window:
 
 
 def split_windows(num_tokens: int, length: int) -> list[Window]:
-    """Cover `num_tokens` positions with windows of `length`, each half a window further than the last.
+    """Cover `num_tokens` positions with windows of at most `length` tokens, each half a window after the one before.
 
-    Every token but those of the first window is scored with at least half a window before it.
+    Every token after the first window has at least half a window of context before it.
     """
     stride = max(1, length // 2)
     windows = [Window(0, min(num_tokens, length), 0)]

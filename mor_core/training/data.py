@@ -1,7 +1,8 @@
-"""Turns documents into tokens on disk and the tokens into blocks, in an order that seed and index alone decide.
+"""Turns documents into tokens on disk and the tokens into rows, in an order that seed and index alone decide.
 
-Every document starts with one special token. Blocks are cut from the stream of shuffled documents and shuffled
-again; attention may cross documents, as in the paper. Knows nothing of models.
+Every document starts with one special token. Packed rows are blocks cut from the stream of shuffled documents and
+shuffled again; attention may cross documents, as in the paper. Where documents must not touch, a row holds one
+document and padding. Knows nothing of models.
 
 Source: arXiv 2507.10524, Appendix B (packing).
 """
@@ -202,6 +203,53 @@ class BlockOrder:
         documents = generator.permutation(self.documents)
         ends = np.cumsum(np.diff(self.corpus.starts)[documents])
         return documents, ends, generator.permutation(self.blocks_per_epoch)
+
+
+PADDING = -1
+"""Fills up a row after its document; no token has this id."""
+
+
+class DocumentOrder:
+    """An endless row of documents, each padded to the same length: row n is a function of corpus, seed and n alone."""
+
+    def __init__(
+        self,
+        corpus: TokenisedCorpus,
+        row_length: int,
+        seed: int,
+        documents: NDArray[np.int64] | None = None,
+    ) -> None:
+        """Prepare an order over all documents, or over the given ones.
+
+        Raises:
+            ValueError: a document is longer than a row.
+        """
+        self.corpus = corpus
+        self.row_length = row_length
+        self.seed = seed
+        self.documents = np.arange(corpus.num_documents) if documents is None else documents
+        lengths = np.diff(corpus.starts)[self.documents]
+        if lengths.max() > row_length:
+            longest = int(self.documents[lengths.argmax()])
+            raise ValueError(
+                f"with one document a row each must have at most {row_length} tokens, its start included, got "
+                f"{lengths.max()} in document {longest}; give longer rows ([run] sequence_tokens), shorter documents, "
+                'or [data] rows = "packed"'
+            )
+        self.blocks_per_epoch = len(self.documents)
+        self._epoch = lru_cache(maxsize=2)(self._shuffled)
+
+    def block(self, number: int) -> NDArray[np.int64]:
+        """Return row `number`, counted on through the epochs; -> (row_length,), `PADDING` after the document."""
+        epoch, index = divmod(number, self.blocks_per_epoch)
+        document = self._epoch(epoch)[index]
+        start, end = self.corpus.starts[document : document + 2]
+        row = np.full(self.row_length, PADDING, dtype=np.int64)
+        row[: end - start] = self.corpus.tokens[start:end]
+        return row
+
+    def _shuffled(self, epoch: int) -> NDArray[np.int64]:
+        return np.random.default_rng([self.seed, epoch]).permutation(self.documents)
 
 
 def simplest_documents(corpus: TokenisedCorpus, share_of_tokens: float) -> NDArray[np.int64]:

@@ -1,6 +1,6 @@
-"""Prepares a recipe's data, and says which blocks each step and process reads.
+"""Prepares a recipe's data, and says which rows each step and process reads.
 
-Shapes: b sequences of a micro-batch, S context length.
+Shapes: b sequences of a micro-batch, S tokens of a row.
 """
 
 from collections.abc import Iterator
@@ -9,13 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from mor_core.checkpoints.tokenizer import named_tokenizer
-from mor_core.training.corpus import fetch_hugging_face, find_corpus
+from mor_core.training.corpus import data_folder, fetch_hugging_face, find_corpus
 from mor_core.training.data import (
+    PADDING,
     BlockOrder,
+    DocumentOrder,
     TokenisedCorpus,
     cached_tokenizer,
     simplest_documents,
@@ -49,7 +52,10 @@ def prepare_data(recipe: Recipe, cache_folder: Path, data_dir: Path | None) -> P
         valid_path = find_corpus(data.valid, data_dir) if data.valid else None
     length = config.max_position_embeddings
     if data.tokenizer:
-        tokenizer = named_tokenizer(data.tokenizer, config.vocab_size)
+        beside = data_folder(data_dir)  # where the texts are, a tokenizer may be too
+        inside = beside is not None and (beside / data.tokenizer).is_dir()
+        name = str(beside / data.tokenizer) if beside and inside else data.tokenizer
+        tokenizer = named_tokenizer(name, config.vocab_size)
     else:
         tokenizer = cached_tokenizer(train_path, config.vocab_size, length, cache_folder)
     return PreparedData(
@@ -66,8 +72,31 @@ def _fetched(data: DataSection, split: str, cache_folder: Path) -> Path:
     )
 
 
+RowOrder = BlockOrder | DocumentOrder
+
+
+def row_order(
+    recipe: Recipe, corpus: TokenisedCorpus, seed: int, documents: NDArray[np.int64] | None = None
+) -> RowOrder:
+    """Return the rows of a corpus as a recipe wants them: packed, or one document each.
+
+    Raises:
+        ValueError: the corpus is too small, or a document is too long.
+    """
+    kind = BlockOrder if recipe.data.rows == "packed" else DocumentOrder
+    return kind(corpus, recipe.sequence_tokens, seed, documents)
+
+
+def model_inputs(batch: Tensor, device: torch.device) -> dict[str, Tensor | None]:
+    """Return the model's arguments for rows (b, S): ids, labels, and a mask where a row ends in padding."""
+    rows = batch.to(device)
+    real = rows != PADDING
+    ids = rows.masked_fill(~real, 0)
+    return {"input_ids": ids, "labels": ids, "attention_mask": None if bool(real.all()) else real}
+
+
 class StepBlocks:
-    """The blocks of every step, shared out among processes; a function of the step alone."""
+    """The rows of every step, shared out among processes; a function of the step alone."""
 
     def __init__(
         self,
@@ -78,20 +107,19 @@ class StepBlocks:
         num_processes: int = 1,
         process_index: int = 0,
     ) -> None:
-        length = recipe.config().max_position_embeddings
-        self.per_step = recipe.run.batch_tokens // length
+        self.per_step = recipe.run.batch_tokens // recipe.sequence_tokens
         self.micro = recipe.run.micro_batch
         self.num_processes = num_processes
         self.process_index = process_index
         self.first_decay_step = plan.first_decay_step
-        self.all = BlockOrder(corpus, length, recipe.run.seed)
-        self.final: BlockOrder | None = None
+        self.all = row_order(recipe, corpus, recipe.run.seed)
+        self.final: RowOrder | None = None
         if recipe.data.final_documents == "simple":
             simple = simplest_documents(corpus, recipe.data.final_share)
-            self.final = BlockOrder(corpus, length, recipe.run.seed, simple)
+            self.final = row_order(recipe, corpus, recipe.run.seed, simple)
 
     def micro_batches(self, step: int) -> Iterator[Tensor]:
-        """Yield this process's batches (b, S) of a 0-based step."""
+        """Yield this process's batches (b, S) of a 0-based step; `PADDING` stands behind a row's end."""
         order, first = self.all, step * self.per_step
         if self.final is not None and step >= self.first_decay_step:
             order, first = self.final, (step - self.first_decay_step) * self.per_step
@@ -102,8 +130,9 @@ class StepBlocks:
             yield torch.from_numpy(np.stack(rows))
 
 
-def held_out_batches(corpus: TokenisedCorpus, length: int, size: int, limit: int) -> list[Tensor]:
-    """Return the same first blocks each time, as batches of at most `size` sequences."""
-    order = BlockOrder(corpus, length, seed=0)
+def held_out_batches(recipe: Recipe, corpus: TokenisedCorpus) -> list[Tensor]:
+    """Return the same first rows each time, as batches (b, S) of at most a micro-batch."""
+    size, limit = recipe.run.micro_batch, recipe.run.validation_blocks
+    order = row_order(recipe, corpus, seed=0)
     rows = np.stack([order.block(number) for number in range(min(limit, order.blocks_per_epoch))])
     return list(torch.from_numpy(rows).split(size))

@@ -40,7 +40,10 @@ def dry_run(recipe: Recipe) -> dict[str, Any]:
     """
     config, plan = recipe.config(), make_plan(recipe)
     tokens = plan.num_steps * recipe.run.batch_tokens
-    per_token = step_flops(config, recipe.run.batch_tokens) / recipe.run.batch_tokens
+    per_token = (
+        step_flops(config, recipe.run.batch_tokens, length=recipe.sequence_tokens)
+        / recipe.run.batch_tokens
+    )
     found: dict[str, Any] = {
         "name": recipe.run.name,
         "parameters": parameter_count(config),

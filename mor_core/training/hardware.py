@@ -50,7 +50,7 @@ def start_accelerator(recipe: Recipe) -> Accelerator:
     probe: Any = PartialState(cpu=on_cpu)  # its attributes are typed as possibly missing
     num_processes: int = probe.num_processes
     device: torch.device = probe.device
-    sequences = recipe.run.batch_tokens // recipe.config().max_position_embeddings
+    sequences = recipe.run.batch_tokens // recipe.sequence_tokens
     at_once = recipe.run.micro_batch * num_processes
     if sequences % at_once:
         raise TrainingError(

@@ -47,8 +47,11 @@ class DataSection:
         text_column: its column.
         train_split: its split to train on.
         valid_split: its split to validate on; empty for no validation.
-        tokenizer: a folder with a tokenizer.json, or a name on the Hugging Face Hub; empty to learn one from the text.
+        tokenizer: a folder with a tokenizer.json, in the data folder or anywhere, or a name on the Hugging Face Hub;
+            empty to learn one from the text.
         max_documents: rows to take of each split; 0 for all.
+        rows: `packed` fills rows with documents one after the other; `documents` gives each a padded row of its own.
+        question_mark: how the text of a token ends whose next token is an answer; validation counts right answers.
         final_documents: what the learning-rate decay reads: `all` documents, or the `simple` ones.
         final_share: the simple ones are those of the lowest reading grades that hold this share of the tokens.
     """
@@ -62,6 +65,8 @@ class DataSection:
     valid_split: str = "validation"
     tokenizer: str = ""
     max_documents: int = field(default=0, metadata=NOT_NEGATIVE)
+    rows: Literal["packed", "documents"] = "packed"
+    question_mark: str = ""
     final_documents: Literal["all", "simple"] = "all"
     final_share: float = field(
         default=0.3, metadata=must("be above 0 and at most 1", lambda value: 0 < value <= 1)
@@ -99,13 +104,21 @@ class ScheduleSection:
         warmup_tokens: read while the rate rises.
         decay_fraction: last share of the steps, over which it falls.
         final_lr_fraction: share of the peak that it falls to.
+        capacity_hold_tokens: for which expert-choice capacities stay at 1 before they fall.
         capacity_warmup_tokens: over which expert-choice capacities fall from 1 to the model's; 0 for none.
+        capacity_levels: of a fall that is earned: a level down when held-out answers are right; 0 for a fall by tokens.
+        capacity_check_steps: optimiser steps between two trials of the next level.
+        capacity_accuracy: share of right held-out answers that earns a level.
     """
 
     warmup_tokens: int = field(default=500_000, metadata=NOT_NEGATIVE)
     decay_fraction: float = field(default=0.2, metadata=SHARE)
     final_lr_fraction: float = field(default=0.02, metadata=SHARE)
+    capacity_hold_tokens: int = field(default=0, metadata=NOT_NEGATIVE)
     capacity_warmup_tokens: int = field(default=0, metadata=NOT_NEGATIVE)
+    capacity_levels: int = field(default=0, metadata=NOT_NEGATIVE)
+    capacity_check_steps: int = field(default=20, metadata=ABOVE_ZERO)
+    capacity_accuracy: float = field(default=0.995, metadata=SHARE)
 
 
 @dataclass(frozen=True)
@@ -129,7 +142,8 @@ class RunSection:
         name: of the run's folder and of the checkpoint.
         title: a line for the model card.
         seed: of weights and order.
-        batch_tokens: of one optimiser step, over all processes.
+        batch_tokens: of one optimiser step, over all processes, padding included.
+        sequence_tokens: of a row; 0 for the model's context.
         micro_batch: sequences of one forward pass of one process.
         validate_every_steps: 0 for the end only.
         validation_blocks: blocks of the held-out text that are read each time.
@@ -146,6 +160,7 @@ class RunSection:
         metadata=must(f"lie between 0 and {_MAX_SEED}", lambda value: 0 <= value <= _MAX_SEED),
     )
     batch_tokens: int = field(default=8192, metadata=ABOVE_ZERO)
+    sequence_tokens: int = field(default=0, metadata=NOT_NEGATIVE)
     micro_batch: int = field(default=8, metadata=ABOVE_ZERO)
     validate_every_steps: int = field(default=250, metadata=NOT_NEGATIVE)
     validation_blocks: int = field(default=64, metadata=ABOVE_ZERO)
@@ -222,6 +237,11 @@ class Recipe:
             raise RecipeError(f"[model] {error.__cause__ or error}") from error
         except (StrictDataclassFieldValidationError, ValueError, TypeError) as error:
             raise RecipeError(f"[model] {error}") from error
+
+    @property
+    def sequence_tokens(self) -> int:
+        """Tokens of a row."""
+        return self.run.sequence_tokens or self.config().max_position_embeddings
 
     def as_dict(self) -> dict[str, dict[str, Any]]:
         """Return all sections as plain data, defaults filled in."""
@@ -328,11 +348,14 @@ def _check(recipe: Recipe) -> None:
             check_fields(kind, vars(getattr(recipe, name)), f"[{name}] ")
     except ValueError as error:
         raise RecipeError(str(error)) from error
-    if recipe.schedule.capacity_warmup_tokens and not config.router.has_top_k:
-        raise RecipeError(
-            "[schedule] capacity_warmup_tokens belongs to expert-choice, "
-            f'got {recipe.schedule.capacity_warmup_tokens} with router_type="{config.router_type}"; leave it out'
-        )
+    for name in ("capacity_hold_tokens", "capacity_warmup_tokens", "capacity_levels"):
+        given = getattr(recipe.schedule, name)
+        if given and not config.router.has_top_k:
+            raise RecipeError(
+                f"[schedule] {name} belongs to expert-choice, "
+                f'got {given} with router_type="{config.router_type}"; leave it out'
+            )
+    _check_earned_fall(recipe)
     if (recipe.budget.tokens > 0) == (recipe.budget.flops > 0):
         raise RecipeError(
             "[budget] must give exactly one of tokens and flops above 0, "
@@ -343,10 +366,40 @@ def _check(recipe: Recipe) -> None:
             "[data] must give exactly one of train (a text file) and hugging_face (a data set), "
             f"got train={recipe.data.train!r}, hugging_face={recipe.data.hugging_face!r}"
         )
-    context = config.max_position_embeddings
-    sequence_tokens = recipe.run.micro_batch * context
-    if recipe.run.batch_tokens % sequence_tokens:
+    context, length = config.max_position_embeddings, recipe.sequence_tokens
+    if length > context:
         raise RecipeError(
-            f"[run] batch_tokens must be a multiple of micro_batch x context ({recipe.run.micro_batch} x {context} = "
-            f"{sequence_tokens}), got {recipe.run.batch_tokens}"
+            f"[run] sequence_tokens must be at most max_position_embeddings={context}, got {length}; "
+            "give a longer context or shorter rows"
+        )
+    together = recipe.run.micro_batch * length
+    if recipe.run.batch_tokens % together:
+        row = "sequence_tokens" if recipe.run.sequence_tokens else "context"
+        raise RecipeError(
+            f"[run] batch_tokens must be a multiple of micro_batch x {row} ({recipe.run.micro_batch} x {length} = "
+            f"{together}), got {recipe.run.batch_tokens}"
+        )
+
+
+def _check_earned_fall(recipe: Recipe) -> None:
+    """Refuse an earned fall of the capacities that nothing could earn."""
+    schedule = recipe.schedule
+    if not schedule.capacity_levels:
+        return
+    if schedule.capacity_hold_tokens or schedule.capacity_warmup_tokens:
+        raise RecipeError(
+            "[schedule] capacity_levels lets held-out answers decide when capacities fall, got also "
+            f"capacity_hold_tokens={schedule.capacity_hold_tokens}, "
+            f"capacity_warmup_tokens={schedule.capacity_warmup_tokens}; leave these out"
+        )
+    held_out = recipe.data.valid_split if recipe.data.hugging_face else recipe.data.valid
+    if not (recipe.data.question_mark and held_out):
+        raise RecipeError(
+            "[schedule] capacity_levels needs held-out questions: give [data] question_mark and a held-out text, "
+            f"got question_mark={recipe.data.question_mark!r} and held-out text {held_out!r}"
+        )
+    if not recipe.budget.tokens:
+        raise RecipeError(
+            "[schedule] capacity_levels needs [budget] tokens, since nobody knows what an earned fall costs in FLOPs, "
+            f"got flops={recipe.budget.flops}"
         )

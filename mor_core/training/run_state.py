@@ -34,6 +34,7 @@ class RunTotals:
         num_tokens: read in training.
         training_flops: summed over the steps from the actual active counts.
         elapsed_s: wall-clock seconds of steps and validations.
+        capacity_level: levels of an earned fall of the capacities, see `CapacityPlan`.
         peak_memory_bytes: largest seen.
         code_revisions: of the code, one for each start.
         hardware: that computed, one for each start.
@@ -45,6 +46,7 @@ class RunTotals:
     num_tokens: int = 0
     training_flops: int = 0
     elapsed_s: float = 0.0
+    capacity_level: int = 0
     peak_memory_bytes: int = 0
     code_revisions: list[str] = field(default_factory=list)
     hardware: list[str] = field(default_factory=list)

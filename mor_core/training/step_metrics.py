@@ -13,6 +13,7 @@ from torch import Tensor
 from mor_core.model.accounting import dropped_flops, executed_flops, training_flops
 from mor_core.model.config import MoRConfig
 from mor_core.model.model import MoROutput
+from mor_core.training.data import PADDING
 
 
 class StepMeter:
@@ -30,7 +31,7 @@ class StepMeter:
         self._tokens = 0
 
     def add(self, output: MoROutput, batch: Tensor) -> None:
-        """Take in one micro-batch (b, S); every loss term counts by its share of the step."""
+        """Take in one micro-batch (b, S), `PADDING` behind a row's end; a loss term counts by its share of the step."""
         assert output.loss is not None
         assert output.loss_terms is not None
         trace = output.recursion_trace
@@ -41,15 +42,17 @@ class StepMeter:
         for index, accuracy in enumerate(trace.routing_accuracy()):
             self._accuracy[index] += accuracy / self.accumulation
         active_counts = trace.active_counts()
+        lengths = (batch != PADDING).sum(dim=1).tolist()
         self._executed += executed_flops(self.config, batch.shape[1], active_counts)
-        for counts, rows in Counter(map(tuple, active_counts)).items():
+        alike = Counter(zip(lengths, map(tuple, active_counts), strict=True))
+        for (length, counts), rows in alike.items():
             self._counts += rows * torch.tensor(counts, dtype=torch.float64, device=self.device)
-            self._flops += rows * training_flops(self.config, batch.shape[1], counts)
+            self._flops += rows * training_flops(self.config, length, counts)
         if output.expert_log is not None:
             dropped = dropped_flops(self.config, output.expert_log.num_dropped())
             self._flops -= dropped
             self._executed -= dropped
-        self._tokens += batch.numel()
+        self._tokens += sum(lengths)
 
     def summary(self, accelerator: Accelerator) -> dict[str, Any]:
         """Return the step's numbers over all processes: losses are means, tokens and FLOPs sums."""

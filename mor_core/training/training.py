@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 from tqdm import tqdm
 from transformers import set_seed
 
@@ -22,7 +21,12 @@ from mor_core.checkpoints.checkpoint import save_checkpoint
 from mor_core.model.decoder import DecoderLayer
 from mor_core.model.model import MoRForCausalLM
 from mor_core.training.data import tokenizer_sha256
-from mor_core.training.data_loader import StepBlocks, held_out_batches, prepare_data
+from mor_core.training.data_loader import (
+    StepBlocks,
+    held_out_batches,
+    model_inputs,
+    prepare_data,
+)
 from mor_core.training.hardware import (
     hardware,
     leave_group,
@@ -46,7 +50,7 @@ from mor_core.training.run_state import (
 from mor_core.training.signals import stop_signals
 from mor_core.training.step_metrics import StepMeter
 from mor_core.training.training_schedule import make_plan
-from mor_core.training.validation import validation_losses
+from mor_core.training.validation import Validation
 
 RUNS_FOLDER = Path("runs")
 _log = logging.getLogger(__name__)
@@ -123,10 +127,11 @@ class _Run:
             num_processes=self.accelerator.num_processes,
             process_index=self.accelerator.process_index,
         )
-        self.held_out: list[Tensor] = []
+        self.validation: Validation | None = None
         if data.valid is not None:
-            length, limit = self.config.max_position_embeddings, recipe.run.validation_blocks
-            self.held_out = held_out_batches(data.valid, length, recipe.run.micro_batch, limit)
+            held_out = held_out_batches(recipe, data.valid)
+            mark = recipe.data.question_mark
+            self.validation = Validation(held_out, self.accelerator, self.tokenizer, mark)
 
     def start(self, *, resume: bool, branch_from: Path | None) -> None:
         """Build model and optimiser, or take up the saved state; see `runfiles.begin_or_resume`."""
@@ -204,14 +209,13 @@ class _Run:
         started = time.perf_counter()
         rate = self.plan.learning_rate(self.totals.step)
         set_rate(self.optimiser, rate)
-        routing = self.plan.capacities.rule(self.totals.step)
+        routing = self.plan.capacities.rule(self.totals.step, self.totals.capacity_level)
         meter = StepMeter(self.config, self.accelerator.gradient_accumulation_steps, self.device)
         norm = math.nan
         for batch in self.blocks.micro_batches(self.totals.step):
-            tokens = batch.to(self.device)
             with self.accelerator.accumulate(self.model):
-                output = self.model(input_ids=tokens, labels=tokens, routing=routing)
-                meter.add(output, tokens)
+                output = self.model(**model_inputs(batch, self.device), routing=routing)
+                meter.add(output, batch)
                 self.accelerator.backward(output.loss)  # divides the whole loss by the accumulation
                 if self.accelerator.sync_gradients:
                     norm = self._clip_gradients()
@@ -240,13 +244,26 @@ class _Run:
             "tokens_per_s": summary["step_tokens"] / seconds,
             "peak_memory_bytes": totals.peak_memory_bytes,
         }
-        every = self.recipe.run.validate_every_steps
-        at_end = totals.step == self.plan.num_steps
-        if self.held_out and (at_end or (every and totals.step % every == 0)):
-            model = self.accelerator.unwrap_model(self.model)
-            line["validation"] = validation_losses(model, self.held_out, self.accelerator)
+        line |= self._watch()
         totals.elapsed_s += time.perf_counter() - started
         return {**line, "elapsed_s": totals.elapsed_s}
+
+    def _watch(self) -> dict[str, Any]:
+        """Look at the held-out rows if it is time, and let capacities fall by a level if that is earned."""
+        if self.validation is None:
+            return {}
+        totals, plan = self.totals, self.plan
+        found: dict[str, Any] = {}
+        model = self.accelerator.unwrap_model(self.model)
+        every = self.recipe.run.validate_every_steps
+        if totals.step == plan.num_steps or (every and totals.step % every == 0):
+            found["validation"] = self.validation.measure(model)
+        if plan.capacities.is_due(totals.step, totals.capacity_level):
+            rule = plan.capacities.trial_rule(totals.capacity_level)
+            accuracy = self.validation.answer_accuracy(model, rule)
+            totals.capacity_level += accuracy >= plan.capacities.accuracy
+            found["capacity_trial"] = {"accuracy": accuracy, "level": totals.capacity_level}
+        return found
 
     def _clip_gradients(self) -> float:
         """Bound the gradient of the model, and apart from it that of auxiliary routers; return the model's norm."""

@@ -3,6 +3,7 @@
 Source: arXiv 2507.10524, Appendix B (warm-up, stable, decay).
 """
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -52,22 +53,66 @@ class Plan:
 
 @dataclass(frozen=True)
 class CapacityPlan:
-    """Capacity warm-up: over the first `num_steps`, capacities fall from 1 to `final` along half a cosine."""
+    """How expert-choice capacities come down from 1 to the model's own: along half a cosine of the progress made.
+
+    By tokens, progress follows the steps: 0 while capacities are held, then evenly to 1. Earned, it goes up by one of
+    `num_levels` when the answers to held-out questions are right under the capacities of the next level: a fall that
+    begins before a skill is there keeps it from being learned, and one that goes on while accuracy is lost drops tokens
+    whose scores do not stand apart yet.
+
+    Attributes:
+        final: the model's own capacities.
+        hold_steps: first steps, at capacity 1.
+        fall_steps: over which they fall; 0 for none.
+        num_levels: of an earned fall; 0 for a fall by tokens.
+        check_steps: optimiser steps between two checks of an earned fall.
+        accuracy: share of right answers that earns a level.
+    """
 
     final: tuple[float, ...]
-    num_steps: int
+    hold_steps: int = 0
+    fall_steps: int = 0
+    num_levels: int = 0
+    check_steps: int = 1
+    accuracy: float = 1.0
 
-    def warm(self, step: int) -> tuple[float, ...] | None:
-        """Return the capacities of a 0-based step; `None` once it is the model's own."""
+    @property
+    def num_steps(self) -> int:
+        """Steps of a fall by tokens, the hold included."""
+        return self.hold_steps + self.fall_steps
+
+    @property
+    def is_earned(self) -> bool:
+        """Whether held-out answers decide when capacities fall."""
+        return self.num_levels > 0
+
+    def capacities(self, step: int, level: int = 0) -> tuple[float, ...] | None:
+        """Return the capacities of a 0-based step, or of a level that was earned; `None` once they are the model's."""
+        if self.is_earned:
+            return self._at(level / self.num_levels) if level < self.num_levels else None
         if step >= self.num_steps:
             return None
-        left = 0.5 * (1 + math.cos(math.pi * step / self.num_steps))
-        return tuple(factor + (1 - factor) * left for factor in self.final)
+        return self._at(max(0, step - self.hold_steps) / max(1, self.fall_steps))
 
-    def rule(self, step: int) -> RoutingRule | None:
-        """Return the rule to train a 0-based step by; `None` once it is the model's own."""
-        warm = self.warm(step)
-        return RoutingRule.top_k(warm) if warm else None
+    def rule(self, step: int, level: int = 0) -> RoutingRule | None:
+        """Return the rule to train a step by; `None` once it is the model's own."""
+        capacities = self.capacities(step, level)
+        return RoutingRule.top_k(capacities) if capacities else None
+
+    def is_due(self, num_steps_done: int, level: int) -> bool:
+        """Whether the next level is to be tried after so many steps."""
+        return self.is_earned and level < self.num_levels and num_steps_done % self.check_steps == 0
+
+    def trial_rule(self, level: int) -> RoutingRule:
+        """Return the rule under which answers must be right for `level` to be followed by the next one.
+
+        The first level, at full capacity, is tried as it is: the skill must be there before anything falls.
+        """
+        return self.rule(0, level + 1 if level else 0) or RoutingRule.top_k()
+
+    def _at(self, progress: float) -> tuple[float, ...]:
+        left = 0.5 * (1 + math.cos(math.pi * progress))
+        return tuple(factor + (1 - factor) * left for factor in self.final)
 
 
 def make_plan(recipe: Recipe) -> Plan:
@@ -83,13 +128,19 @@ def make_plan(recipe: Recipe) -> Plan:
     config = recipe.config()
     peak = recipe.optimiser.learning_rate
     decay = recipe.schedule.decay_fraction
+    schedule = recipe.schedule
     capacities = CapacityPlan(
-        config.capacity_schedule, math.ceil(recipe.schedule.capacity_warmup_tokens / batch)
+        config.capacity_schedule,
+        math.ceil(schedule.capacity_hold_tokens / batch),
+        math.ceil(schedule.capacity_warmup_tokens / batch),
+        schedule.capacity_levels,
+        schedule.capacity_check_steps,
+        schedule.capacity_accuracy,
     )
     if recipe.budget.tokens:
         num_steps = math.ceil(recipe.budget.tokens / batch)
     else:
-        num_steps = _affordable_steps(config, batch, recipe.budget.flops, capacities)
+        num_steps = _affordable_steps(recipe, recipe.budget.flops, capacities)
     plan = Plan(
         num_steps=num_steps,
         warmup_steps=math.ceil(recipe.schedule.warmup_tokens / batch),
@@ -107,21 +158,32 @@ def make_plan(recipe: Recipe) -> Plan:
     return plan
 
 
-def _affordable_steps(
-    config: MoRConfig, batch_tokens: int, budget: float, capacities: "CapacityPlan"
-) -> int:
+def _affordable_steps(recipe: Recipe, budget: float, capacities: CapacityPlan) -> int:
     """Return how many steps it takes to spend a budget of FLOPs; those of capacity warm-up cost more."""
+    batch, length = recipe.run.batch_tokens, recipe.sequence_tokens
+    flops = functools.partial(step_flops, recipe.config(), batch, length=length)
     for step in range(capacities.num_steps):
-        budget -= step_flops(config, batch_tokens, capacities.warm(step))
+        budget -= flops(capacities.capacities(step))
         if budget <= 0:
             return step + 1
-    return capacities.num_steps + math.ceil(budget / step_flops(config, batch_tokens))
+    return capacities.num_steps + math.ceil(budget / flops())
 
 
 def step_flops(
-    config: MoRConfig, batch_tokens: int, capacities: tuple[float, ...] | None = None
+    config: MoRConfig,
+    batch_tokens: int,
+    capacities: tuple[float, ...] | None = None,
+    *,
+    length: int | None = None,
 ) -> int:
-    """Return the training FLOPs of one step under the top-k rule, with other capacities if they are given."""
-    length = config.max_position_embeddings
+    """Return the training FLOPs of one step under the top-k rule.
+
+    Args:
+        config: of the model.
+        batch_tokens: of the step.
+        capacities: `None` for the model's own.
+        length: tokens of a row, `None` for the context.
+    """
+    length = length or config.max_position_embeddings
     counts = [max(1, int(factor * length)) for factor in capacities or config.capacity_schedule]
     return batch_tokens // length * training_flops(config, length, counts)

@@ -81,7 +81,7 @@ def test_names_paths_and_default_are_resolved(folder):
     (root / "default").write_text("tiny\n")
     assert resolve_checkpoint("default", root) == folder
     assert [info.name for info in list_checkpoints(root)] == ["tiny", "another"]
-    with pytest.raises(CheckpointError, match="there are: another, tiny"):
+    with pytest.raises(CheckpointError, match="known checkpoints: another, tiny"):
         resolve_checkpoint("nope", root)
 
 
@@ -99,7 +99,7 @@ def test_a_cut_weight_file_is_refused(folder):
 )
 def test_a_file_that_is_no_safetensors_is_refused(folder, content):
     (folder / "model.safetensors").write_bytes(content)
-    with pytest.raises(CheckpointError, match="no safetensors file"):
+    with pytest.raises(CheckpointError, match="not a safetensors file"):
         load_checkpoint(folder)
 
 

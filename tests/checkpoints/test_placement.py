@@ -12,7 +12,7 @@ from mor_core.checkpoints.placement import (
     Placement,
     PlacementError,
     check_room,
-    lacking_memory,
+    exhausted_memory,
     placement,
     process_bytes,
 )
@@ -106,11 +106,11 @@ def test_lack_of_memory_is_told_from_other_errors() -> None:
     import torch
 
     on_gpu = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
-    assert lacking_memory(on_gpu) == "gpu"
-    assert lacking_memory(MemoryError()) == "machine"
+    assert exhausted_memory(on_gpu) == "gpu"
+    assert exhausted_memory(MemoryError()) == "machine"
     text = "DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"
-    assert lacking_memory(RuntimeError(text)) == "machine"
-    assert lacking_memory(RuntimeError("shapes differ")) is None
+    assert exhausted_memory(RuntimeError(text)) == "machine"
+    assert exhausted_memory(RuntimeError("shapes differ")) is None
 
 
 def test_the_process_has_some_memory() -> None:

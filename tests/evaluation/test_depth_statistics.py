@@ -60,7 +60,7 @@ def test_classes_hold_function_words_as_a_whole():
 
 
 def test_positions_double():
-    found = statistics.by_position(table(place=[1, 2, 3, 4, 7], depth=[1, 1, 2, 2, 1]), 2)
+    found = statistics.by_position(table(window_position=[1, 2, 3, 4, 7], depth=[1, 1, 2, 2, 1]), 2)
     assert [(part["first"], part["last"], part["num_tokens"]) for part in found] == [
         (1, 1, 1),
         (2, 3, 2),
@@ -107,9 +107,11 @@ def test_depth_against_prediction_is_a_table_of_counts():
     assert found["equal_share"] == 0.5
 
 
-def test_dead_places_are_those_that_nobody_took_to_the_end():
+def test_a_dead_position_is_one_where_no_token_reached_the_last_recursion():
     assert (
-        statistics.dead_token_ratio(table(place=[1, 1, 2, 2, 3, 4], depth=[1, 3, 2, 2, 3, 1]), 3)
+        statistics.dead_token_ratio(
+            table(window_position=[1, 1, 2, 2, 3, 4], depth=[1, 3, 2, 2, 3, 1]), 3
+        )
         == 0.5
     )
 
@@ -124,7 +126,7 @@ def test_entropies_by_hand():
     assert found == pytest.approx([(math.log(2) + quarter) / 2])
 
 
-def test_a_router_that_never_judged_has_no_entropy():
+def test_a_router_that_scored_no_token_has_no_entropy():
     rows = table(logit_1=[1.0], logit_2=[math.nan])
     assert statistics.router_entropy(rows, over_depths=False)[1] is None
 
@@ -137,7 +139,7 @@ def test_violation_of_load():
 
 
 def test_types_that_are_rare_are_left_out(monkeypatch):
-    monkeypatch.setattr(statistics, "MIN_OF_TYPE", 2)
+    monkeypatch.setattr(statistics, "MIN_OCCURRENCES", 2)
     found = statistics.type_depths(table(token_id=[5, 5, 6], depth=[1, 2, 3]))
     assert found.to_dict() == {5: 1.5}
 

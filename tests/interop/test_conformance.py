@@ -111,11 +111,11 @@ def test_losses_that_are_switched_off_are_not_compared_and_others_are(tmp_path):
 
 
 def test_what_cannot_be_compared_says_why(case, tmp_path):
-    assert "is no folder" in check_case(tmp_path / "nowhere").error
+    assert "is not a folder" in check_case(tmp_path / "nowhere").error
     change_tensor(case, "input_ids", lambda ids: ids + 200)
     assert "vocab_size=128" in check_case(case).error
     change_tensor(case, "input_ids", lambda ids: ids[:, :5])
-    assert "must fit each other" in check_case(case).error
+    assert "must match" in check_case(case).error
     change_tensor(case, "input_ids", lambda ids: torch.ones(1, 24, dtype=torch.long))
     change_tensor(case, "logits", lambda logits: logits * float("nan"))
     assert "finite" in check_case(case).error

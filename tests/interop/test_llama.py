@@ -175,7 +175,7 @@ def test_a_folder_in_use_is_not_written_to(tmp_path):
             },
             "rope_type default and rope_theta alone",
         ),
-        ({"num_attention_heads": "four"}, "no valid Llama config"),
+        ({"num_attention_heads": "four"}, "not a valid Llama config"),
         ({"num_hidden_layers": 2}, "do not fit the config; missing .*, not expected"),
         ({"num_hidden_layers": 4}, "do not fit the config; missing .*model.shared.3"),
         ({"intermediate_size": 64}, "do not fit the config"),

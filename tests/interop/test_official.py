@@ -387,11 +387,11 @@ def test_no_sampling_is_no_auxiliary_loss(tmp_path):
         (
             VARIANTS["vanilla"],
             {"kv_sharing__enable": True},
-            r"kv_sharing\.enable must be false where recursive\.enable is",
+            r"kv_sharing\.enable must be false if recursive\.enable is",
         ),
         ({}, {"mor__type": "prototype"}, r"mor\.type must be expert or token, got 'prototype'"),
         ({}, {"mor__capacity": "1.0,0.5"}, "capacity_factors must have num_recursions=3"),
-        ({}, {"mor__capacity": "all"}, r"mor\.capacity must be shares"),
+        ({}, {"mor__capacity": "all"}, r"mor\.capacity must be capacities"),
         ({}, {"mor__expert__alpha": "high"}, r"mor\.expert\.alpha must be a number, got 'high'"),
         ({}, {"mor__expert__sampling": "coin"}, r"mor\.expert\.sampling must be aux_loss"),
         ({}, {"mor__z_loss": "maybe"}, r"mor\.z_loss must be true or false"),

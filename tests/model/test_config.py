@@ -137,6 +137,7 @@ def test_adding_a_field_is_a_reviewed_act():
         "router_balancing_loss_coef",
         "router_bias_update_rate",
         "router_control",
+        "router_depth_price_coef",
         "router_gated_steps",
         "router_gating",
         "router_network",

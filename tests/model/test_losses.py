@@ -10,6 +10,7 @@ from mor_core.model.losses import (
     IGNORED,
     auxiliary_loss,
     balancing_loss,
+    depth_price,
     linear_cross_entropy,
     router_z_loss,
 )
@@ -45,6 +46,13 @@ def test_auxiliary_loss_by_hand():
     selected = torch.tensor([[True, False, True]])
     by_hand = (math.log(2) + math.log(4) + 0.0) / 3
     assert auxiliary_loss(logits, selected, None).item() == pytest.approx(by_hand)
+
+
+def test_depth_price_is_the_mean_score_of_the_candidates_that_count():
+    logits = torch.tensor([[0.0, math.log(3), 50.0]])
+    assert depth_price(logits, None).item() == pytest.approx((0.5 + 0.75 + 1.0) / 3)
+    valid = torch.tensor([[True, True, False]])
+    assert depth_price(logits, valid).item() == pytest.approx(0.625)
 
 
 def test_router_losses_leave_entries_out_that_are_no_candidates():

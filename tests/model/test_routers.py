@@ -7,7 +7,7 @@ import torch
 
 from mor_core import MoRConfig, RoutingRule
 from mor_core.model.expert_choice import ExpertChoiceRouter, entry_thresholds, select_top_k
-from mor_core.model.routers import select_random
+from mor_core.model.random_draws import draw_keys, select_random
 from mor_core.model.token_choice import TokenChoiceRouter
 from tests.models import TOKEN_CHOICE, tiny_config
 
@@ -31,7 +31,7 @@ def test_causal_rule_scores_each_token_alone():
     config = tiny_config()
 
     def chosen(score):
-        least = entry_thresholds(config, RoutingRule.causal(score), 1, positions)
+        least = entry_thresholds(config, RoutingRule.causal(score), 1, positions, positions)
         return (logits >= least).tolist()
 
     assert chosen(0.5) == [[False, True, True]]
@@ -46,12 +46,14 @@ def test_a_threshold_on_scores_is_the_same_on_logits():
 
 def test_random_membership_has_the_given_share_and_repeats():
     positions = torch.arange(20_000)[None]
-    chosen = select_random(positions, 1, 2 / 3, seed=7)
+    chosen = select_random(draw_keys(positions, None), 1, 2 / 3, seed=7)
     share = chosen.double().mean().item()
     assert abs(share - 2 / 3) < 4 * math.sqrt(2 / 9 / 20_000)
-    assert torch.equal(chosen[:, 500:600], select_random(positions[:, 500:600], 1, 2 / 3, seed=7))
-    assert not torch.equal(chosen, select_random(positions, 2, 2 / 3, seed=7))
-    assert not torch.equal(chosen, select_random(positions, 1, 2 / 3, seed=8))
+    assert torch.equal(
+        chosen[:, 500:600], select_random(draw_keys(positions[:, 500:600], None), 1, 2 / 3, seed=7)
+    )
+    assert not torch.equal(chosen, select_random(draw_keys(positions, None), 2, 2 / 3, seed=7))
+    assert not torch.equal(chosen, select_random(draw_keys(positions, None), 1, 2 / 3, seed=8))
 
 
 @pytest.mark.parametrize(
@@ -206,5 +208,5 @@ def test_seed_outside_64_bits_is_refused(seed):
 
 def test_largest_seed_still_draws():
     positions = torch.arange(5000)[None]
-    share = select_random(positions, 1, 0.5, 2**63 - 1).double().mean().item()
+    share = select_random(draw_keys(positions, None), 1, 0.5, 2**63 - 1).double().mean().item()
     assert share == pytest.approx(0.5, abs=0.03)

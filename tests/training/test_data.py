@@ -14,7 +14,14 @@ from mor_core.training.corpus import (
     read_documents,
     reading_grade,
 )
-from mor_core.training.data import BlockOrder, cached_tokenizer, simplest_documents, tokenise_corpus
+from mor_core.training.data import (
+    PADDING,
+    BlockOrder,
+    DocumentOrder,
+    cached_tokenizer,
+    simplest_documents,
+    tokenise_corpus,
+)
 
 STORIES = [
     f"Story {n}. " + f"The cat number {n} sat on mat {n * n}.\n\nIt slept. " * (n % 5 + 1)
@@ -215,3 +222,29 @@ def test_missing_datasets_package_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(CorpusError, match="pip install datasets"):
         fetch_hugging_face("some/stories", "train", "text", None, tmp_path)
+
+
+def test_an_epoch_of_document_rows_is_every_document_once_and_padding(prepared):
+    corpus = prepared[1]
+    longest = int(np.diff(corpus.starts).max())
+    order = DocumentOrder(corpus, longest + 3, seed=3)
+    documents = [
+        corpus.tokens[start:end].tolist()
+        for start, end in zip(corpus.starts[:-1], corpus.starts[1:], strict=True)
+    ]
+    for epoch in (0, 1):
+        rows = [order.block(epoch * len(documents) + index) for index in range(len(documents))]
+        assert all(len(row) == longest + 3 for row in rows)
+        found = [row[row != PADDING].tolist() for row in rows]
+        assert sorted(found) == sorted(documents)
+        assert found != documents  # shuffled
+        for row, document in zip(rows, found, strict=True):
+            assert (row[len(document) :] == PADDING).all()
+
+
+def test_a_document_longer_than_its_row_is_refused_with_the_remedy(prepared):
+    longest = int(np.diff(prepared[1].starts).max())
+    with pytest.raises(
+        ValueError, match=rf"at most {longest - 1} tokens.*got {longest} in document"
+    ):
+        DocumentOrder(prepared[1], longest - 1, seed=0)

@@ -122,7 +122,7 @@ def test_a_budget_of_flops_pays_for_the_warm_up():
     spent = 0
     for step in range(plan.num_steps):
         assert spent < 1e9
-        factors = plan.capacities.warm(step) or config.capacity_schedule
+        factors = plan.capacities.capacities(step) or config.capacity_schedule
         spent += 8 * training_flops(config, 32, [int(32 * factor) for factor in factors])
     assert spent >= 1e9
     assert (
@@ -131,10 +131,30 @@ def test_a_budget_of_flops_pays_for_the_warm_up():
 
 
 def test_capacity_warm_up_ends_at_the_models_own():
-    plan = CapacityPlan((1.0, 0.5), 10)
-    assert plan.warm(0) == (1.0, 1.0)
-    assert plan.warm(5) == pytest.approx((1.0, 0.75))
-    assert plan.warm(10) is None
+    plan = CapacityPlan((1.0, 0.5), fall_steps=10)
+    assert plan.capacities(0) == (1.0, 1.0)
+    assert plan.capacities(5) == pytest.approx((1.0, 0.75))
+    assert plan.capacities(10) is None
+
+
+def test_capacities_are_held_before_they_fall():
+    plan = CapacityPlan((1.0, 0.5), hold_steps=4, fall_steps=10)
+    assert {plan.capacities(step) for step in range(5)} == {(1.0, 1.0)}
+    assert plan.capacities(9) == pytest.approx((1.0, 0.75))
+    assert plan.capacities(14) is None
+    assert plan.num_steps == 14
+
+
+def test_an_earned_fall_follows_levels_not_steps():
+    plan = CapacityPlan((1.0, 0.5), num_levels=4, check_steps=5, accuracy=0.9)
+    assert plan.capacities(999) == (1.0, 1.0)
+    assert plan.capacities(0, level=2) == pytest.approx((1.0, 0.75))
+    assert plan.capacities(0, level=4) is None
+    assert [step for step in range(1, 12) if plan.is_due(step, 0)] == [5, 10]
+    assert not plan.is_due(5, 4)
+    assert plan.trial_rule(0).capacities == (1.0, 1.0)  # the skill first, before anything falls
+    assert plan.trial_rule(1).capacities == pytest.approx((1.0, 0.75))
+    assert plan.trial_rule(3).capacities is None  # the model's own
 
 
 def test_capacity_warm_up_without_capacities_is_refused(place):
