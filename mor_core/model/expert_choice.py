@@ -156,7 +156,7 @@ class ExpertChoice:
     def _random_scores(self, index: int, candidates: TokenSet, logits: Tensor) -> Tensor | None:
         """Return a control's random scores in [0, 1) for the candidates, (b, K); `None` for a learned router.
 
-        Training draws them from the generator, as the official code does; inference hashes positions.
+        Training draws them from the generator, as the official code does; inference hashes `draw_keys`.
         """
         if self.config.router_control == "none":
             return None
