@@ -6,14 +6,14 @@ from pathlib import Path
 import streamlit as st
 
 ROOT = Path(__file__).resolve().parent.parent
-if str(ROOT) not in sys.path:  # `streamlit run` puts only this file's folder there
+if str(ROOT) not in sys.path:  # `streamlit run` adds only this file's folder
     sys.path.insert(0, str(ROOT))
 
 st.set_page_config(
     page_title="MoR Explorer", page_icon=str(ROOT / "app" / "icon.svg"), layout="wide"
 )
 
-from app.frame import header  # noqa: E402  the folder is known only now
+from app.frame import header  # noqa: E402  needs the path above
 
 PAGES = ROOT / "pages"
 page = st.navigation(

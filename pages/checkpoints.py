@@ -1,4 +1,4 @@
-"""Checkpoints: which models are there, where do they run, and what memory do they take?"""
+"""Checkpoints: which models are available, where do they run, and how much memory do they take?"""
 
 from app.frame import page_parts
 from app.text.words import say
@@ -6,7 +6,7 @@ from app.views import checkpoints_view as view
 
 page_parts.heading(say("checkpoints.title"), "checkpoint")
 view.memory()
-place = view.choose_place()
+placement = view.choose_placement()
 view.progress()
-view.models(place)
+view.models(placement)
 view.open_folder()

@@ -19,7 +19,7 @@ traces = messages.opened_traces(info.path)
 calls = result_files.decode_table(traces)
 depths = view.measured_depths(info, traces)
 family = family_view.read()
-view.answers_row(info, depths, calls, family)
+view.summary_row(info, depths, calls, family)
 part = view.choose_part()
 if part == view.PEERS:
     bench_view.draw()

@@ -15,9 +15,9 @@ STORY = (
 
 
 def pytest_configure(config):
-    """Set the threads of torch, which nobody has imported yet; the processes of `-n` inherit them.
+    """Set torch's number of threads before its first import; the processes of `-n` inherit it.
 
-    More than two only slow tiny models down, and with a process a core they would fight.
+    More than two threads slow tiny models down, and with one process per core they would compete.
     """
     in_parallel = config.getoption("numprocesses", None)
     os.environ.setdefault("OMP_NUM_THREADS", "1" if in_parallel else "2")
@@ -32,7 +32,7 @@ def tiny_tokenizer():
 
 @pytest.fixture(scope="session")
 def tiny_checkpoint(tiny_tokenizer, tmp_path_factory):
-    """A folder that holds one checkpoint named `tiny`: 3 recursions, context 64, random weights."""
+    """The folder of a checkpoint named `tiny`: 3 recursions, context 64, random weights."""
     from mor_core.checkpoints.checkpoint import save_checkpoint
     from tests.models import tiny_model
 
@@ -49,16 +49,16 @@ def tiny_loaded(tiny_checkpoint):
 
 
 @pytest.fixture
-def place(tmp_path):
+def workspace(tmp_path):
     """A folder with texts and the recipe of a training run that takes a second."""
-    from tests.tiny_run import write_place
+    from tests.tiny_run import write_workspace
 
-    return write_place(tmp_path)
+    return write_workspace(tmp_path)
 
 
 @pytest.fixture
 def mor(monkeypatch, capsys, tiny_checkpoint):
-    """Run the command in this process; returns exit status, output and errors."""
+    """A function that runs `mor` in this process and returns exit status, output and errors."""
     import sys
 
     from mor_core.cli import cli
@@ -80,7 +80,7 @@ def mor(monkeypatch, capsys, tiny_checkpoint):
 
 @pytest.fixture(scope="session")
 def family_root(tiny_tokenizer, tmp_path_factory):
-    """A folder with two evaluated checkpoints and their family.json; not to be changed."""
+    """A folder with two evaluated checkpoints and their family.json; tests must not change it."""
     from tests.tiny_family import write_tiny_family
 
     return write_tiny_family(tmp_path_factory.mktemp("family"), tiny_tokenizer)

@@ -1,4 +1,4 @@
-"""Requests of the engine that take the most probable token, and what holds them against the whole-sequence form."""
+"""Engine requests with greedy sampling, and a check against one forward pass on the whole sequence."""
 
 import torch
 
@@ -7,7 +7,7 @@ from tests.models import RULES, token_ids
 
 
 class Greedy:
-    """A request that takes the most probable token and keeps what it was told."""
+    """A request that takes the most probable token and stores what the engine passes to it."""
 
     def __init__(self, length, *, rule=RULES["causal"], new=8, seed=0):
         self.ids = token_ids(1, length, seed=seed)[0].tolist()
@@ -35,7 +35,7 @@ def drive(engine, *requests, num_slots=8):
 
 
 def check_against_recomputation(model, request, atol=1e-5):
-    """Hold logits, depths and the cache's slots of a finished request against one call on its whole sequence."""
+    """Compare logits, depths and cache slots of a finished request with one forward pass on its whole sequence."""
     ids = torch.tensor([[*request.ids, *request.chosen]], device=model.device)
     with torch.no_grad():
         whole = model(ids, routing=request.rule)

@@ -1,4 +1,4 @@
-"""One test for many like values, with one list of what is wrong; and few of many seeds unless all are asked for."""
+"""One test that checks many values and lists all failures, and parameters of which only a part runs by default."""
 
 import functools
 import inspect
@@ -15,12 +15,12 @@ def for_each(
 ) -> Callable[[Check], Check]:
     """Turn a test whose first argument is a value into one test of all values.
 
-    Where a check is quick, as of a file's text, pytest spends more on a parameter than the check takes. Unlike in a
-    plain loop, what is wrong with one value does not hide the next.
+    For quick checks, such as of a file's text, pytest's overhead per parameter exceeds the check. Unlike in a plain
+    loop, one failure does not hide the next.
 
     Args:
-        values: what the first argument becomes, one after the other; at least one.
-        name: how a value is called in the list of failures.
+        values: the values of the first argument; at least one.
+        name: returns a value's name in the list of failures.
     """
     values = list(values)
 
@@ -32,31 +32,29 @@ def for_each(
             for value in values:
                 try:
                     check(value, **fixtures)
-                except Exception as error:  # an error is as much a finding as a failed assertion
+                except Exception as error:  # an error counts as a failure like a failed assertion
                     failures.append(f"{name(value)}: {type(error).__name__}: {error}")
             assert not failures, f"{len(failures)} of {len(values)}:\n" + "\n".join(failures)
 
         signature = inspect.signature(check)
         _, *others = signature.parameters.values()
-        test.__signature__ = signature.replace(
-            parameters=others
-        )  # pytest passes the fixtures alone
+        test.__signature__ = signature.replace(parameters=others)  # pytest passes only the fixtures
         return test
 
     return decorate
 
 
 def thinned(values: Iterable[Any], every: int) -> list[Any]:
-    """Return parameters of which every so many-th runs by default; the others are marked slow.
+    """Return parameters of which every `every`-th runs by default; the others are marked slow.
 
-    The gate and `make test-all` run them all.
+    The gate and `make test-all` run all of them.
 
     Args:
-        values: the parameters; of a mapping its values, called by its keys.
-        every: how many parameters there are for each that runs by default.
+        values: the parameters, or a mapping from their names.
+        every: distance between two parameters that run by default.
     """
     named = values.items() if isinstance(values, Mapping) else ((None, value) for value in values)
     return [
-        pytest.param(value, id=name, marks=pytest.mark.slow if place % every else ())
-        for place, (name, value) in enumerate(named)
+        pytest.param(value, id=name, marks=pytest.mark.slow if index % every else ())
+        for index, (name, value) in enumerate(named)
     ]

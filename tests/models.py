@@ -1,4 +1,4 @@
-"""Small random models for tests, with routers that really decide, and the family that every equivalence test walks."""
+"""Small random models for tests, whose routers choose varied depths, and the variants for all equivalence tests."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ TINY = {
     "intermediate_size": 48,
     "vocab_size": 97,
     "max_position_embeddings": 64,
-    "initializer_range": 0.1,  # wide, so that a mistake shows in the logits
+    "initializer_range": 0.1,  # large, so that a mistake changes the logits visibly
     "router_alpha": 0.5,
 }
 
@@ -88,14 +88,14 @@ RULES = {
     "forced": RoutingRule.forced([1, 3, None, 2, 1, None, 3, 3, 1, 2]),
 }
 
-MEET_EVERY_RULE = ("default", "token choice")
+TESTED_WITH_EVERY_RULE = ("default", "token choice")
 
 
 def pairs(family, rules, *, with_draws=True):
-    """Parameters (fields, rule) of every pair that the rule itself allows (test_routing looks at the refusals).
+    """Return parameters (fields, rule) for every variant and rule that fit (test_router_types covers the others).
 
-    Two members meet every rule, and each of the others a fifth of them; the pairs that are left are slow.
-    Without draws, a control under the rule of training is left out: it draws once for each candidate of a call.
+    Two variants are paired with every rule, each of the others with a fifth of the rules; the remaining pairs are slow.
+    `with_draws=False` leaves out random-routing controls under top-k, whose draws depend on the candidates of a call.
     """
     found = []
     for number, (name, fields) in enumerate(family.items()):
@@ -106,23 +106,23 @@ def pairs(family, rules, *, with_draws=True):
             for rule_name, rule in rules.items()
             if rule.fits(config) and (with_draws or not (draws and rule.sees_future))
         ]
-        for place, (rule_name, rule) in enumerate(allowed):
-            is_kept = name in MEET_EVERY_RULE or (place - number) % min(5, len(allowed)) == 0
-            marks = () if is_kept else pytest.mark.slow
+        for index, (rule_name, rule) in enumerate(allowed):
+            is_fast = name in TESTED_WITH_EVERY_RULE or (index - number) % min(5, len(allowed)) == 0
+            marks = () if is_fast else pytest.mark.slow
             found.append(pytest.param(fields, rule, id=f"{name}-{rule_name}", marks=marks))
     return found
 
 
 def tiny_config(**fields):
-    """A config of a few thousand parameters; any field can be changed."""
+    """Return a configuration of a few thousand parameters with the given fields changed."""
     return MoRConfig(**{**TINY, **fields})
 
 
 def tiny_model(seed=0, **fields):
-    """A random model in evaluation mode whose router logits spread around zero."""
+    """Return a random model in evaluation mode whose router logits spread around zero."""
     torch.manual_seed(seed)
     model = MoRForCausalLM(tiny_config(**fields)).eval()
-    # Without an activation the logit itself is the gate, and large gates blow the states up.
+    # Without an activation the logit itself is the gate, and large gates make the hidden states explode.
     spread = 0.2 if model.config.router_activation == "none" else 1.0
     for name, weight in model.named_parameters():
         if "network" in name:
@@ -136,6 +136,6 @@ def tiny_model(seed=0, **fields):
 
 
 def token_ids(batch, length, seed=0):
-    """Random ids, 0 (the special token) left out."""
+    """Return random token ids (batch, length) without 0, the special token."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(1, TINY["vocab_size"], (batch, length), generator=generator)

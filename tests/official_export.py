@@ -1,7 +1,7 @@
-"""Writes a model of ours as the official code would have saved it: its keys, its files, its settings.
+"""Saves one of our models in the format of the official code: its keys, files and settings.
 
-The opposite of `mor_core.interop.official`, and written from the same facts; the recorded cases in fixtures/ hold both
-to what the official code really wrote.
+The inverse of `mor_core.interop.official`. The recorded cases in fixtures/ check both against files that the official
+code wrote.
 """
 
 import json
@@ -28,7 +28,7 @@ SHARED_NAMES = (
 
 
 def export_official(model, folder, *, file="pytorch_model.bin", conf=True, drop=()):
-    """Write config.json, weights and conf.yaml; `drop` leaves out keys, as Safetensors does with copies."""
+    """Write config.json, weights and conf.yaml; keys in `drop` are left out, as Safetensors does with copies."""
     folder.mkdir(parents=True, exist_ok=True)
     weights = {key: tensor.clone() for key, tensor in official_weights(model).items()}
     save_weights(folder, {key: weights[key] for key in weights if key not in drop}, file)
@@ -39,7 +39,7 @@ def export_official(model, folder, *, file="pytorch_model.bin", conf=True, drop=
 
 
 def save_weights(folder, weights, file):
-    """Write one file, or two with an index where the name has a shard's number."""
+    """Write one file, or two files with an index if the name has a shard number."""
     write = save_file if file.endswith(".safetensors") else torch.save
     if "-0000" not in file:
         write(weights, folder / file)
@@ -54,7 +54,7 @@ def save_weights(folder, weights, file):
 
 
 def official_weights(model):
-    """Our weights under the official keys, every copy of a shared layer for itself."""
+    """Return our weights under the official keys, with a copy of a shared layer for every use."""
     config, backbone = model.config, model.model
     weights = {
         "model.embed_tokens.weight": backbone.embed_tokens.weight,
@@ -69,16 +69,16 @@ def official_weights(model):
         group = official_group(config, number, call)
         weights |= {f"model.layers.{group}.{name}": tensor for name, tensor in layer.items()}
     for recursion, router in enumerate(backbone.routers):
-        place = f"model.layers.{middle + recursion}"
+        prefix = f"model.layers.{middle + recursion}"
         if config.router_type == "token_choice" and not middle:
-            place = "model.layers"
+            prefix = "model.layers"
         for name, tensor in router.state_dict().items():
-            weights |= official_router_weight(config, place, name, tensor)
+            weights |= official_router_weight(config, prefix, name, tensor)
     return {key: tensor.detach() for key, tensor in weights.items()}
 
 
 def official_group(config, number, call):
-    """What stands behind `model.layers.` for one layer call."""
+    """Return the part of a key after `model.layers.` for one layer call."""
     middle = config.num_prelude_layers
     if not config.has_router or call.stage == "prelude":
         return number
@@ -92,16 +92,16 @@ def official_group(config, number, call):
     return f"1.{copy}" if middle else copy
 
 
-def official_router_weight(config, place, name, tensor):
+def official_router_weight(config, prefix, name, tensor):
     if name == "bias":
-        return {f"{place}.router_bias": tensor}
+        return {f"{prefix}.router_bias": tensor}
     network, rest = name.split(".", 1)
     if network == "network":
-        drawn = config.router_control == "random_scores"
-        return {} if drawn else {f"{place}.mor_router.router.{rest}": tensor}
+        is_random = config.router_control == "random_scores"
+        return {} if is_random else {f"{prefix}.mor_router.router.{rest}": tensor}
     # The official auxiliary router does not divide by the temperature.
     scale = config.router_temperature if rest in ("weight", "0.weight") else 1.0
-    return {f"{place}.mlp_router.router.{rest}": tensor / scale}
+    return {f"{prefix}.mlp_router.router.{rest}": tensor / scale}
 
 
 def official_plain_config(config):
@@ -130,7 +130,7 @@ def official_plain_config(config):
 
 
 def official_settings(config):
-    """The run's conf.yaml, with the settings of the other kind of router as the official files have them."""
+    """Return the run's conf.yaml; like official files, it also has the settings of the unused router type."""
     expert = config.router_type == "expert_choice"
     activation = None if config.router_activation == "none" else config.router_activation
     middle = "middle_" if config.num_prelude_layers else ""

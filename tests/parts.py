@@ -1,4 +1,4 @@
-"""What a page has drawn, the header's own parts left out, and what a chart draws."""
+"""Helpers that read what a page or a chart draws."""
 
 import base64
 import json
@@ -14,12 +14,12 @@ from tests.waiting import wait_for
 
 
 def components(page: AppTest) -> list[Any]:
-    """Return the browser components of a page, in order."""
+    """Return a page's browser components in order, without the header's."""
     return [part for part in page.get("bidi_component") if "copied" not in _data(part)]
 
 
 def await_jobs(page: AppTest, *jobs: Job) -> None:
-    """Wait for the runs as somebody who watches them, then draw the page again."""
+    """Wait for jobs like a watching viewer, then rerun the page."""
 
     def are_over() -> bool:
         for job in jobs:
@@ -36,13 +36,13 @@ def _data(part: Any) -> dict[str, Any]:
 
 
 def unpacked(batch: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the events that a browser without the event route reads from a batch."""
+    """Return the events in a polled batch, as the browser unpacks them."""
     events: list[dict[str, Any]] = json.loads(zlib.decompress(base64.b64decode(batch["packed"])))
     return events
 
 
 def layers(chart: Chart, mark: str) -> list[dict[str, Any]]:
-    """Return an Altair chart's layers of a mark as the browser is given them, each with the rows that it draws."""
+    """Return an Altair chart's layers with a mark, from its Vega-Lite specification, each with its data as `rows`."""
     assert isinstance(chart.figure, alt.LayerChart)
     spec = chart.figure.to_dict()
     found = [layer for layer in spec["layer"] if layer["mark"]["type"] == mark]

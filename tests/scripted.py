@@ -1,4 +1,4 @@
-"""Runs made of hand-written records, for tests of what carries and draws a run, not of what computes one."""
+"""Runs made of hand-written records, for tests of the code that transports and draws runs, not of the model."""
 
 import itertools
 import threading
@@ -26,7 +26,7 @@ ENTRY_BYTES = 64
 FULL_DEPTH_FLOPS = 100
 PROMPT_TOKENS = 2
 ENDLESS = 10**9
-"""The length of a run that goes on until it is cancelled."""
+"""The length of a run that continues until it is cancelled."""
 
 
 def scripted_header() -> TraceHeader:
@@ -84,9 +84,9 @@ def scripted_token(position: int, text: str, depth: int | None) -> TokenRecord:
 def scripted_run(
     name: str = "", length: int = len(DEPTHS), delay_s: float = 0.0
 ) -> Callable[[Callable[[], bool]], Iterator[TraceUpdate]]:
-    """Return a job's work: a prompt of two tokens, then one token a step; each token's text carries `name`.
+    """Return a job's work: a prompt of two tokens, then one token per step; each token's text contains `name`.
 
-    It does not ask whether to stop: its job does, before every step.
+    It does not check whether to stop; its job does, before every step.
     """
 
     def token(position: int) -> TokenRecord:
@@ -121,7 +121,7 @@ def scripted_run(
 
 
 def held_worker(manager: JobManager, model_key: str) -> tuple[Job, threading.Event]:
-    """Return a job that its model's worker is held by, and the event that lets it go on."""
+    """Return a job that blocks its model's worker, and the event that releases it."""
     begun, released = threading.Event(), threading.Event()
 
     def work(should_stop: Callable[[], bool]) -> Iterator[TraceUpdate | None]:

@@ -1,4 +1,4 @@
-"""Two small evaluated models that differ in the seed alone, with the family's file beside them."""
+"""Two small evaluated models that differ only in the seed, with their family file."""
 
 import json
 from pathlib import Path
@@ -28,7 +28,7 @@ seed = {seed}
 
 
 def write_tiny_family(root: Path, tokenizer) -> Path:
-    """Write the folder of checkpoints and return it."""
+    """Write the checkpoints and the family file; return their folder."""
     text = root / "valid.txt"
     text.write_text(f"{STORY}\n<|endoftext|>\n{STORY[60:]}\n")
     for seed, name in enumerate(("first", "second")):

@@ -1,4 +1,4 @@
-"""A training run of seconds: its recipe, its texts, and what makes two runs the same."""
+"""A training run that takes seconds: its recipe and texts, and a check that two runs are equal."""
 
 import torch
 
@@ -25,7 +25,7 @@ SECTIONS = {
         "batch_tokens": 256,
         "micro_batch": 4,
         "validate_every_steps": 5,
-        "precision": "fp32",  # the same on every processor: by itself one with AMX takes bf16
+        "precision": "fp32",  # equal on every processor: the default is bf16 with AMX
     },
 }
 
@@ -35,7 +35,7 @@ def story(number):
     return f"Once there was a {animal}. The {animal} had {number} eggs. It was a happy {animal}.\n"
 
 
-def write_place(folder):
+def write_workspace(folder):
     """Write texts and the recipe."""
     for name, first, last in (("train", 0, 120), ("valid", 120, 124)):
         text = "<|endoftext|>\n".join(story(number) * 3 for number in range(first, last))
@@ -44,24 +44,24 @@ def write_place(folder):
     return folder
 
 
-def run(place, runs, **options):
+def run(workspace, runs, **options):
     return train(
-        place / "tiny.toml",
-        data_dir=place,
-        runs_folder=place / runs,
-        output=place / f"{runs}-checkpoint",
+        workspace / "tiny.toml",
+        data_dir=workspace,
+        runs_folder=workspace / runs,
+        output=workspace / f"{runs}-checkpoint",
         **options,
     )
 
 
 def without_clocks(lines):
-    """Log lines but for what measures this machine."""
+    """Return log lines without the fields that depend on the machine's speed and memory."""
     measured = ("tokens_per_s", "elapsed_s", "peak_memory_bytes")
     return [{name: value for name, value in line.items() if name not in measured} for line in lines]
 
 
 def moments_of(optimiser):
-    """The state of every weight, of one optimiser or of a pair."""
+    """Return the optimiser state of every weight, from one optimiser or a pair."""
     return [
         moments
         for part in optimiser.get("parts", [optimiser])
@@ -69,14 +69,14 @@ def moments_of(optimiser):
     ]
 
 
-def assert_same_run(place, first, second):
-    one, two = (load_state(place / runs / "tiny") for runs in (first, second))
+def assert_same_run(workspace, first, second):
+    one, two = (load_state(workspace / runs / "tiny") for runs in (first, second))
     assert one.totals.step == two.totals.step == STEPS
     assert all(torch.equal(tensor, two.model[name]) for name, tensor in one.model.items())
     for mine, theirs in zip(moments_of(one.optimiser), moments_of(two.optimiser), strict=True):
         assert all(torch.equal(mine[key], theirs[key]) for key in mine)
     logs = [
-        without_clocks(read_log(place / runs / "tiny" / "train_log.jsonl"))
+        without_clocks(read_log(workspace / runs / "tiny" / "train_log.jsonl"))
         for runs in (first, second)
     ]
     assert [line["step"] for line in logs[0]] == list(range(1, STEPS + 1))

@@ -1,4 +1,4 @@
-"""Waiting for what another thread does: as long as a loaded machine may need, and a failure instead of a hang."""
+"""Waiting for other threads, long enough for a busy machine; a timeout fails the test instead of hanging."""
 
 import time
 from collections.abc import Callable
@@ -7,7 +7,7 @@ PATIENCE_S = 120.0
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
-    """Look again until the condition holds."""
+    """Poll until the condition holds; fail after `PATIENCE_S`."""
     end = time.monotonic() + PATIENCE_S
     while not condition():
         assert time.monotonic() < end, f"the condition did not come true in {PATIENCE_S:.0f} s"

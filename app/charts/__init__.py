@@ -1,5 +1,5 @@
 """Pure: tables in, figures out.
 
-One file a subject; titles state the finding.
+One file per subject; titles state the finding.
 Not here: reading files (tables) and layout (views).
 """

@@ -1,4 +1,4 @@
-"""Measured speed beside its bound, and what grows with the context or the slots, as charts.
+"""Charts of the benchmarks: measured ratios beside their bounds, and speed and cache against context or slots.
 
 Pure: tables of `app.tables.bench_results` in, charts out.
 """
@@ -17,9 +17,9 @@ _SYMBOLS = ("circle", "square", "diamond")
 
 
 def ratio_points(table: pd.DataFrame) -> Chart:
-    """Draw how many times as good as its peer each result is, with the spread of its rounds, the bound and the aim.
+    """Draw how many times as good as its peer each result is, with the spread of rounds, the bound and the aim.
 
-    Serving and growth have charts of their own.
+    Serving and growth have their own charts.
     """
     rows = table[
         table["times_as_good"].notna()
@@ -27,10 +27,10 @@ def ratio_points(table: pd.DataFrame) -> Chart:
         & ~table["benchmark"].isin(OWN_CHARTS)
     ]
     figure = new_figure(rows_height(len(rows), row=34, extra=110))
-    places = list(range(len(rows)))
+    heights = list(range(len(rows)))
     figure.add_scatter(
         x=rows["bound_times"],
-        y=places,
+        y=heights,
         mode="markers",
         name=say("bench.bound"),
         marker={"symbol": "line-ns-open", "size": 18, "color": LINE, "line": {"width": 3}},
@@ -38,7 +38,7 @@ def ratio_points(table: pd.DataFrame) -> Chart:
     )
     figure.add_scatter(
         x=rows["aim_times"],
-        y=places,
+        y=heights,
         mode="markers",
         name=say("bench.aim"),
         marker={"symbol": "triangle-up-open", "size": 11, "color": SERIES[1]},
@@ -46,7 +46,7 @@ def ratio_points(table: pd.DataFrame) -> Chart:
     )
     figure.add_scatter(
         x=rows["times_as_good"],
-        y=places,
+        y=heights,
         mode="markers+text",
         name=say("bench.measured"),
         marker={"size": 11, "color": SERIES[0]},
@@ -61,7 +61,7 @@ def ratio_points(table: pd.DataFrame) -> Chart:
     figure.add_vline(x=1, line={"color": LINE, "dash": "dot", "width": 1})
     figure.update_yaxes(
         tickmode="array",
-        tickvals=places,
+        tickvals=heights,
         ticktext=[hover_text(name) for name in _names(rows)],
         autorange="reversed",
     )
@@ -70,13 +70,13 @@ def ratio_points(table: pd.DataFrame) -> Chart:
 
 
 def serving_lines(table: pd.DataFrame) -> Chart:
-    """Draw the ratio to the vanilla model against the slots, beside its bound: one panel a shape, one line a MoR-N.
+    """Draw the speed ratio to the vanilla model and its bound against the slots: a panel per shape, a line per MoR-N.
 
     Args:
-        table: of `bench_results.serving_table`, one document's, not empty.
+        table: from `bench_results.serving_table` of one document; not empty.
     """
     shapes = sorted(table["shape"].unique())
-    places = {slots: str(slots) for slots in sorted(table["their_slots"].unique())}
+    labels = {slots: str(slots) for slots in sorted(table["their_slots"].unique())}
     figure = make_subplots(
         rows=1,
         cols=len(shapes),
@@ -90,9 +90,9 @@ def serving_lines(table: pd.DataFrame) -> Chart:
             rows = table[(table["shape"] == shape) & (table["num_recursions"] == recursions)]
             for is_equal, points in rows.groupby("equal_memory"):
                 _add_serving(
-                    figure, points, places, recursions, SERIES[index], column, bool(is_equal)
+                    figure, points, labels, recursions, SERIES[index], column, bool(is_equal)
                 )
-    figure.add_scatter(  # one word for all dotted lines
+    figure.add_scatter(  # one legend entry for all dotted lines
         x=[None],
         y=[None],
         mode="lines+markers",
@@ -101,7 +101,7 @@ def serving_lines(table: pd.DataFrame) -> Chart:
         marker={"symbol": "line-ew-open", "size": 14},
     )
     figure.add_hline(y=1, line={"color": LINE, "dash": "dash", "width": 1})
-    order = [*places.values(), say("bench.equal_memory")]
+    order = [*labels.values(), say("bench.equal_memory")]
     figure.update_xaxes(type="category", categoryorder="array", categoryarray=order)
     for column, shape in enumerate(shapes, start=1):
         figure.update_xaxes(
@@ -115,18 +115,18 @@ def serving_lines(table: pd.DataFrame) -> Chart:
 def _add_serving(
     figure: go.Figure,
     points: pd.DataFrame,
-    places: dict[int, str],
+    labels: dict[int, str],
     recursions: int,
     colour: str,
     column: int,
     is_equal: bool,
 ) -> None:
-    """Add one MoR-N of one shape: measured, and what the machine allows."""
+    """Add the measured ratio and the machine's bound of one MoR-N of one shape."""
     name = f"MoR-{recursions}"
     across = (
         [say("bench.equal_memory")] * len(points)
         if is_equal
-        else [places[s] for s in points["their_slots"]]
+        else [labels[s] for s in points["their_slots"]]
     )
     mode = "markers" if is_equal else "lines+markers"
     figure.add_scatter(
@@ -166,7 +166,7 @@ def _add_serving(
 
 
 def _serving_finding(table: pd.DataFrame) -> str:
-    """Say how near to the bounds the points come; only those that count, at which the peer is as well made."""
+    """State how close points are to their bounds, only those whose peer is equally optimised (`counts`)."""
     counted = table[table["counts"]]
     if counted.empty:
         return say("bench.serving_none", points=len(table))
@@ -210,10 +210,10 @@ def _serving_finding(table: pd.DataFrame) -> str:
 
 
 def growth_lines(table: pd.DataFrame, axis: str, quantity: str) -> Chart:
-    """Draw tokens a second or the bytes of the cache against what grows, ours and the peer's.
+    """Draw our and the peer's tokens per second, or cache bytes, against the context or the number of slots.
 
     Args:
-        table: of `growth_table`.
+        table: from `growth_table`.
         axis: `context` or `slots`.
         quantity: `tokens_per_s` or `kv_bytes`.
     """
@@ -243,7 +243,7 @@ def growth_lines(table: pd.DataFrame, axis: str, quantity: str) -> Chart:
     shown = format_bytes if quantity == "kv_bytes" else (lambda value: f"{value:,.1f}")
     finding = say(
         f"bench.{quantity}_finding",
-        place=f"{int(last[axis]):,}",
+        at=f"{int(last[axis]):,}",
         unit=say(f"bench.{axis}_unit"),
         ours=shown(ours),
         theirs=shown(theirs),
@@ -269,7 +269,7 @@ def _finding(table: pd.DataFrame, rows: pd.DataFrame) -> str:
 
 
 def _names(rows: pd.DataFrame) -> list[str]:
-    """Return what each row is called on an axis; the machine tells those apart that were measured on several."""
+    """Return each row's label on an axis, with the machine if the same thing was measured on several."""
     named = zip(rows["what"], rows["machine"], rows.duplicated("what", keep=False), strict=True)
     return [
         f"{machine}: {_short(what)}" if is_one_of_several else _short(what)

@@ -1,6 +1,6 @@
-"""Charts of two runs: how their depths go together, and where each predicts the text better.
+"""Charts of two runs: their joint depths, and the difference of their surprisal.
 
-Pure: a comparison in, charts out. The diverging colours are those of the difference in the strips above.
+Pure: a comparison in, charts out. The diverging colours are those of the differences in the strip above.
 """
 
 import pandas as pd
@@ -15,7 +15,7 @@ _MAX_NAMED = 48
 
 
 def joint_depths(comparison: Comparison) -> Chart:
-    """Count pieces by what A and B spend on them; the diagonal is agreement."""
+    """Draw the number of pieces for each pair of depths in A and B; on the diagonal they agree."""
     unit = comparison.scale.unit
     table = piece_table(comparison)
     table = table[~table["special"] & table["difference"].notna()]
@@ -48,7 +48,7 @@ def joint_depths(comparison: Comparison) -> Chart:
 
 
 def surprise_differences(comparison: Comparison) -> Chart:
-    """Draw, piece by piece, how many bits more or less B needs for it than A."""
+    """Draw the difference of surprisal (B minus A, in bits) for each piece."""
     table = piece_table(comparison)
     table = table[~table["special"] & table["surprise_difference"].notna()].reset_index(drop=True)
     figure = new_figure(340, bargap=0.15, showlegend=True)

@@ -1,7 +1,7 @@
-"""What a model costs and what it was measured at, as charts: FLOPs, KV bytes, seconds, loss, training curves.
+"""Charts of a model's costs and quality: FLOPs, KV bytes, latency, loss, training curves.
 
-Pure: tables of `app.tables.costs` and `app.tables.result_files` in, charts out. Counted FLOPs, memory and
-measured time never share a chart.
+Pure: tables of `app.tables.costs` and `app.tables.result_files` in, charts out. Counted FLOPs, memory and measured time
+never share a chart.
 """
 
 import pandas as pd
@@ -23,11 +23,11 @@ from app.text.words import say
 
 _DASHES = ("solid", "dash", "dot", "dashdot")
 _MARKERS = ("circle", "square", "diamond", "triangle-up", "x")
-_SMALLEST_LABEL = 0.01  # share of the longest bar that a letter of a label needs
+_SMALLEST_LABEL = 0.01  # width of one letter in a bar's label, as a share of the longest bar
 
 
 def flops_bars(table: pd.DataFrame, num_recursions: int, num_tokens: int) -> Chart:
-    """Draw the FLOPs a token of a text: this model as routed, at full depth, and a plain Transformer."""
+    """Draw the FLOPs per token of a text: the model as routed, at full depth, and a plain Transformer."""
     figure = new_figure(rows_height(3, row=48), barmode="stack")
     colours = _part_colours(num_recursions)
     models = [name for name in (ROUTED, FULL, PLAIN) if name in set(table["model"])]
@@ -82,7 +82,7 @@ def flops_bars(table: pd.DataFrame, num_recursions: int, num_tokens: int) -> Cha
 
 
 def kv_lines(table: pd.DataFrame) -> Chart:
-    """Draw the bytes of a cache against the length of the text, one line a strategy."""
+    """Draw the bytes of the KV cache against the length of the text, one line per strategy."""
     figure = new_figure(330)
     names = list(dict.fromkeys(table["strategy"]))
     last = table["num_tokens"].max()
@@ -122,7 +122,7 @@ def kv_lines(table: pd.DataFrame) -> Chart:
 
 
 def latency_by_depth(table: pd.DataFrame, num_recursions: int) -> Chart:
-    """Draw how long the calls of decoded tokens took, by depth: median, quartiles, and nine tenths of the calls."""
+    """Draw the latency of decode steps by depth: median, quartiles, and the range of 90% of the calls."""
     figure = new_figure(rows_height(num_recursions, row=40, extra=90))
     summary = _latency_summary(table)
     for _, row in summary.iterrows():
@@ -164,11 +164,11 @@ def latency_by_depth(table: pd.DataFrame, num_recursions: int) -> Chart:
 
 
 def quality_points(table: pd.DataFrame) -> Chart:
-    """Draw loss against the FLOPs that routing needed, one point a routing rule."""
+    """Draw the loss against the active FLOPs, one point per routing rule."""
     figure = new_figure(430)
     looks = [("circle", "top center"), ("square-open", "bottom center")]
     for index, (gate, rows) in enumerate(table.groupby("gate", sort=False)):
-        symbol, place = looks[index % len(looks)]
+        symbol, text_position = looks[index % len(looks)]
         figure.add_scatter(
             x=rows["active_flops_per_token"] / 1e6,
             y=rows["bits_per_byte"],
@@ -181,7 +181,7 @@ def quality_points(table: pd.DataFrame) -> Chart:
                 "line": {"width": 2},
             },
             text=rows["routing"].map(rule_label),
-            textposition=place,
+            textposition=text_position,
             cliponaxis=False,
             customdata=rows[["nll_nats_per_token", "mean_recursion_depth"]],
             hovertemplate=say("efficiency.quality_hover") + "<extra></extra>",
@@ -214,12 +214,12 @@ def _quality_finding(table: pd.DataFrame) -> str:
 
 
 def training_curve(table: pd.DataFrame, columns: dict[str, str], unit: str) -> Chart:
-    """Draw columns of a training log against the tokens read.
+    """Draw columns of a training log against the tokens trained on.
 
     Args:
-        table: of `app.tables.result_files.training_table`.
-        columns: column to its name in the legend; one that is missing, or was noted at few steps only, is drawn so.
-        unit: of the y axis.
+        table: from `app.tables.result_files.training_table`.
+        columns: column to its name in the legend. A missing column or missing steps are left out.
+        unit: unit of the y axis.
     """
     figure = new_figure(340)
     shown = {column: name for column, name in columns.items() if column in table}
@@ -284,12 +284,12 @@ def _part_colours(num_recursions: int) -> dict[str, str]:
 
 
 def _name(key: str) -> str:
-    """Write a model or a strategy of `app.tables.costs` in the viewer's language."""
+    """Return the name of a model or strategy of `app.tables.costs` in the viewer's language."""
     return say(f"efficiency.name_{key.replace(' ', '_')}")
 
 
 def _part(key: str) -> str:
-    """Write a part of a model in the viewer's language."""
+    """Return the name of a model's part in the viewer's language."""
     kind, _, number = key.partition(" ")
     if kind == "recursion":
         return say("efficiency.part_recursion", number=number)

@@ -1,4 +1,4 @@
-"""Where the depth of a run went: shares of tokens at each depth, by phase, class of token and position.
+"""Charts of a run's depth distribution: shares of tokens at each depth, by phase, class of token and position.
 
 Pure: tables of `app.tables.trace_tables` in, charts out.
 """
@@ -10,11 +10,11 @@ from app.charts.figure import Chart, hover_text, new_figure, rows_height
 from app.style.theme import NO_DEPTH, depth_colours, text_on
 from app.text.words import say
 
-_SMALLEST_LABEL = 0.07  # share of the width that a label fits into
+_SMALLEST_LABEL = 0.07  # the smallest share of a bar that has room for a label
 
 
 def share_bars(table: pd.DataFrame, num_recursions: int, finding: str) -> Chart:
-    """Draw one bar a group, from 0 to 100% of its tokens; the number of tokens and the mean depth stand beside it."""
+    """Draw one bar per group with the shares of depths, its number of tokens and its mean depth."""
     figure = new_figure(rows_height(len(table), row=32), barmode="stack")
     names = [
         f"{hover_text(group)}  (n {count:,})"
@@ -57,7 +57,7 @@ def share_bars(table: pd.DataFrame, num_recursions: int, finding: str) -> Chart:
 
 
 def share_columns(table: pd.DataFrame, num_recursions: int, finding: str) -> Chart:
-    """Draw one column a range of positions, from 0 to 100% of its tokens, the mean depth above it."""
+    """Draw one column per range of positions with the shares of depths, and its mean depth above."""
     figure = new_figure(320, barmode="stack", bargap=0.08)
     for depth, colour in _levels(table, num_recursions):
         figure.add_bar(
@@ -94,7 +94,7 @@ def share_columns(table: pd.DataFrame, num_recursions: int, finding: str) -> Cha
 
 
 def phase_finding(table: pd.DataFrame, num_recursions: int) -> str:
-    """Say how deep a run went."""
+    """State a run's depths by phase."""
     if table.empty:
         return say("charts.finding_no_depth")
     parts = [
@@ -108,7 +108,7 @@ def phase_finding(table: pd.DataFrame, num_recursions: int) -> str:
 
 
 def class_finding(table: pd.DataFrame, min_tokens: int = 5) -> str:
-    """Name the deepest and the shallowest class among those with enough tokens."""
+    """State the deepest and the shallowest class of token among those with at least `min_tokens`."""
     known = table[table["num_tokens"] >= min_tokens]
     if len(known) < 2:
         return say("charts.finding_few_classes", least=min_tokens)
@@ -126,7 +126,7 @@ def class_finding(table: pd.DataFrame, min_tokens: int = 5) -> str:
 
 
 def position_finding(table: pd.DataFrame) -> str:
-    """Say between which means the ranges of positions lie."""
+    """State the lowest and the highest mean depth among the ranges of positions."""
     if len(table) < 2:
         return say("charts.finding_short")
     low, high = table["mean_depth"].idxmin(), table["mean_depth"].idxmax()

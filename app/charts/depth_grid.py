@@ -1,6 +1,6 @@
-"""Which recursions each token took, as a grid of cells that one can click. Pure: tables in, a chart out.
+"""A grid of the recursions that each token took, with clickable cells. Pure: tables in, a chart out.
 
-Altair and not Plotly: a click on a cell of Plotly's heatmap tells the page nothing, and a changed one is drawn anew.
+It uses Altair because Plotly's heatmap reports no click on a cell to the page and redraws everything on a change.
 """
 
 import json
@@ -25,14 +25,14 @@ def depth_grid(
     boundaries: pd.DataFrame,
     pinned: int | None = None,
 ) -> Chart:
-    """Draw a cell for each token and recursion; a taken one has the colour of the token's final depth.
+    """Draw a cell for each token and recursion; cells of taken recursions have the colour of the token's depth.
 
     Args:
         tokens: columns `position`, `token`, `phase`, `recursion_depth`; at least one row.
-        num_recursions: R. The colours are its levels, whatever the run used.
-        finding: what the chart shows, in words.
-        boundaries: of `app.tables.trace_tables.boundaries`.
-        pinned: position of the token whose column is framed.
+        num_recursions: R, which fixes the colours; the run may use fewer depths.
+        finding: a sentence that states what the chart shows.
+        boundaries: from `app.tables.trace_tables.boundaries`.
+        pinned: position of the token whose column gets a frame.
     """
     recursions = pd.DataFrame({"recursion": range(1, num_recursions + 1)})
     cells = tokens.merge(recursions, how="cross")
@@ -46,14 +46,14 @@ def depth_grid(
     framed = cells[cells["position"] == pinned]
     frame = alt.Chart(framed).mark_rect(filled=False, stroke=LINE, strokeWidth=2)
     layers.append(frame.encode(x="position:O", y="recursion:O"))
-    # Of the whole chart: the page fits cells, axis and legend into it.
+    # The height of the complete chart: the page fits cells, axis and legend into it.
     height = num_recursions * ROW_HEIGHT + (172 if len(tokens) <= MAX_NAMED_COLUMNS else 128)
     figure = alt.layer(*layers).resolve_scale(color="independent")
     return Chart(figure.properties(height=height), finding, tokens, PIN)
 
 
 def _positions(tokens: pd.DataFrame) -> alt.X:
-    """Return the axis of positions; where there is room the tokens stand under their columns."""
+    """Return the axis of positions, labelled with the tokens where there is room."""
     step = 5 if len(tokens) <= MAX_DIGIT_COLUMNS else 10
     labelled = [int(position) for position in tokens["position"] if position % step == 0]
     axis: dict[str, Any] = {
@@ -97,7 +97,7 @@ def _cells(base: alt.Chart, num_recursions: int) -> alt.Chart:
     return (
         base.mark_rect(cursor="pointer", stroke=LINE)
         .encode(
-            # A cell that was not taken is drawn too, though unseen: one can point at it.
+            # Cells of recursions not taken are invisible, not absent, so that the pointer finds them.
             color=alt.when(alt.datum.taken).then(colour).otherwise(alt.value("transparent")),
             strokeWidth=alt.when(pin, empty=False).then(alt.value(2)).otherwise(alt.value(0)),
             tooltip=[
@@ -109,7 +109,7 @@ def _cells(base: alt.Chart, num_recursions: int) -> alt.Chart:
 
 
 def _digits(base: alt.Chart, num_recursions: int) -> alt.Chart:
-    """Write the depth into the deepest cell of each token, so that colour is not alone."""
+    """Write the depth into the deepest cell of each token, so that colour is not the only sign."""
     scale = alt.Scale(
         domain=list(range(1, num_recursions + 1)),
         range=[text_on(colour) for colour in depth_colours(num_recursions)],
@@ -125,7 +125,7 @@ def _digits(base: alt.Chart, num_recursions: int) -> alt.Chart:
 
 
 def _boundaries(boundaries: pd.DataFrame) -> alt.Chart:
-    """Draw a line before each position where something begins."""
+    """Draw a line before each position in `boundaries`."""
     dash = alt.StrokeDash(
         "what:N",
         scale=alt.Scale(range=[[2, 2], [6, 3]]),
@@ -139,6 +139,6 @@ def _boundaries(boundaries: pd.DataFrame) -> alt.Chart:
 
 
 def _named(key: str, count: int) -> str:
-    """Return the Vega expression that writes the numbers 1 to `count` in the viewer's language."""
+    """Return the Vega expression that labels the numbers 1 to `count` in the viewer's language."""
     names = [say(key, number=number) for number in range(1, count + 1)]
     return f"({json.dumps(names)})[datum.value - 1]"

@@ -1,4 +1,4 @@
-"""Prediction depth against router depth of one run: was the last recursion that a token took needed?
+"""Chart of prediction depth against router depth in one run: did a token need the last recursion that it took?
 
 Pure: a trace in, a chart out.
 """
@@ -11,11 +11,11 @@ from app.style.theme import LINE
 from app.text.words import say
 from mor_core.traces.trace import Trace
 
-_FEW, _MANY = "#dfe7f3", "#1f4e8c"  # counts, which are no depths
+_FEW, _MANY = "#dfe7f3", "#1f4e8c"  # colours of counts, not of depths
 
 
 def exits_table(trace: Trace) -> pd.DataFrame:
-    """Count content tokens by router depth and prediction depth, one row a pair that can occur."""
+    """Count content tokens by router depth and prediction depth, one row per possible pair."""
     pairs = [
         (token.recursion_depth, token.prediction_depth)
         for token in trace.tokens
@@ -39,7 +39,7 @@ def exits_table(trace: Trace) -> pd.DataFrame:
 
 
 def prediction_against_router(trace: Trace) -> Chart | None:
-    """Draw how many tokens have which pair of depths; `None` where the run holds no early exits."""
+    """Draw the number of tokens for each pair of depths; `None` if the run has no early exits."""
     table = exits_table(trace)
     if not table["num_tokens"].sum():
         return None

@@ -1,4 +1,4 @@
-"""Charts of the family: quality against one cost at a time, and what the threshold trades.
+"""Charts of all checkpoints: quality against one cost at a time, validation curves, and the threshold's trade-off.
 
 Pure: tables of `app.tables.family_results` in, charts out.
 """
@@ -25,7 +25,7 @@ COSTS = {
     "training_tokens_per_s": lambda rate: f"{rate:,.0f}",
     "decode_tokens_per_s": lambda rate: f"{rate:,.0f}",
 }
-_MARKERS = (  # that Altair and Plotly both have
+_MARKERS = (  # shapes that both Altair and Plotly have
     "circle",
     "square",
     "diamond",
@@ -35,33 +35,33 @@ _MARKERS = (  # that Altair and Plotly both have
     "triangle-left",
     "triangle-right",
 )
-MOST_LABELS = 6
+MAX_LABELS = 6
 _HEIGHT = 420
-_LEGEND_COLUMNS, _LEGEND_ROW = 4, 22  # pixels of a row
+_LEGEND_COLUMNS, _LEGEND_ROW = 4, 22  # columns, and pixels per row
 VALIDATION = "validation_nll_causal_nats_per_token"
 
 
 def costs_of(table: pd.DataFrame) -> list[str]:
-    """Return the costs that are known of at least one member."""
+    """Return the costs that are known for at least one member."""
     return [cost for cost in COSTS if table[cost].notna().any()]
 
 
 def member_marker(index: int) -> dict[str, str]:
-    """Return colour and symbol of a member by its place: eight colours, and other symbols once they repeat."""
-    turns, place = divmod(index, len(SERIES))
-    return {"color": SERIES[place], "symbol": _MARKERS[(place + turns) % len(_MARKERS)]}
+    """Return the colour and symbol of a member by index: eight colours, with other symbols once the colours repeat."""
+    cycle, colour = divmod(index, len(SERIES))
+    return {"color": SERIES[colour], "symbol": _MARKERS[(colour + cycle) % len(_MARKERS)]}
 
 
 def pareto(table: pd.DataFrame, cost: str, gap: float | None) -> Chart:
-    """Draw bits per byte with intervals against one cost; a line joins what nothing beats in both.
+    """Draw bits per byte with intervals against one cost; a line joins the Pareto front.
 
-    The names stand at the points. Of many members only those on the line have theirs, the others when one points at
-    them; what one points at stands out from the others.
+    Points are labelled with names. With many members, only those on the front keep their label; the others show it when
+    the pointer is on them. The member under the pointer is highlighted.
     """
     table = table[table[cost].notna()]  # speed is not measured for all
     best = frontier(table, cost)
     rounds = [f"{cost}_low", f"{cost}_high"] if cost in SPEEDS else []
-    few = len(table) <= MOST_LABELS  # names at more points than that lie on each other
+    few = len(table) <= MAX_LABELS  # more names would overlap
     data = table.assign(
         cost=[_written(row, cost, rounds) for row in table.to_dict("records")],
         is_best=table["name"].isin(best),
@@ -87,7 +87,7 @@ def _loss_axis() -> alt.Y:
 
 
 def _members(data: pd.DataFrame, cost: str, rounds: Sequence[str]) -> list[alt.Chart]:
-    """Return the layers of bars, points and names, in which the member that one points at stands out."""
+    """Return the layers of bars, points and names; the member under the pointer is highlighted."""
     pointed = alt.selection_point(
         name="pointed", fields=["name"], on="pointerover", clear="pointerout"
     )
@@ -96,7 +96,7 @@ def _members(data: pd.DataFrame, cost: str, rounds: Sequence[str]) -> list[alt.C
     colours = alt.Scale(domain=names, range=[look["color"] for look in looks])
     shapes = alt.Scale(domain=names, range=[look["symbol"] for look in looks])
     legend = None
-    if len(names) > MOST_LABELS:
+    if len(names) > MAX_LABELS:
         legend = alt.Legend(title=None, orient="bottom", columns=_LEGEND_COLUMNS, labelLimit=240)
     colour = alt.Color("name:N", scale=colours, legend=legend)
     told = {
@@ -141,8 +141,10 @@ def _members(data: pd.DataFrame, cost: str, rounds: Sequence[str]) -> list[alt.C
 def _names(
     base: alt.Chart, data: pd.DataFrame, cost: str, seen: Any, hidden: Any
 ) -> list[alt.Chart]:
-    """Return the layers of names: those that always stand there, and those that come when one points at the point."""
-    is_left = data[cost] <= 0.7 * data[cost].max()  # elsewhere a name goes to the left of its point
+    """Return the layers of names: those always shown, and those shown when the pointer is on their point."""
+    is_left = (
+        data[cost] <= 0.7 * data[cost].max()
+    )  # on the right, a name goes to the left of its point
     found = []
     for is_named, opacity in ((True, seen), (False, hidden)):
         those = data["is_named"] == is_named
@@ -159,16 +161,16 @@ def _names(
 
 
 def _written(row: Mapping[str, Any], cost: str, rounds: Sequence[str]) -> str:
-    """Write a cost, of a speed also its slowest and its fastest round."""
+    """Format a cost; for a speed, also its slowest and fastest round."""
     texts = [COSTS[cost](row[name]) for name in (cost, *rounds)]
     return f"{texts[0]} ({texts[1]} - {texts[2]})" if rounds else texts[0]
 
 
 def curves(logs: dict[str, pd.DataFrame]) -> Chart:
-    """Draw the validation loss of every run against the training FLOPs spent so far.
+    """Draw the validation loss of every checkpoint against its training FLOPs so far.
 
     Args:
-        logs: tables of `app.tables.result_files.training_table` by the checkpoint's name.
+        logs: checkpoint name to its table from `app.tables.result_files.training_table`.
     """
     figure = new_figure(400)
     rows = []
@@ -200,7 +202,7 @@ def curves(logs: dict[str, pd.DataFrame]) -> Chart:
 
 
 def frontier(table: pd.DataFrame, cost: str) -> list[str]:
-    """Return the members that no other beats in both quality and cost."""
+    """Return the members on the Pareto front of quality and cost."""
     sign = -1 if cost in SPEEDS else 1
     found = []
     for _, row in table.iterrows():
@@ -216,7 +218,7 @@ def frontier(table: pd.DataFrame, cost: str) -> list[str]:
 
 
 def sweep(table: pd.DataFrame) -> Chart:
-    """Draw the loss against active FLOPs, one point a threshold."""
+    """Draw the loss against active FLOPs, one point per threshold."""
     figure = new_figure(380)
     figure.add_scatter(
         x=table["active_flops_per_token"] / 1e6,
@@ -249,7 +251,7 @@ def sweep(table: pd.DataFrame) -> Chart:
 
 
 def _finding(table: pd.DataFrame, cost: str, best: list[str], gap: float | None) -> str:
-    """Say which members nothing beats, and how far apart seeds lie: no order is claimed within that gap."""
+    """State the members on the Pareto front, and the gap between seeds, within which no order is claimed."""
     lowest = table.loc[table["bits_per_byte"].idxmin()]
     text = say(
         "efficiency.pareto_finding",

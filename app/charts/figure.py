@@ -1,6 +1,6 @@
-"""What every chart of the app is: a figure, a finding in words, and the same numbers as a table.
+"""The base of every chart: a figure, a sentence that states the finding, and the same numbers as a table.
 
-Holds the settings that all figures share. Knows neither Streamlit nor what is drawn.
+Holds the settings that all figures share. Imports no Streamlit.
 """
 
 import html
@@ -19,13 +19,13 @@ AXIS_HEIGHT = 130  # legend above, ticks and title below, and the margins of the
 
 @dataclass(frozen=True)
 class Chart:
-    """A figure and its twins.
+    """A figure with its text and table alternatives.
 
     Attributes:
-        figure: to look at; of Altair where it follows the pointer or its selection is read, else of Plotly.
-        finding: what it shows, as a sentence; the text alternative.
+        figure: an Altair chart where it follows the pointer or the page reads its selection, else a Plotly figure.
+        finding: a sentence that states what the figure shows; also its text alternative.
         table: the same numbers.
-        selection: name of the selection that the page reads, where there is one.
+        selection: name of the selection that the page reads; empty without one.
     """
 
     figure: "go.Figure | alt.LayerChart"
@@ -35,9 +35,9 @@ class Chart:
 
 
 def new_figure(height: int, **layout: object) -> go.Figure:
-    """Return an empty figure with the shared look; colours of text and lines come from the page's theme."""
+    """Return an empty figure with the shared style; the page's theme sets the colours of text and lines."""
     figure = go.Figure()
-    # Without a template of its own a figure takes the one that Streamlit sets for the process.
+    # Without an explicit template, a figure takes the one that Streamlit sets for the process.
     figure.update_layout(
         template="none",
         height=height,
@@ -72,7 +72,7 @@ def interval(value: pd.Series, low: pd.Series, high: pd.Series, **look: object) 
 
 
 def hover_text(text: str) -> str:
-    """Escape what Plotly would read as markup."""
+    """Escape characters that Plotly would read as markup."""
     return html.escape(text, quote=False)
 
 
@@ -86,5 +86,5 @@ def ordinal_scale(colours: list[str]) -> list[tuple[float, str]]:
 
 
 def rows_height(num_rows: int, *, row: int = ROW_HEIGHT, extra: int = AXIS_HEIGHT) -> int:
-    """Return the height of a figure with so many rows, in pixels."""
+    """Return the height in pixels of a figure with `num_rows` rows."""
     return num_rows * row + extra

@@ -1,6 +1,6 @@
-"""The parts that heatmaps over positions are made of: cells, marks, legends.
+"""Parts of heatmaps over positions: cells, marks, legends.
 
-Each adds to a figure. Rows are recursions or cache slots, x is the position.
+Each function adds to a figure. Rows are recursions or cache slots; x is the position.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ def add_cells(
     hover: list[list[str]],
     **scale: object,
 ) -> None:
-    """Draw the values as cells, recursion 1 or slot 1 at the top; NaN stays empty."""
+    """Add the values as cells, with recursion 1 or slot 1 at the top; a NaN cell stays empty."""
     positions = [token.position for token in tokens]
     figure.add_heatmap(
         z=values.astype(np.float32),
@@ -51,28 +51,28 @@ def add_cells(
 
 
 def add_absent(figure: go.Figure, tokens: Sequence[TokenRecord], recursions: int) -> None:
-    """Strike through what was not computed."""
-    places = [
+    """Mark cells that were not computed with a diagonal line."""
+    cells = [
         (token.position, say("charts.recursion", number=row + 1))
         for row in range(recursions)
         for token in tokens
         if token.recursion_depth is not None and token.router_logits[row] is None
     ]
     figure.add_scatter(
-        x=[x for x, _ in places],
-        y=[y for _, y in places],
+        x=[x for x, _ in cells],
+        y=[y for _, y in cells],
         mode="markers",
         marker={"symbol": "line-ne-open", "size": 7, "color": LINE, "line": {"width": 1}},
         hoverinfo="skip",
-        name=say("charts.not_judged"),
+        name=say("charts.not_scored"),
     )
 
 
-def add_dots(figure: go.Figure, places: Sequence[tuple[int, str]], name: str) -> None:
-    """Put dots on cells, given as position and name of the row, so that colour is not alone."""
+def add_dots(figure: go.Figure, cells: Sequence[tuple[int, str]], name: str) -> None:
+    """Put dots on cells, given as position and row name, so that colour is not the only sign."""
     figure.add_scatter(
-        x=[x for x, _ in places],
-        y=[y for _, y in places],
+        x=[x for x, _ in cells],
+        y=[y for _, y in cells],
         mode="markers",
         marker={
             "symbol": "circle",
@@ -86,7 +86,7 @@ def add_dots(figure: go.Figure, places: Sequence[tuple[int, str]], name: str) ->
 
 
 def add_level_legend(figure: go.Figure, levels: dict[str, str]) -> None:
-    """Name the colours, those too that this run does not use."""
+    """Add a legend of all colours, including those that the run does not use."""
     for name, colour in levels.items():
         figure.add_scatter(
             x=[None],
@@ -105,7 +105,7 @@ def add_level_legend(figure: go.Figure, levels: dict[str, str]) -> None:
 
 
 def mark_boundaries(figure: go.Figure, trace: Trace, window: range, rows: Sequence[str]) -> None:
-    """Draw lines where the prompt ends, and where a text was cut into pieces that the model read one by one."""
+    """Add lines where generation starts and where the windows of a long text start."""
     for name, found in boundaries(trace, window).groupby("what", sort=False):
         figure.add_scatter(
             x=[x for start in found["position"] for x in (start - 0.5, start - 0.5, None)],
@@ -118,7 +118,7 @@ def mark_boundaries(figure: go.Figure, trace: Trace, window: range, rows: Sequen
 
 
 def mark_pin(figure: go.Figure, window: range, pinned: int | None) -> None:
-    """Frame the column of the token that is pinned in the strip."""
+    """Add a frame around the column of the token that is pinned in the strip."""
     if pinned is not None and pinned in window:
         line = {"color": LINE, "width": 1.5, "dash": "dot"}
         figure.add_vrect(x0=pinned - 0.5, x1=pinned + 0.5, line=line, fillcolor="rgba(0,0,0,0)")

@@ -1,4 +1,4 @@
-"""A threshold that is moved over the scores of a run, as a chart: who would be decided otherwise.
+"""Chart of a moved threshold over a run's router scores: which decisions would flip.
 
 Pure: tables of `app.tables.router_tables` in, a chart out.
 """
@@ -11,13 +11,13 @@ from app.tables.router_tables import (
     STAYS_OUT,
     WOULD_ENTER,
     WOULD_LEAVE,
-    Moved,
+    MovedThreshold,
 )
 from app.text.words import say
 from mor_core.common.logistic import sigmoid
 
 _LOOKS = {
-    # change: colour, symbol; filled goes in, open stays out
+    # change: colour, symbol (filled: enters; open: stays out)
     STAYS_IN: (SCORE_HIGH, "circle"),
     STAYS_OUT: (SCORE_LOW, "circle-open"),
     WOULD_ENTER: (SERIES[2], "triangle-up"),
@@ -26,21 +26,23 @@ _LOOKS = {
 _MAX_NAMED = 30  # more names would cover each other
 
 
-def moved_threshold(moved: Moved, recursion: int, trained_logit: float, num_tokens: int) -> Chart:
+def moved_threshold(
+    moved: MovedThreshold, recursion: int, trained_logit: float, num_tokens: int
+) -> Chart:
     """Draw each candidate of one recursion at its position and logit, by what the moved threshold changes.
 
     Args:
-        moved: of `move_threshold`.
-        recursion: whose router judged.
+        moved: from `move_threshold`.
+        recursion: 1-based recursion of the candidates.
         trained_logit: the threshold that decided in the run.
-        num_tokens: length of the run, so that the axis shows the positions that were not judged too.
+        num_tokens: length of the run, so that the axis also shows the positions that were not scored.
     """
     figure = new_figure(400)
-    turned = moved.count(WOULD_ENTER) + moved.count(WOULD_LEAVE)
+    flipped = moved.count(WOULD_ENTER) + moved.count(WOULD_LEAVE)
     for change in CHANGES:
         colour, symbol = _LOOKS[change]
         rows = moved.rows[moved.rows["change"] == change]
-        is_named = change in (WOULD_ENTER, WOULD_LEAVE) and turned <= _MAX_NAMED
+        is_named = change in (WOULD_ENTER, WOULD_LEAVE) and flipped <= _MAX_NAMED
         tokens = [hover_text(token) for token in rows["token"]]
         figure.add_scatter(
             x=rows["position"],
@@ -71,12 +73,12 @@ def moved_threshold(moved: Moved, recursion: int, trained_logit: float, num_toke
     figure.update_xaxes(title_text=say("router.axis_position"), range=[-0.5, num_tokens - 0.5])
     figure.update_yaxes(title_text=say("router.axis_logit_plain"))
     finding = say(
-        "router.moved_finding" if turned else "router.unmoved_finding",
+        "router.moved_finding" if flipped else "router.unmoved_finding",
         recursion=recursion,
         logit=f"{moved.threshold_logit:+.2f}",
         score=f"{sigmoid(moved.threshold_logit):.3f}",
-        turned=turned,
-        judged=len(moved.rows),
+        flipped=flipped,
+        scored=len(moved.rows),
         enter=moved.count(WOULD_ENTER),
         leave=moved.count(WOULD_LEAVE),
         before=f"{moved.share_before:.0%}",

@@ -1,4 +1,4 @@
-"""What a cache keeps and how it grows, as charts: occupancy, bytes call by call, strategies side by side.
+"""Charts of the KV cache: which tokens it keeps, its bytes after each call, and KV strategies side by side.
 
 Pure: a trace and tables of `app.tables.cache_tables` and `app.tables.cache_capacity` in, charts out.
 """
@@ -27,7 +27,7 @@ _COLOURS = {ABSENT: "rgba(140,150,165,0.22)", OWN: SERIES[0], SHARED: SERIES[3]}
 
 
 def occupancy(trace: Trace, window: range) -> Chart:
-    """Draw what each layer of each recursion finds of each token: own keys, those of recursion 1, or nothing."""
+    """Draw for each layer of each recursion whether a token's cache entry is its own, shared or absent."""
     tokens = trace.tokens[window.start : window.stop]
     rows = layer_rows(trace.header)
     levels = [[level(token, row) for token in tokens] for row in rows]
@@ -77,10 +77,10 @@ def occupancy(trace: Trace, window: range) -> Chart:
 
 
 def growth(table: pd.DataFrame, recursions: int) -> Chart:
-    """Draw the measured bytes after each call, one area a recursion, and a line for a plain Transformer.
+    """Draw the measured bytes after each call, one area per recursion, and a line for a plain Transformer.
 
     Args:
-        table: of `occupancy.growth_table`, not empty.
+        table: from `cache_tables.growth_table`; not empty.
         recursions: R, for the colours.
     """
     figure = new_figure(360)
@@ -120,7 +120,7 @@ def growth(table: pd.DataFrame, recursions: int) -> Chart:
 
 
 def strategies(table: pd.DataFrame) -> Chart:
-    """Draw the bytes of a run's cache under each strategy; what was measured is hatched and says so."""
+    """Draw the bytes of a run's cache under each strategy; the measured bar is hatched and labelled."""
     figure = new_figure(rows_height(len(table), row=40, extra=70))
     names = [
         _how_name(name, how) for name, how in zip(table["strategy"], table["how"], strict=True)
@@ -215,7 +215,7 @@ def _strategies_finding(table: pd.DataFrame) -> str:
 
 
 def strategy_name(strategy: str) -> str:
-    """Write a strategy of `app.tables.cache_capacity` in the viewer's language."""
+    """Return the name of a strategy of `app.tables.cache_capacity` in the viewer's language."""
     return say(f"efficiency.name_{strategy.replace(' ', '_')}")
 
 

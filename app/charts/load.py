@@ -1,4 +1,4 @@
-"""Whether routers agree, hesitate and share the load, as charts: one bar a recursion or a range of positions.
+"""Charts of the routers' agreement, entropy, load and reach: one bar per recursion or range of positions.
 
 Pure: tables of `app.tables.router_results` in, charts out.
 """
@@ -14,7 +14,7 @@ from app.text.words import say
 
 
 def agreement(table: pd.DataFrame) -> Chart:
-    """Draw how often top-k and the threshold decide alike, one bar a recursion."""
+    """Draw how often top-k and the threshold decide the same, one bar per recursion."""
     names = [say("router.recursion_row", number=number) for number in table["recursion"]]
     figure = new_figure(rows_height(len(table), row=36, extra=90))
     shares = [f"{share:.1%}" for share in table["value"]]
@@ -29,11 +29,11 @@ def agreement(table: pd.DataFrame) -> Chart:
 
 
 def entropy(table: pd.DataFrame, *, num_choices: int = 2) -> Chart:
-    """Draw how undecided the routers are, one bar a recursion, of the most that it can be.
+    """Draw the routers' mean entropy as a share of its maximum, one bar per recursion.
 
     Args:
-        table: of `router_results.entropy_table`.
-        num_choices: outcomes of a decision; more than 2 for token-choice, which decides once.
+        table: from `router_results.entropy_table`.
+        num_choices: number of outcomes of a decision; R for token-choice, which decides once.
     """
     most = math.log(num_choices)
     single = len(table) == 1 and num_choices != 2
@@ -51,7 +51,7 @@ def entropy(table: pd.DataFrame, *, num_choices: int = 2) -> Chart:
     figure.add_vline(x=most, line={"color": LINE, "width": 2, "dash": "dash"})
     figure.update_xaxes(range=[0, most * 1.05], title_text=say("router.axis_entropy"))
     if not known.any():
-        return Chart(figure, say("router.nothing_judged"), table)
+        return Chart(figure, say("router.nothing_scored"), table)
     top = table.loc[table["value"].idxmax()]
     finding = say(
         "router.entropy_finding",
@@ -64,10 +64,10 @@ def entropy(table: pd.DataFrame, *, num_choices: int = 2) -> Chart:
 
 
 def load(table: pd.DataFrame, violation: float | None) -> Chart:
-    """Draw which share of the tokens each recursion got, and a line for what training aimed at.
+    """Draw each recursion's share of the tokens, and a line for the share that training aimed at.
 
     Args:
-        table: of `router_results.load_table`.
+        table: from `router_results.load_table`.
         violation: MaxVio of a token-choice router, `None` for expert-choice.
     """
     word = "router.recursion_row" if violation is None else "router.depth_row"
@@ -100,10 +100,10 @@ def load(table: pd.DataFrame, violation: float | None) -> Chart:
 
 
 def reach(table: pd.DataFrame, dead_ratio: float | None) -> Chart:
-    """Draw which share of the tokens took the last recursion, by place in the window that was read."""
+    """Draw the share of tokens that took the last recursion, by range of positions in the window."""
     figure = new_figure(300)
     figure.add_bar(
-        x=table["places"],
+        x=table["positions"],
         y=table["share_at_full_depth"],
         marker={"color": SERIES[0]},
         text=[f"{share:.0%}" for share in table["share_at_full_depth"]],
@@ -112,7 +112,7 @@ def reach(table: pd.DataFrame, dead_ratio: float | None) -> Chart:
         hovertemplate=say("router.reach_hover") + "<extra></extra>",
         showlegend=False,
     )
-    figure.update_xaxes(type="category", title_text=say("router.axis_places"))
+    figure.update_xaxes(type="category", title_text=say("router.axis_positions"))
     figure.update_yaxes(tickformat=".0%", rangemode="tozero", title_text=say("router.axis_reach"))
     low, high = (
         table.loc[index]
@@ -121,9 +121,9 @@ def reach(table: pd.DataFrame, dead_ratio: float | None) -> Chart:
     finding = say(
         "router.reach_finding",
         low=f"{low['share_at_full_depth']:.0%}",
-        low_places=low["places"],
+        low_positions=low["positions"],
         high=f"{high['share_at_full_depth']:.0%}",
-        high_places=high["places"],
+        high_positions=high["positions"],
     )
     if dead_ratio is not None:
         dead = say("router.dead_finding", share=f"{dead_ratio:.1%}")

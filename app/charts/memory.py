@@ -1,4 +1,4 @@
-"""What fits: bytes of the paper's models side by side, and the largest batch for each length of context.
+"""Charts of memory: bytes of the paper's models side by side, and the largest batch for each context length.
 
 Pure: tables of `app.tables.cache_capacity` in, charts out.
 """
@@ -17,7 +17,7 @@ _MARKERS = ("circle", "square", "diamond")
 
 
 def paper_bytes(table: pd.DataFrame, load: Load) -> Chart:
-    """Draw weights and cache of the paper's models at one context and batch, one bar a strategy."""
+    """Draw the bytes of weights and cache of the paper's models at one context and batch, one bar per strategy."""
     figure = new_figure(rows_height(len(table), row=46), barmode="stack")
     longest = table["total_bytes"].max()
     names = [strategy_name(name) for name in table["strategy"]]
@@ -65,13 +65,13 @@ def paper_bytes(table: pd.DataFrame, load: Load) -> Chart:
 
 
 def fit_lines(curve: pd.DataFrame, fit: pd.DataFrame, load: Load, memory_gib: float) -> Chart:
-    """Draw the largest batch against the context, one line a strategy, and mark the chosen context.
+    """Draw the largest batch against the context, one line per strategy, and mark the chosen context.
 
     Args:
-        curve: of `memory.fit_curve`.
-        fit: of `memory.fit_table`, which the finding and the table come from.
+        curve: from `cache_capacity.fit_curve`.
+        fit: from `cache_capacity.fit_table`; the source of the finding and the table.
         load: the chosen context and batch.
-        memory_gib: of the GPU, as chosen.
+        memory_gib: the chosen GPU's memory, in GiB.
     """
     figure = new_figure(400)
     for index, name in enumerate(dict.fromkeys(curve["strategy"])):

@@ -1,4 +1,4 @@
-"""Charts that compare two at a time: members on the same documents, and two seeds of one recipe.
+"""Charts of paired comparisons: members on the same documents, and two seeds of one recipe.
 
 Pure: tables of `app.tables.family_results` in, charts out.
 """
@@ -19,12 +19,12 @@ _COLOURS = {"better": SERIES[0], "worse": SERIES[1], "open": LINE}
 
 
 def differences(table: pd.DataFrame, reference: str, gap: float | None) -> Chart:
-    """Draw what each member loses against the reference, with intervals and the band that two seeds span.
+    """Draw each member's loss minus the reference's, with intervals and the band between two seeds.
 
     Args:
-        table: of `differences_table`.
-        reference: the member that zero stands for.
-        gap: between two seeds of one recipe; `None` if no recipe has two.
+        table: from `differences_table`.
+        reference: name of the member at zero.
+        gap: loss gap between two seeds of one recipe, in nats; `None` if no recipe has two.
     """
     table = table.assign(verdict=verdicts(table, gap))
     figure = new_figure(rows_height(len(table), row=34))
@@ -68,8 +68,8 @@ def seed_depths(table: pd.DataFrame, pair: Mapping[str, Any]) -> Chart:
     """Draw the mean depth of each class of tokens under two seeds.
 
     Args:
-        table: of `seeds_table`.
-        pair: the two seeds, as in the family's file.
+        table: from `seeds_table`.
+        pair: the two seeds' entry in the family file.
     """
     figure = new_figure(rows_height(len(table)))
     for index, name in enumerate(pair["names"]):
@@ -93,7 +93,7 @@ def seed_depths(table: pd.DataFrame, pair: Mapping[str, Any]) -> Chart:
         classes=_number(classes["rank_correlation"]),
         types=_number(types["rank_correlation"]),
         num_types=types["num_common"],
-        places=_number(pair["positions"]["rank_correlation"]),
+        positions=_number(pair["positions"]["rank_correlation"]),
     )
     return Chart(figure, finding, table)
 

@@ -1,4 +1,4 @@
-"""The paper's published results as charts, each marked as the paper's: never on one scale with ours.
+"""Charts of the paper's published results, each marked as the paper's and never on one scale with ours.
 
 Pure: tables of `app.tables.family_results` in, charts out.
 """
@@ -19,7 +19,7 @@ def losses(table: pd.DataFrame) -> Chart:
     """Draw the paper's validation losses at 360M against the number of recursions.
 
     Args:
-        table: of `paper_table`.
+        table: from `paper_table`.
     """
     known = table[table["nll"].notna()]
     figure = _marked(new_figure(340))
@@ -69,7 +69,7 @@ def throughput(table: pd.DataFrame) -> Chart:
     """Draw the paper's speed-ups over its own plain Transformer.
 
     Args:
-        table: of `paper_throughput_table`.
+        table: from `paper_throughput_table`.
     """
     figure = _marked(new_figure(280))
     for index, column in enumerate(("at_batch_32", "at_equal_memory")):
@@ -98,7 +98,7 @@ def throughput(table: pd.DataFrame) -> Chart:
 
 
 def _marked(figure: go.Figure) -> go.Figure:
-    """Write into the plot that these are not our numbers."""
+    """Add a note to the plot that the numbers are the paper's."""
     figure.add_annotation(
         text=say("efficiency.paper_mark"),
         xref="paper",

@@ -1,4 +1,4 @@
-"""Where a token's time goes, as one bar a run: the parts that a profiler found, and the least that the machine needs.
+"""Chart of the time per token, one bar per run: the parts that the profiler measured, and the roofline's minimum.
 
 Pure: a table of `app.tables.bench_results` in, a chart out.
 """
@@ -11,10 +11,10 @@ from app.text.words import say
 
 
 def time_parts(table: pd.DataFrame) -> Chart:
-    """Draw each run's time for a token, part by part, beside its roofline.
+    """Draw each run's time per token by part, beside its roofline.
 
     Args:
-        table: of `bench_results.profile_table`, not empty.
+        table: from `bench_results.profile_table`; not empty.
     """
     runs = list(dict.fromkeys(table["run"]))
     figure = new_figure(rows_height(len(runs), row=56, extra=120))
@@ -36,7 +36,7 @@ def time_parts(table: pd.DataFrame) -> Chart:
         y=[hover_text(say(f"bench.run_{run}")) for run in whole["run"]],
         mode="markers",
         name=say("bench.least"),
-        # On bars of any colour, in the light and in the dark.
+        # Readable on bars of any colour, in the light and the dark theme.
         marker={
             "symbol": "diamond",
             "size": 13,
@@ -52,7 +52,7 @@ def time_parts(table: pd.DataFrame) -> Chart:
 
 
 def _finding(table: pd.DataFrame) -> str:
-    """Say for each run what takes most, and how near it is to what the machine allows."""
+    """State for each run the part that takes most time, and how close the run is to the roofline."""
     sentences = []
     for run, rows in table.groupby("run", sort=False):
         most = rows.loc[rows["ms"].idxmax()]

@@ -1,4 +1,4 @@
-"""How routers decide, as charts: scores around the threshold, and thresholds tried.
+"""Charts of the routers' decisions: the distribution of scores around the threshold, and the threshold sweep.
 
 Pure: tables of `app.tables.router_tables` and `app.tables.router_results` in, charts out.
 """
@@ -15,20 +15,20 @@ from app.text.words import say
 from mor_core.common.logistic import sigmoid
 
 _BIN = 0.5  # width of a bar in logits
-_CHOICE_BIN = 0.05  # the same in scores between 0 and 1
-_EDGE = 12.0  # logits beyond are counted in the outermost bar: sigmoid(12) is 0.999994
+_CHOICE_BIN = 0.05  # width of a bar in scores between 0 and 1
+_EDGE = 12.0  # the outermost bars include all logits beyond: sigmoid(12) is 0.999994
 _TICKS = (-12, -6, 0, 6, 12)  # more would not fit a phone
 
 
 def score_distributions(
     table: pd.DataFrame, recursions: int, *, chooses_depth: bool = False
 ) -> Chart:
-    """Draw how often each score was given, one row a recursion, those that entered apart from those left out.
+    """Draw histograms of the scores, one row per recursion, with entered and left-out tokens apart.
 
     Args:
-        table: of `judgements`.
+        table: from `score_table`.
         recursions: R.
-        chooses_depth: whether the rows are depths that one router scored, on the scale of scores.
+        chooses_depth: whether the rows are depths of a token-choice router; the x-axis then shows scores, not logits.
     """
     figure = make_subplots(
         rows=recursions,
@@ -67,7 +67,7 @@ def sweep(table: pd.DataFrame) -> Chart:
     """Draw loss and compute against the threshold, one above the other.
 
     Args:
-        table: of `router_results.sweep_table`, not empty.
+        table: from `router_results.sweep_table`; not empty.
     """
     figure = make_subplots(
         rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.08, figure=new_figure(470)
@@ -110,7 +110,7 @@ def sweep(table: pd.DataFrame) -> Chart:
 
 
 def _counts(rows: pd.DataFrame, *, chooses_depth: bool) -> pd.DataFrame:
-    """Count the rows in each bar: `from`, `to`, `entered`, `left_out`."""
+    """Return one row per bar of the histogram: `from`, `to`, and the counts `entered` and `left_out`."""
     if chooses_depth:
         edges, values = np.arange(0, 1 + _CHOICE_BIN / 2, _CHOICE_BIN), rows["score"].clip(0, 1)
     else:
@@ -156,7 +156,7 @@ def _distribution_finding(table: pd.DataFrame, recursions: int) -> str:
         values = {
             "number": number,
             "entered": f"{int(rows['entered'].sum()):,}",
-            "judged": f"{len(rows):,}",
+            "scored": f"{len(rows):,}",
             "share": f"{rows['entered'].mean():.0%}",
         }
         if rows["threshold_logit"].isna().all():
@@ -164,16 +164,16 @@ def _distribution_finding(table: pd.DataFrame, recursions: int) -> str:
         else:
             parts.append(say("router.finding_recursion", close=close_calls(rows), **values))
     if not parts:
-        return say("router.nothing_judged")
+        return say("router.nothing_scored")
     text = say("router.distribution_finding", parts=say("router.joined").join(parts))
     return text[0].upper() + text[1:]
 
 
 def choice_finding(table: pd.DataFrame) -> str:
-    """Say how often a token-choice router chose each depth, and how clearly."""
+    """State how often a token-choice router chose each depth, and with what score."""
     taken = table[table["entered"]]
     if taken.empty:
-        return say("router.nothing_judged")
+        return say("router.nothing_scored")
     shares = taken["recursion"].value_counts(normalize=True).sort_index()
     return say(
         "router.choice_finding",
@@ -209,7 +209,7 @@ def _own_loss(table: pd.DataFrame) -> str:
 
 
 def _tick(logit: float) -> str:
-    """Write a logit with its score below."""
+    """Return the label of a tick: a logit with its score below."""
     score = sigmoid(logit)
     if not 0.001 <= score <= 0.999:
         return f"{logit:+g}<br>{'<0.001' if score < 0.5 else '>0.999'}".replace("<0", "&lt;0")

@@ -1,7 +1,7 @@
-"""A run as heatmaps: router score and KV-cache occupancy over positions.
+"""Heatmaps of a run over positions: router scores and KV-cache occupancy.
 
-Pure: a trace in, a chart out. Recursion 1 is at the top, x is the position, colours have the model's R levels whatever
-the run used, and what was not computed stays empty.
+Pure: a trace in, a chart out. Recursion 1 is at the top and x is the position. The model's R, not the run, fixes the
+colours. A cell that was not computed stays empty.
 
 Shapes: R recursions, S positions of the window.
 """
@@ -42,11 +42,11 @@ _SCORE_BAR = {
 
 
 def score_heatmap(trace: Trace, window: range, pinned: int | None = None) -> Chart:
-    """Draw each recursion's judgement of each token, with the threshold in the middle of the scale.
+    """Draw each recursion's router score of each token, with the threshold in the middle of the colour scale.
 
-    The value is the sigmoid of the router's logit, which the causal rule compares with its threshold whatever the
-    activation. A diagonal line marks a candidate that was not judged. Token-choice has no threshold: then the values
-    are its scores of the depths.
+    The value is the sigmoid of the router's logit, which the causal rule compares with its threshold for every
+    activation. A diagonal line marks a token that was not scored. Token-choice has no threshold: its chart shows the
+    score of each depth.
     """
     if trace.header.router.chooses_once:
         return _choice_heatmap(trace, window, pinned)
@@ -134,7 +134,7 @@ def _score_table(trace: Trace, window: range) -> pd.DataFrame:
 
 
 def cache_heatmap(trace: Trace, window: range, pinned: int | None = None) -> Chart:
-    """Draw which cache slots hold which token: kept or not, no magnitude."""
+    """Draw which cache slots keep which tokens."""
     tokens = _within(trace, window)
     slots = trace.header.cache_slots
     rows = [slot_label(slot.label) for slot in slots]
@@ -184,7 +184,7 @@ def _score_bar(limits: Sequence[float | None]) -> dict[str, object]:
 
 
 def _share_of_range(scores: np.ndarray, middle: float) -> np.ndarray:
-    """Map scores 0..middle..1 to -1..0..1, each half evenly."""
+    """Map scores 0..middle..1 to -1..0..1, linearly in each half."""
     result: np.ndarray = np.where(
         scores >= middle, (scores - middle) / (1 - middle), (scores - middle) / middle
     )
@@ -195,7 +195,7 @@ def _score_hover(token: TokenRecord, row: int, limit: float | None) -> str:
     start = f"{_position(token)}<br>{say('charts.recursion', number=row + 1)}: "
     logit = token.router_logits[row]
     if logit is None:
-        return start + say("charts.not_judged")
+        return start + say("charts.not_scored")
     entered = say("charts.entered" if (token.recursion_depth or 0) > row else "charts.left_out")
     score = say("charts.hover_score", score=f"{sigmoid(logit):.3f}", logit=f"{logit:+.2f}")
     if limit is None:

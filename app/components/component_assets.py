@@ -1,8 +1,7 @@
-"""Serves a component's code to the browser as files: sent inline it goes along with every change of the page.
+"""Serves a component's code to the browser as files, because Streamlit resends inline code with every rerun.
 
-Streamlit serves files of installed packages that name a folder in their pyproject.toml. A component's code is put
-together from words and shared scripts when the app starts, so its folder is made then, and told to Streamlit in the
-same words.
+Streamlit serves the asset folders that installed packages declare in their pyproject.toml. Our code is assembled from
+words and shared scripts when the app starts, so the asset folder is created then and registered through the same API.
 """
 
 import functools
@@ -19,8 +18,8 @@ from streamlit.components.v2.manifest_scanner import ComponentConfig, ComponentM
 _PACKAGE, _ASSETS = "mor", "assets"
 
 
-class ServedComponent:
-    """A component whose style and code the browser fetches once."""
+class AssetComponent:
+    """A component whose style sheet and code the browser fetches once."""
 
     def __init__(self, name: str, *, html: str, css: str, js: str) -> None:
         self.name = f"{_PACKAGE}.{name}"
@@ -28,15 +27,15 @@ class ServedComponent:
         self._manifest = ComponentManifest(_PACKAGE, "1", [ComponentConfig(name, _ASSETS)])
         self._root = tempfile.TemporaryDirectory(
             prefix="mor-component-"
-        )  # gone when the server ends
+        )  # removed when the server ends
         self._css, self._js = self._write(f"{name}.css", css), self._write(f"{name}.js", js)
 
     def __call__(self, **options: Any) -> Any:
-        """Mount the component, as what `st.components.v2.component` returns does."""
-        if not runtime.exists():  # the script is run as plain Python, which draws nothing
+        """Mount the component; the options are those of `st.components.v2.component`'s result."""
+        if not runtime.exists():  # the script runs as plain Python, without a server
             return st.components.v2.component(self.name, html=self._html)(**options)
         manager = get_bidi_component_manager()
-        if manager.get_component_asset_root(self.name) is None:  # once a server
+        if manager.get_component_asset_root(self.name) is None:  # once per server
             manager.register_from_manifest(self._manifest, Path(self._root.name))
         return self._mount(**options)
 
@@ -45,10 +44,10 @@ class ServedComponent:
         return st.components.v2.component(self.name, html=self._html, css=self._css, js=self._js)
 
     def _write(self, name: str, text: str) -> str:
-        """Write a file under a name that changes with its text, so that no browser keeps an old one."""
+        """Write a file and return its name, which contains a hash so that browsers do not use an outdated copy."""
         stem, _, suffix = name.partition(".")
-        found = f"{stem}-{hashlib.sha256(text.encode()).hexdigest()[:12]}.{suffix}"
+        hashed = f"{stem}-{hashlib.sha256(text.encode()).hexdigest()[:12]}.{suffix}"
         folder = Path(self._root.name) / _ASSETS
         folder.mkdir(exist_ok=True)
-        (folder / found).write_text(text, encoding="utf-8")
-        return found
+        (folder / hashed).write_text(text, encoding="utf-8")
+        return hashed

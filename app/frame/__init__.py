@@ -1,5 +1,5 @@
-"""What every page has: header, links, messages, exports, the widgets of a routing rule.
+"""Parts that all pages share: header, links, messages, exports, the widgets of a routing rule.
 
-The same on all pages.
+They are the same on all pages.
 Not here: one page's own parts (views).
 """

@@ -1,4 +1,4 @@
-"""Shows how far the reading of a viewer's own text is, on every page that takes one."""
+"""The progress bar of an analysis job, on every page that analyses a viewer's own text."""
 
 import streamlit as st
 
@@ -9,7 +9,7 @@ POLL_S = 0.3
 
 @st.fragment(run_every=POLL_S)
 def watch() -> None:
-    """Show how far the reading is; when it is over the page draws the result."""
+    """Show the progress of the analysis; when it is done, rerun the page, which then draws the result."""
     job = session.analysis_job()
     if job is None:
         return

@@ -1,7 +1,7 @@
-"""Addresses of single pages, answered so that the browser knows where the server is.
+"""Routes for the addresses of single pages that tell the browser where the server is.
 
-Streamlit's page takes `/explore` for a server below that path first, asks it twice in vain and reports two errors in
-the console. Told where its server is, it asks nothing but that.
+Opened at `/explore`, Streamlit's page first looks for a server below that path, fails twice and reports two errors in
+the console. With the server's address in the page, it skips that search.
 """
 
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ _INDEX = Path(streamlit.__file__).parent / "static" / "index.html"
 
 
 def page_routes(names: Iterable[str]) -> list[Route]:
-    """Return a route for the address of each page."""
+    """Return one route per page."""
     return [Route(f"/{name}", _index, methods=["GET"]) for name in names]
 
 

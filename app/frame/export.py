@@ -1,4 +1,4 @@
-"""A finished run as files: trace, CSV, and a page of its own without a network. Pictures come from the strip itself."""
+"""Downloads of a finished run: trace, CSV, and a standalone HTML page. The strip itself offers pictures."""
 
 import streamlit as st
 
@@ -12,11 +12,11 @@ from mor_core.traces.trace import Trace
 
 
 def downloads(trace: Trace, *, key: str) -> None:
-    """Offer a run as a trace, as a table and as a page.
+    """Draw the download buttons for a run's trace, table and standalone page.
 
     Args:
         trace: the run.
-        key: of the first button; the others' begin with it.
+        key: the first button's key and the prefix of the others' keys.
     """
     header = trace.header
     name = f"{header.checkpoint}-{header.created[:19].replace(':', '')}".replace("/", "-")
@@ -45,7 +45,7 @@ def downloads(trace: Trace, *, key: str) -> None:
 
 
 def exported_page(trace: Trace, language: str) -> str:
-    """Return the HTML of a page of its own that draws a run, in a language and in the viewer's colours."""
+    """Return a standalone HTML page that draws a run, in the given language and the viewer's colours."""
     return standalone_page(
         trace,
         language,

@@ -1,4 +1,4 @@
-"""What stands above every page: their names, and the switch of language."""
+"""The header of every page: navigation, appearance, link, and language."""
 
 import streamlit as st
 
@@ -20,7 +20,7 @@ ICONS = {
     "about": ":material/info:",
 }
 SCALES = {palettes.NORMAL_TEXT: 1.0, "large": 1.2, "largest": 1.45}
-# Streamlit has no place for a widget in its top bar, so the tools are put there by position.
+# Streamlit's top bar takes no widgets, so CSS moves the tools there.
 _STYLE = """<style>
 .st-key-header_tools { position: fixed; top: 0.45rem; right: 3.6rem; z-index: 1000000; width: auto !important; }
 .st-key-header_tools > div { width: auto !important; }
@@ -30,7 +30,7 @@ html { font-size: calc(16px * %s) !important; }
 
 
 def pages() -> list[tuple[str, str, str]]:
-    """Return the script's name, the title and the icon of each page, in the viewer's language."""
+    """Return each page's script name, title in the viewer's language, and icon."""
     follow(session.language)
     session.take_language(LANGUAGES)
     session.take_look(SCALES)
@@ -38,7 +38,7 @@ def pages() -> list[tuple[str, str, str]]:
 
 
 def draw() -> None:
-    """Draw what stands at the right of the top bar: look, link and language."""
+    """Draw the tools at the right of the top bar: appearance, link and language."""
     palettes.follow(session.palette)
     session.keep_look()
     with st.container(
@@ -63,7 +63,7 @@ def draw() -> None:
 
 
 def _languages() -> None:
-    """Draw one button for each other language, in that language's own words."""
+    """Draw a button for each other language, labelled in that language."""
     for language, name in LANGUAGES.items():
         if language != session.language():
             st.button(

@@ -1,4 +1,4 @@
-"""Messages and downloads that several pages need. Text from users and files is shown as it is, never as Markdown."""
+"""Messages and downloads for several pages. Text from users and files is escaped, never rendered as Markdown."""
 
 import re
 from pathlib import Path
@@ -15,22 +15,22 @@ _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!$:~<>|])")
 
 
 def as_text(message: str) -> str:
-    """Escape what Markdown would read as markup."""
+    """Escape characters that Markdown would read as markup."""
     return _MARKDOWN.sub(r"\\\1", message)
 
 
 def show_error(message: str) -> None:
-    """Show what went wrong."""
+    """Show an error message."""
     st.error(as_text(message), icon=":material/error:")
 
 
 def show_problem(error: Exception, name: str = "") -> None:
-    """Show an error in the viewer's language, after the name of what it is about."""
+    """Show an exception in the viewer's language, prefixed with the name of the file or thing it concerns."""
     show_error(f"{name}: {problem_text(error)}" if name else problem_text(error))
 
 
 def opened_trace(path: Path) -> Trace | None:
-    """Return a recorded run; of one that is damaged say what is wrong."""
+    """Return a recorded run; for a damaged file, show the problem and return `None`."""
     try:
         return resources.open_trace(path)
     except TraceError as error:
@@ -39,23 +39,23 @@ def opened_trace(path: Path) -> Trace | None:
 
 
 def opened_traces(folder: Path) -> list[Trace]:
-    """Return a checkpoint's recorded runs; one that is damaged is named and left out."""
+    """Return a checkpoint's recorded runs; for each damaged file, show the problem and leave it out."""
     opened = map(opened_trace, resources.recorded_traces(folder))
     return [trace for trace in opened if trace is not None]
 
 
 def show_warning(message: str) -> None:
-    """Show what is not as it should be, but stops nothing."""
+    """Show a warning: something is wrong, but the page works."""
     st.warning(as_text(message), icon=":material/warning:")
 
 
 def trace_download(trace: Trace, *, key: str, name: str = "") -> None:
-    """Offer a run as a trace file; it is packed when the button is pressed.
+    """Draw the button that downloads a run as a trace file, which is written when the button is pressed.
 
     Args:
         trace: the run.
-        key: of the button.
-        name: of the run, where there are several.
+        key: the button's key.
+        name: the run's name, if the page has several.
     """
     header = trace.header
     st.download_button(
@@ -70,5 +70,5 @@ def trace_download(trace: Trace, *, key: str, name: str = "") -> None:
 
 
 def show_info(message: str) -> None:
-    """Say what to do where there is nothing to show."""
+    """Show a note, such as what to do when there is nothing to show."""
     st.info(as_text(message).replace("\\`", "`"), icon=":material/info:")

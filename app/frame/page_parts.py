@@ -1,4 +1,4 @@
-"""What the pages share: charts with their twins, tables, headings and downloads."""
+"""Parts that several pages draw: charts with their tables, headings, choices, and lines on a run's origin."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -18,12 +18,12 @@ from mor_core.traces.trace import Trace
 
 Badge = Literal["LIVE", "RECORDED"]
 
-WINDOW = 192  # columns of a heatmap: more would be narrower than five pixels
+WINDOW = 192  # columns of a heatmap; more columns would be narrower than five pixels
 _CONFIG = {"displaylogo": False, "modeBarButtonsToRemove": ["lasso2d", "select2d", "autoScale2d"]}
 
 
 def show_chart(chart: Chart, *, key: str, caption: str = "") -> None:
-    """Draw a chart with its finding above, and its numbers in a table that opens below."""
+    """Draw a chart with its finding above and its numbers in an expandable table below."""
     st.markdown(f"**{messages.as_text(chart.finding)}**")
     if isinstance(chart.figure, go.Figure):
         st.plotly_chart(chart.figure, key=key, config=_CONFIG, alt=chart.finding)
@@ -44,7 +44,7 @@ def show_chart(chart: Chart, *, key: str, caption: str = "") -> None:
 
 
 def show_table(table: pd.DataFrame, *, key: str, height: int | None = None) -> None:
-    """Show a table in the viewer's language and offer it as CSV, which is the same in all languages."""
+    """Show a table in the viewer's language, with a CSV download, which is the same in all languages."""
     st.dataframe(
         display_tables.values(table),
         key=key,
@@ -73,13 +73,13 @@ def _columns(table: pd.DataFrame) -> dict[str, Any]:
 
 
 def heading(text: str, *terms: str) -> None:
-    """Write a section's heading; the terms of the glossary stand behind its question mark."""
+    """Draw a section's heading with the given glossary terms as its help text."""
     explained = "\n\n".join(map(term, terms))
     st.subheader(text, help=explained or None)
 
 
 def choose_window(num_tokens: int, *, key: str) -> range:
-    """Draw the choice of positions of a run that has too many for one heatmap, and return those to draw."""
+    """Return the positions to draw in a heatmap; for a long run, let the viewer choose a window."""
     start = 0
     if num_tokens > WINDOW:
         start = st.select_slider(
@@ -94,12 +94,12 @@ def choose_window(num_tokens: int, *, key: str) -> range:
 def choose_checkpoint(
     checkpoints: Sequence[CheckpointInfo], *, key: str, first: str | None = None
 ) -> CheckpointInfo:
-    """Draw the choice of a checkpoint, if there is one to make, and return the chosen one.
+    """Let the viewer choose a checkpoint if there are several, and return it.
 
     Args:
         checkpoints: at least one.
-        key: of the element.
-        first: name of the one that is chosen before anybody chooses.
+        key: the element's key.
+        first: name of the initially chosen checkpoint.
     """
     if len(checkpoints) == 1:
         return checkpoints[0]
@@ -112,7 +112,7 @@ def choose_checkpoint(
 
 
 def provenance(info: CheckpointInfo, *, badge: Badge | None = None) -> None:
-    """Write one line: which model, where its weights come from, and whether what follows is computed or recorded."""
+    """Draw a line on the model and the origin of its weights, with the badge LIVE or RECORDED."""
     config, origin = info.config, info.provenance
     tokens = origin.get("num_tokens")
     counted = f"{tokens / 1e6:.1f}" if isinstance(tokens, int | float) else ""
@@ -129,7 +129,7 @@ def provenance(info: CheckpointInfo, *, badge: Badge | None = None) -> None:
 
 
 def run_provenance(trace: Trace, badge: Badge) -> None:
-    """Write one line of a run: model, rule, LIVE or RECORDED, how many tokens of each phase, seed and weights."""
+    """Draw a line on a run: badge, model, routing rule, number of tokens per phase, seed and weights."""
     header = trace.header
     phases = [token.phase for token in trace.tokens]
     seed = header.sampling.get("seed")
@@ -147,12 +147,12 @@ def run_provenance(trace: Trace, badge: Badge) -> None:
 
 
 def router_name(config: Mapping[str, Any]) -> str:
-    """Name a model's router in the viewer's language."""
+    """Return the name of a model's router type in the viewer's language."""
     return _named("router", config.get("router_type", "none"))
 
 
 def cache_name(config: Mapping[str, Any]) -> str:
-    """Name a model's cache in the viewer's language."""
+    """Return the name of a model's KV strategy in the viewer's language."""
     return _named("cache", config.get("kv_strategy", "unknown"))
 
 

@@ -1,4 +1,4 @@
-"""The widgets of a routing rule, the same on every page that runs a model; offers what the checkpoint can follow."""
+"""The widgets of a routing rule, on every page that runs a model; they offer the rules that the model can follow."""
 
 import re
 from collections.abc import Mapping
@@ -12,16 +12,16 @@ from mor_core.model.router_types import router_traits
 from mor_core.model.routing_rules import RoutingRule
 
 ROUTINGS = ("causal", "top_k", "fixed", "random", "forced")
-GIVES_DEPTHS = ("fixed", "forced")  # a cap would contradict them
+GIVES_DEPTHS = ("fixed", "forced")  # rules that set depths, which a maximum depth would contradict
 THRESHOLD_LOGITS = (-8.0, 8.0)
 MAX_SEED = 2**31 - 1
 
 
 def choose_routing(config: Mapping[str, Any], prefix: str) -> tuple[RoutingRule, str]:
-    """Draw the rule's widgets, their keys beginning with `prefix`.
+    """Draw the widgets of a routing rule, with keys that start with `prefix`.
 
     Returns:
-        The rule, and what is wrong with what was typed, in words; with a problem the rule is the model's own.
+        The rule, and a message if the input is invalid (empty if valid). Invalid input gives the model's own rule.
     """
     router = router_traits(config)
     if not router.has_router:
@@ -76,15 +76,15 @@ def choose_routing(config: Mapping[str, Any], prefix: str) -> tuple[RoutingRule,
 
 
 def read_depths(text: str, recursions: int) -> tuple[tuple[int | None, ...], str]:
-    """Read depths with spaces or commas between, `-` for a free token; return them, or what is wrong."""
+    """Parse depths separated by spaces or commas, `-` for a free token; return them and a message if invalid."""
     parts = re.split(r"[\s,]+", text.strip())
-    for place, part in enumerate(parts):
+    for position, part in enumerate(parts):
         if part != "-" and not (
             part.isascii() and part.isdigit() and 1 <= int(part[:4]) <= recursions
         ):
             value = repr(part[:20])
             return (), say(
-                "routing.forced_problem", recursions=recursions, value=value, place=place
+                "routing.forced_problem", recursions=recursions, value=value, position=position
             )
     return tuple(None if part == "-" else int(part) for part in parts), ""
 
@@ -92,13 +92,13 @@ def read_depths(text: str, recursions: int) -> tuple[tuple[int | None, ...], str
 def _thresholds(
     config: Mapping[str, Any], recursions: int, columns: list[Any], prefix: str
 ) -> tuple[float, ...]:
-    """Draw one slider for every recursion that a threshold decides; return a threshold for each recursion."""
+    """Draw a slider for every recursion with a threshold; return one threshold logit per recursion."""
     factors = config.get("capacity_factors")
     takes_all = factors is None or factors[0] >= 1
     logits = [0.0] * recursions
     deciding = range(1 if takes_all else 0, recursions)
-    for place, index in enumerate(deciding):
-        logits[index] = columns[place % len(columns)].slider(
+    for number, index in enumerate(deciding):
+        logits[index] = columns[number % len(columns)].slider(
             say("routing.threshold", number=index + 1),
             *THRESHOLD_LOGITS,
             0.0,
@@ -111,7 +111,7 @@ def _thresholds(
 
 
 def _title(name: str, config: Mapping[str, Any]) -> str:
-    """Name a rule by what it does on this model."""
+    """Return a rule's title, which depends on the model."""
     if name == "causal" and router_traits(config).chooses_once:
         return say("routing.own_depth")
     if name == "causal" and config.get("router_supervision") == "aux_router":

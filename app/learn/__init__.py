@@ -1,5 +1,5 @@
 """The lessons: their steps, facts, scores, exhibits and charts.
 
-Every number is read from a recorded run.
+Every number comes from a recorded run or the evaluation.
 Not here: recording the runs (mor_core/generation/lesson_runs.py).
 """

@@ -1,4 +1,4 @@
-"""The charts of the lessons: what a depth costs, counted and measured, and what a threshold buys.
+"""The charts of the lessons: counted and measured cost of each depth, and the threshold's trade-off.
 
 Pure: numbers in, charts out.
 """
@@ -18,7 +18,7 @@ _HEIGHT = 260
 
 
 def counted(costs: Latency) -> Chart:
-    """Draw the counted work of a generated token at each depth."""
+    """Draw the counted FLOPs of a generated token at each depth."""
     values = [flops / 1e6 for flops in costs.flops]
     finding = say(
         "learn.chart_flops_finding",
@@ -43,7 +43,7 @@ def measured(costs: Latency) -> Chart:
 
 
 def sweep(points: Sequence[Mapping[str, Any]], chosen: int) -> Chart:
-    """Draw loss against work for every measured threshold; the chosen one stands out."""
+    """Draw the loss against FLOPs for every measured threshold, with the chosen one highlighted."""
     figure = new_figure(360, showlegend=False)
     x = [point["active_flops_per_token"] / 1e6 for point in points]
     y = [point["nll"] for point in points]
@@ -88,7 +88,7 @@ def sweep(points: Sequence[Mapping[str, Any]], chosen: int) -> Chart:
 
 
 def threshold_label(logit: float) -> str:
-    """Write a threshold as a score, with its logit behind."""
+    """Return the label of a threshold: its score and its logit."""
     score = sigmoid(logit)
     digits = 2 if 0.01 <= score <= 0.99 else 3
     return f"{score:.{digits}f} ({logit:+g})".replace("-", "−") if logit else f"{score:g} (0)"

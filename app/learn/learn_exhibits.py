@@ -1,7 +1,8 @@
-"""What the lessons show of their runs: tables, token rows and charts beside the words of a step."""
+"""The lessons' exhibits: tables, token rows and charts from recorded runs, beside the text of a step."""
 
 import html
 from collections.abc import Callable
+from dataclasses import replace
 
 import pandas as pd
 import streamlit as st
@@ -19,7 +20,7 @@ from mor_core.traces.trace import Trace
 
 
 def beside_text(lesson: Lesson, material: Material) -> None:
-    """Draw what belongs to the first step of a lesson."""
+    """Draw the exhibit of a lesson's first step."""
     if lesson.name == "layers":
         st.html(_flow(material.own))
     if lesson.name == "router":
@@ -27,13 +28,13 @@ def beside_text(lesson: Lesson, material: Material) -> None:
 
 
 def beside_reveal(lesson: Lesson, material: Material) -> None:
-    """Draw what belongs to the revealed number of a lesson."""
+    """Draw the exhibit of a lesson's reveal step."""
     shown = _REVEALED.get(lesson.name)
     if shown:
         shown(material)
 
 
-def depths_of(
+def token_depths(
     trace: Trace, key: str, marks: dict[int, str] | None = None, tokens: int | None = None
 ) -> None:
     """Draw a run's tokens with their depths."""
@@ -47,12 +48,12 @@ def depths_of(
 
 
 def changed_marks(first: Trace, second: Trace) -> dict[int, str]:
-    """Mark the positions whose depths differ."""
+    """Return the mark `CHANGED` for each position whose depth differs."""
     return dict.fromkeys(lessons.changed(first, second), CHANGED)
 
 
 def scores_table(trace: Trace) -> pd.DataFrame:
-    """Return a run's tokens with the scores that decided, and the depth."""
+    """Return a run's tokens with their router scores from recursion 2 on, and their depths."""
     rows = []
     for token in lessons.content(trace):
         row = {say("learn.column_token"): visible_text(token.text, token.token_bytes)}
@@ -64,7 +65,7 @@ def scores_table(trace: Trace) -> pd.DataFrame:
 
 
 def repeated_table(own: Trace, other: Trace) -> pd.DataFrame:
-    """Return the repeated tokens with their depths in order, under two routers."""
+    """Return the repeated tokens with their depths in order of position, under two routers."""
     depth_own = {token.position: token.recursion_depth for token in own.tokens}
     depth_other = {token.position: token.recursion_depth for token in other.tokens}
     rows = []
@@ -81,18 +82,18 @@ def repeated_table(own: Trace, other: Trace) -> pd.DataFrame:
 
 
 def cache_chart(trace: Trace, key: str) -> None:
-    """Draw which slots hold which tokens after a run."""
-    drawn = run_heatmaps.cache_heatmap(trace, range(len(trace.tokens)))
+    """Draw the tokens that each cache slot keeps after a run."""
+    chart = run_heatmaps.cache_heatmap(trace, range(len(trace.tokens)))
     finding = say(
         "learn.chart_cache_finding",
         kept=f"{lesson_measures.kept_share(trace):.0%}",
         bytes=format_bytes(sum(trace.steps[-1].cache_bytes)),
     )
-    page_parts.show_chart(type(drawn)(drawn.figure, finding, drawn.table), key=key)
+    page_parts.show_chart(replace(chart, finding=finding), key=key)
 
 
 def rule_rows(material: Material, count: int) -> None:
-    """Draw the first sentence under both rules, when so many sentences were read."""
+    """Draw the first sentence's depths under both rules after `count` sentences were read."""
     for rule in ("top_k", "causal"):
         alone, more = material.runs[f"read-{rule}-1"], material.runs[f"read-{rule}-{count}"]
         marks = changed_marks(alone, more)
@@ -106,20 +107,20 @@ def rule_rows(material: Material, count: int) -> None:
                 tokens=size,
             )
         )
-        depths_of(more, f"learn_rule_{rule}", marks, size)
+        token_depths(more, f"learn_rule_{rule}", marks, size)
 
 
 def routers_rows(material: Material, seed: int) -> None:
-    """Draw the text under the trained router and under lots."""
+    """Draw the text's depths under the trained router and under random routing."""
     st.markdown(say("lessons.proof_own"))
-    depths_of(material.own, "learn_own")
+    token_depths(material.own, "learn_own")
     st.markdown(say("lessons.proof_random", seed=seed))
-    depths_of(material.runs[f"read-random-{seed}"], "learn_random")
+    token_depths(material.runs[f"read-random-{seed}"], "learn_random")
 
 
 def _revealed_router(material: Material) -> None:
     raised = material.runs[threshold_run(RAISED_LOGIT)]
-    depths_of(raised, "learn_raised", changed_marks(material.own, raised))
+    token_depths(raised, "learn_raised", changed_marks(material.own, raised))
 
 
 def _revealed_choice(material: Material) -> None:
@@ -145,7 +146,7 @@ _REVEALED: dict[str, Callable[[Material], None]] = {
 
 
 def _flow(trace: Trace) -> str:
-    """Write the way of a token through the model as boxes."""
+    """Return HTML boxes for the path of a token through the model."""
     config = trace.header.config
     boxes = [
         (say("learn.flow_tokens"), "", ""),

@@ -1,4 +1,4 @@
-"""The one knob of each lesson: every position of it is a recorded run or a measured point."""
+"""The control of each lesson's "try" step: every setting shows a recorded run or a measured point."""
 
 from collections.abc import Callable
 
@@ -23,7 +23,7 @@ from mor_core.traces.trace import Trace
 
 
 def draw(lesson: Lesson, material: Material) -> None:
-    """Draw a lesson's knob and what it changes."""
+    """Draw a lesson's control and its effect."""
     _KNOBS[lesson.name](material)
 
 
@@ -32,7 +32,7 @@ def _layers(material: Material) -> None:
     labels = [say("learn.knob_depth", depth=depth) for depth in DEPTHS] + [say("learn.knob_own")]
     name = _choose("passes", names, labels)
     trace = material.runs[name]
-    exhibits.depths_of(trace, "learn_passes_row")
+    exhibits.token_depths(trace, "learn_passes_row")
     depths = [t.recursion_depth for t in lessons.content(trace) if t.recursion_depth]
     layers = sum(lesson_measures.applied_layers(trace, depth) for depth in depths) / len(depths)
     _metrics(
@@ -52,7 +52,7 @@ def _router(material: Material) -> None:
     )
     trace = material.runs[threshold_run(THRESHOLD_LOGITS[labels.index(label)])]
     marks = exhibits.changed_marks(material.own, trace)
-    exhibits.depths_of(trace, "learn_threshold_row", marks)
+    exhibits.token_depths(trace, "learn_threshold_row", marks)
     _metrics(
         (say("learn.metric_changed"), str(len(marks))),
         (say("learn.metric_flops"), _flops_share(trace)),
@@ -104,7 +104,7 @@ def _proof(material: Material) -> None:
     seed = int(_choose("seed", labels, labels))
     other = material.runs[f"read-random-{seed}"]
     st.table(exhibits.repeated_table(material.own, other))
-    exhibits.depths_of(other, "learn_random")
+    exhibits.token_depths(other, "learn_random")
 
 
 def _choose(name: str, values: list[str], labels: list[str]) -> str:

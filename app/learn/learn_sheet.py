@@ -1,4 +1,4 @@
-"""One lesson on one sheet: text, prediction and question without their answers, for a class without screens."""
+"""One lesson on one printed sheet: text, prediction and question without answers, for a class without screens."""
 
 import streamlit as st
 
@@ -13,7 +13,7 @@ from app.text.words import say
 
 
 def draw(number: int, lesson: Lesson, material: Material) -> None:
-    """Draw the sheet of a lesson."""
+    """Draw a lesson's sheet."""
     with st.container(horizontal=True, vertical_alignment="center", key="learn_sheet_buttons"):
         st.button(
             say("learn.print_back"),

@@ -1,4 +1,4 @@
-"""The five steps of a lesson: read, predict, reveal, try, check. What a viewer did is kept in the session."""
+"""The five steps of a lesson: read, predict, reveal, try, check. The session keeps the viewer's guesses and answers."""
 
 import streamlit as st
 
@@ -13,7 +13,7 @@ from app.text.words import say
 
 
 def draw(lesson: Lesson, step: str, material: Material) -> bool:
-    """Draw a step; return whether the next one may follow."""
+    """Draw a step; return whether the viewer may go to the next one."""
     if step == READ:
         _say(lesson, "text", material)
         exhibits.beside_text(lesson, material)
@@ -35,7 +35,7 @@ def draw(lesson: Lesson, step: str, material: Material) -> bool:
 
 
 def written(lesson: Lesson, part: str, material: Material) -> str:
-    """Return a text of a lesson with its numbers."""
+    """Return a lesson's text with its numbers filled in."""
     return say(f"lessons.{lesson.name}_{part}", **lesson_facts.facts(lesson, material))
 
 
@@ -97,37 +97,37 @@ def _reveal(lesson: Lesson, material: Material) -> None:
     if lesson.name == "choice":
         st.markdown(say("learn.alone"))
     marks = {position: HIT if position in targets else MISS for position in guess or []}
-    exhibits.depths_of(trace, f"learn_revealed_{lesson.name}", marks)
+    exhibits.token_depths(trace, f"learn_revealed_{lesson.name}", marks)
     st.caption(say("learn.legend"))
     _say(lesson, "reveal", material)
     exhibits.beside_reveal(lesson, material)
 
 
 def _say_pick_score(score: PickScore) -> None:
-    said = say(
+    text = say(
         "learn.score_picks",
         picked=score.picked,
         hits=score.hits,
         expected=f"{score.expected:.1f}",
         probability=_percent(score.probability),
     )
-    _verdict(said, score.probability)
+    _verdict(text, score.probability)
 
 
 def _say_number_score(score: NumberScore) -> None:
-    said = say(
+    text = say(
         "learn.score_number",
         guess=score.scale.write(score.guess),
         truth=score.scale.write(score.truth),
         probability=_percent(score.probability),
     )
-    _verdict(said, score.probability)
+    _verdict(text, score.probability)
 
 
-def _verdict(said: str, probability: float) -> None:
+def _verdict(text: str, probability: float) -> None:
     name = verdict(probability)
     show = st.success if name == "good" else st.info
-    show(f"{said} {say(f'learn.verdict_{name}')}")
+    show(f"{text} {say(f'learn.verdict_{name}')}")
 
 
 def _percent(probability: float) -> str:

@@ -1,4 +1,4 @@
-"""The Learn page: which lesson and step the link names, the bar above, the buttons below, and the sheet to print."""
+"""The Learn page: the linked lesson and step, with the bar above, the buttons below, and the sheet to print."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,7 +28,7 @@ def draw(checkpoints: Sequence[CheckpointInfo]) -> None:
     if material is None:
         return
     st.html(_STYLE)
-    number, step = lessons.parse_place(*session.lesson_link())
+    number, step = lessons.parse_link(*session.lesson_link())
     session.set_lesson_link(number, lessons.step_link(step))
     lesson = LESSONS[number - 1]
     with st.container(key="learn_page"):
@@ -43,14 +43,11 @@ def _lesson(number: int, lesson: Lesson, step: str, material: Material) -> None:
     _choose_lesson(number)
     page_parts.heading(say(f"lessons.{lesson.name}_title"), *lesson.terms)
     labels = [say(f"learn.step_{name}") for name in STEPS]
-    place = f"{number}.{step}"
-    clicked = step_bar(labels, STEPS.index(step), place, key="learn_bar")
+    clicked = step_bar(labels, STEPS.index(step), f"{number}.{step}", key="learn_bar")
     if clicked is not None and clicked != STEPS.index(step):
         session.set_lesson_link(number, str(clicked + 1))
         st.rerun()
-    with (
-        st.container()
-    ):  # one place, so that the buttons below stay where they are while a step is drawn
+    with st.container():  # keeps the buttons below in place while a step is drawn
         may_follow = learn_steps.draw(lesson, step, material)
         if step == CHECK:
             right = sum(session.lesson_answer(each.name) == each.right for each in LESSONS)
@@ -77,7 +74,7 @@ def _choose_lesson(number: int) -> None:
 
 
 def _lesson_label(number: int) -> str:
-    """Write a lesson's number and name, with a tick once its question was answered right."""
+    """Return a lesson's number and name, with a tick once its question is answered correctly."""
     lesson = LESSONS[number - 1]
     tick = " ✓" if session.lesson_answer(lesson.name) == lesson.right else ""
     return f"{number} {say(f'lessons.{lesson.name}_short')}{tick}"
@@ -120,18 +117,18 @@ def _buttons(number: int, step: str, may_follow: bool) -> None:
 
 
 def _move(by: int, skips: bool = False) -> None:
-    """Go one step on or back from where the viewer is now, which may be further than the button knew."""
-    number, step = lessons.parse_place(*session.lesson_link())
+    """Go one step forward or back from the current step, which may have changed since the button was drawn."""
+    number, step = lessons.parse_link(*session.lesson_link())
     if step == SHEET:
         return
     guessed = step != PREDICT or bool(session.lesson_guess(LESSONS[number - 1].name))
-    place = lessons.neighbours(number, step)[0 if by < 0 else 1]
-    if place and (by < 0 or guessed or skips):
-        session.set_lesson_link(place[0], lessons.step_link(place[1]))
+    target = lessons.neighbours(number, step)[0 if by < 0 else 1]
+    if target and (by < 0 or guessed or skips):
+        session.set_lesson_link(target[0], lessons.step_link(target[1]))
 
 
 def _material(checkpoints: Sequence[CheckpointInfo]) -> Material | None:
-    """Open what the lessons need of the first checkpoint that has it; say what is wrong or missing."""
+    """Open the lessons' material of the first checkpoint that has it; show an error if it is missing or damaged."""
     if not checkpoints:
         messages.show_info(say("frame.no_checkpoints"))
         return None
@@ -157,7 +154,7 @@ def _opened(info: CheckpointInfo) -> dict[str, Trace]:
     """Open the lessons' runs.
 
     Raises:
-        TraceError: one is damaged, missing, of other weights or of another text.
+        TraceError: a run is damaged, missing, or of other weights or another text.
     """
     paths = resources.lesson_traces(info.path)
     runs = {}

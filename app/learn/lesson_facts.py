@@ -1,6 +1,6 @@
-"""Every number of the lessons, read from recorded runs, evaluation.json and the paper's table; none is typed.
+"""Every number of the lessons, read from recorded runs, evaluation.json and the paper's table; none is hard-coded.
 
-`facts` gives what the words need, `truth` what is guessed. Knows neither Streamlit nor torch.
+`facts` returns the numbers in the texts, `truth` the number to guess. Imports neither Streamlit nor torch.
 """
 
 from collections.abc import Mapping
@@ -16,17 +16,17 @@ from mor_core.generation.lesson_runs import CAUSAL_RUN, TIMED, threshold_run
 from mor_core.traces.trace import Trace
 
 SHARED = "read-shared"
-DECIDED = (0.1, 0.9)  # a score below the first or above the second is far from the threshold
+DECIDED = (0.1, 0.9)  # scores below the first or above the second are far from the threshold
 
 
 @dataclass(frozen=True)
 class Material:
-    """What the lessons are made of.
+    """The lessons' source data.
 
     Attributes:
-        checkpoint: its name.
+        checkpoint: the checkpoint's name.
         runs: the lessons' recorded runs by name.
-        evaluation: the checkpoint's evaluation.json.
+        evaluation: content of the checkpoint's evaluation.json.
     """
 
     checkpoint: str
@@ -35,21 +35,21 @@ class Material:
 
     @property
     def own(self) -> Trace:
-        """The whole text under the model's own rule."""
+        """The run on the complete text under the model's own rule."""
         return self.runs[CAUSAL_RUN]
 
     @property
     def timed(self) -> list[Trace]:
-        """The generations whose seconds are shown."""
+        """The generation runs whose latency is shown."""
         return [self.runs[name] for name in TIMED]
 
     def result(
         self, name: str, depth: int | None = None, gate: str = "learned"
     ) -> Mapping[str, Any]:
-        """Return the evaluation under a rule.
+        """Return the evaluation's result under a rule.
 
         Raises:
-            KeyError: it was not evaluated.
+            KeyError: the rule was not evaluated.
         """
         for found in self.evaluation["results"]:
             rule = found["routing"]
@@ -59,18 +59,18 @@ class Material:
 
 
 def facts(lesson: Lesson, material: Material) -> dict[str, str]:
-    """Return what a lesson's words need, written out."""
+    """Return the formatted numbers in a lesson's texts by name."""
     picks = {"most_picks": str(lesson.max_picks)}
     return _common(material) | picks | _FACTS[lesson.name](material)
 
 
 def truth(lesson: Lesson, material: Material) -> float:
-    """Return the number that a lesson asks for."""
+    """Return the number that the viewer guesses in a lesson."""
     return _TRUTHS[lesson.name](material)
 
 
 def targets(lesson: Lesson, material: Material) -> set[int]:
-    """Return the positions that a lesson asks for."""
+    """Return the positions that the viewer guesses in a lesson."""
     if lesson.name == "choice":
         return lessons.changed(material.runs[FIRST_TOP_K], material.runs[ALL_TOP_K])
     return lessons.deepest(material.own)
@@ -206,13 +206,13 @@ def _proof(material: Material) -> dict[str, str]:
 
 
 def _more(material: Material, name: str, depth: int | None = None, gate: str = "learned") -> float:
-    """Return the nats a token by which a rule loses to the model's own."""
+    """Return a rule's loss minus that of the model's own rule, in nats per token."""
     result = material.result(name, depth, gate)
     return float(result["more_nats_than_own_rule"]["nll_nats_per_token"])
 
 
 def _paper(model: str, recursions: int = 3) -> PaperResult:
-    """Return the paper's row of a model at the full budget."""
+    """Return the paper's result of a model at the full training budget."""
     wanted = (model, recursions, 16.5e18)
     return next(
         row for row in MAIN_TABLE if (row.model, row.recursions, row.forward_flops) == wanted

@@ -1,4 +1,4 @@
-"""What is counted and measured in the lessons' runs. Pure: traces in, numbers and positions out."""
+"""Counts and measurements from the lessons' runs. Pure: traces in, numbers and positions out."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from mor_core.traces.trace import Trace
 
 @dataclass(frozen=True)
 class Latency:
-    """Measured generation, batch 1: what a token cost at each depth.
+    """Cost of a generated token at each depth, at batch size 1.
 
     Attributes:
-        seconds: median of a decode step, at depth 1, 2, ...
-        flops: mean of a decode step, likewise.
-        counts: number of steps, likewise.
+        seconds: median seconds of a decode step at depth 1, 2, ...
+        flops: mean FLOPs of a decode step at depth 1, 2, ...
+        counts: number of decode steps at depth 1, 2, ...
     """
 
     seconds: list[float]
@@ -24,13 +24,13 @@ class Latency:
     counts: list[int]
 
     def saved(self, costs: Sequence[float]) -> float:
-        """Return the share saved against all steps at the largest depth."""
+        """Return the share of the cost saved, compared with all steps at full depth."""
         spent = sum(cost * count for cost, count in zip(costs, self.counts, strict=True))
         return 1 - spent / (costs[-1] * sum(self.counts))
 
 
 def latency(traces: Sequence[Trace]) -> Latency:
-    """Return what decode steps of recorded generations cost at each depth."""
+    """Return the cost of decode steps at each depth in recorded generations."""
     recursions = traces[0].header.num_recursions
     seconds: list[list[float]] = [[] for _ in range(recursions)]
     flops: list[list[int]] = [[] for _ in range(recursions)]
@@ -48,12 +48,12 @@ def latency(traces: Sequence[Trace]) -> Latency:
 
 
 def kept_share(trace: Trace) -> float:
-    """Return the cache's bytes after a run as a share of a plain Transformer's of the same depth."""
+    """Return the bytes of a run's cache as a share of a plain Transformer's with the same unrolled depth."""
     return sum(trace.steps[-1].cache_bytes) / trace.header.vanilla_kv_bytes
 
 
 def applied_layers(trace: Trace, depth: int) -> int:
-    """Return how many layers a token of a depth runs through."""
+    """Return the number of layers applied to a token of a depth."""
     config = trace.header.config
     shared = config["num_layers_per_recursion"] * depth
     return int(config["num_prelude_layers"] + shared + config["num_coda_layers"])
@@ -67,7 +67,7 @@ def punctuation(trace: Trace) -> set[int]:
 
 
 def capacities(trace: Trace) -> list[float]:
-    """Return the share of tokens that training lets into each pass."""
+    """Return each recursion's capacity in training, as a share of tokens."""
     recursions = trace.header.num_recursions
-    given = trace.header.config["capacity_factors"]
-    return given or [(recursions - place) / recursions for place in range(recursions)]
+    factors = trace.header.config["capacity_factors"]
+    return factors or [(recursions - index) / recursions for index in range(recursions)]

@@ -1,4 +1,4 @@
-"""How good a guess is, and how often chance would do as well. Pure: numbers in, numbers out."""
+"""Scores of guesses, and the probability that chance does as well. Pure: numbers in, numbers out."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ _GOOD, _FAIR = 0.05, 0.25
 
 @dataclass(frozen=True)
 class Scale:
-    """The values that a number may be guessed from, evenly spaced.
+    """Evenly spaced values for guessing a number.
 
     Attributes:
-        low: no guess yet; the first value is one step above.
+        low: stands for no guess; the first value is one step above.
         high: the last value.
-        step: between two values.
-        form: how a value is written, as `format` takes it.
+        step: distance of two values.
+        form: format specification of a value, as for `format`.
     """
 
     low: float
@@ -27,24 +27,24 @@ class Scale:
 
     @property
     def values(self) -> list[float]:
-        """Every value that can be guessed."""
+        """All values that can be guessed."""
         count = round((self.high - self.low) / self.step)
-        return [self.low + place * self.step for place in range(1, count + 1)]
+        return [self.low + number * self.step for number in range(1, count + 1)]
 
     def write(self, value: float) -> str:
-        """Write a value as the lesson shows it."""
+        """Format a value as in the lesson."""
         return format(value, self.form)
 
 
 @dataclass(frozen=True)
 class PickScore:
-    """Picked tokens against those that were asked for.
+    """The score of picked tokens.
 
     Attributes:
-        hits: picked and right.
-        picked: how many were picked.
-        targets: how many are right.
-        candidates: how many there are to pick from.
+        hits: number of correct picks.
+        picked: number of picks.
+        targets: number of correct tokens.
+        candidates: number of tokens to pick from.
     """
 
     hits: int
@@ -54,12 +54,12 @@ class PickScore:
 
     @property
     def expected(self) -> float:
-        """Hits of blind picking, on average."""
+        """Expected hits of random picks."""
         return self.picked * self.targets / self.candidates
 
     @property
     def probability(self) -> float:
-        """How often blind picking has at least as many hits (hypergeometric)."""
+        """Probability that random picks have at least as many hits (hypergeometric)."""
         return sum(
             comb(self.targets, hits) * comb(self.candidates - self.targets, self.picked - hits)
             for hits in range(self.hits, min(self.picked, self.targets) + 1)
@@ -68,12 +68,12 @@ class PickScore:
 
 @dataclass(frozen=True)
 class NumberScore:
-    """A guessed number against the measured one.
+    """The score of a guessed number.
 
     Attributes:
-        guess: as given.
-        truth: as measured.
-        scale: that the guess was taken from.
+        guess: the viewer's number.
+        truth: the measured number.
+        scale: the scale of the guess.
     """
 
     guess: float
@@ -82,12 +82,12 @@ class NumberScore:
 
     @property
     def distance(self) -> float:
-        """How far off."""
+        """Absolute error of the guess."""
         return abs(self.guess - self.truth)
 
     @property
     def probability(self) -> float:
-        """How often a value drawn evenly from the scale is at least as close."""
+        """Probability that a uniformly random value of the scale is at least as close."""
         slack = 1e-9 * self.scale.step
         close = [
             value for value in self.scale.values if abs(value - self.truth) <= self.distance + slack
@@ -98,12 +98,12 @@ class NumberScore:
 def score_picks(
     picks: Collection[int], targets: Collection[int], candidates: Collection[int]
 ) -> PickScore:
-    """Score picked positions; those that are no candidates count for nothing."""
+    """Score picked positions; positions that are not candidates are ignored."""
     chosen = set(picks) & set(candidates)
     right = set(targets) & set(candidates)
     return PickScore(len(chosen & right), len(chosen), len(right), len(set(candidates)))
 
 
 def verdict(probability: float) -> Verdict:
-    """Say whether chance explains a score: it does as well at most once in 20, once in 4, or more often."""
+    """Rate a score by the probability of chance: `good` up to 5%, `fair` up to 25%, else `chance`."""
     return "good" if probability <= _GOOD else "fair" if probability <= _FAIR else "chance"

@@ -1,6 +1,6 @@
-"""The six lessons as data: what each shows, what is guessed in it, and which answer is right.
+"""The six lessons as data: what each shows, what the viewer guesses, and which answer is correct.
 
-Their words are in `words/lessons.toml`, their numbers in `lesson_facts.py`. Pure: traces in, positions and numbers out.
+Texts are in the words' `lessons.toml`, numbers in `lesson_facts.py`. Pure: traces in, positions and numbers out.
 """
 
 from dataclasses import dataclass
@@ -21,13 +21,13 @@ class Lesson:
     """One lesson.
 
     Attributes:
-        name: of its entries in the words.
-        terms: of the glossary, behind the heading's question mark.
-        num_answers: of the check question.
-        right: the right answer, counted from 1.
-        shown: the run whose text stands in the prediction.
-        scale: of the number to guess; `None` where tokens are picked.
-        max_picks: how many tokens may be picked.
+        name: prefix of the lesson's entries in the words.
+        terms: glossary terms in the heading's help text.
+        num_answers: number of answers to the check question.
+        right: the correct answer, counted from 1.
+        shown: name of the run whose text the prediction step shows.
+        scale: scale of the number to guess; `None` if tokens are picked.
+        max_picks: the maximum number of picked tokens.
     """
 
     name: str
@@ -49,8 +49,8 @@ LESSONS = (
 )
 
 
-def parse_place(lesson: str, step: str) -> tuple[int, str]:
-    """Read a link: the lesson's number from 1, and a step; what does not exist becomes the nearest beginning."""
+def parse_link(lesson: str, step: str) -> tuple[int, str]:
+    """Parse a link's lesson (from 1) and step; an unknown lesson becomes the first, an unknown step the first step."""
     number = int(lesson) if lesson.isascii() and lesson.isdigit() else 1
     number = number if 1 <= number <= len(LESSONS) else 1
     if step == SHEET:
@@ -60,20 +60,20 @@ def parse_place(lesson: str, step: str) -> tuple[int, str]:
 
 
 def step_link(step: str) -> str:
-    """Write a step as a link names it."""
+    """Return a step's name in links."""
     return step if step == SHEET else str(STEPS.index(step) + 1)
 
 
 def neighbours(number: int, step: str) -> tuple[tuple[int, str] | None, tuple[int, str] | None]:
-    """Return the place before and the place after a step, across lessons."""
-    places = [(lesson, name) for lesson in range(1, len(LESSONS) + 1) for name in STEPS]
-    index = places.index((number, step))
-    before = places[index - 1] if index else None
-    return before, places[index + 1] if index + 1 < len(places) else None
+    """Return the steps before and after a step, across lessons, each as (lesson, step)."""
+    steps = [(lesson, name) for lesson in range(1, len(LESSONS) + 1) for name in STEPS]
+    index = steps.index((number, step))
+    before = steps[index - 1] if index else None
+    return before, steps[index + 1] if index + 1 < len(steps) else None
 
 
 def content(trace: Trace) -> list[TokenRecord]:
-    """Return a run's tokens without the special ones, which no lesson counts."""
+    """Return a run's tokens without special tokens, which no lesson counts."""
     return [token for token in trace.tokens if not token.special]
 
 
@@ -84,26 +84,26 @@ def deepest(trace: Trace) -> set[int]:
 
 
 def changed(first: Trace, second: Trace) -> set[int]:
-    """Return the positions that both runs have and whose depths differ."""
+    """Return the positions in both runs whose depths differ."""
     pairs = zip(content(first), content(second), strict=False)
     return {a.position for a, b in pairs if a.recursion_depth != b.recursion_depth}
 
 
 def surprise(trace: Trace) -> float:
-    """Return the mean surprise of a text's content tokens, in nats."""
+    """Return the mean surprisal of a text's content tokens, in nats."""
     values = [-t.log_probability for t in content(trace) if t.log_probability is not None]
     return sum(values) / len(values)
 
 
 def repeated(trace: Trace) -> dict[str, list[int]]:
     """Return the tokens that occur at least three times, with their positions."""
-    places: dict[str, list[int]] = {}
+    positions: dict[str, list[int]] = {}
     for token in content(trace):
-        places.setdefault(token.text, []).append(token.position)
-    return {text: found for text, found in places.items() if len(found) >= 3}
+        positions.setdefault(token.text, []).append(token.position)
+    return {text: found for text, found in positions.items() if len(found) >= 3}
 
 
 def is_lesson_text(trace: Trace) -> bool:
-    """Whether a run reads the text that these lessons were written for."""
+    """Whether a run's text is the lessons' text or its beginning."""
     text = b"".join(bytes.fromhex(token.token_bytes) for token in content(trace)).decode()
     return bool(text) and TEXT.startswith(text)

@@ -1,5 +1,5 @@
 """Jobs, event streams, loaded models, and the only use of Streamlit's caches and session state.
 
-What a viewer asks for becomes a job of the model's worker.
+A viewer's request becomes a job for the worker of its model.
 Not here: widgets (views).
 """

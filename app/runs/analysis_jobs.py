@@ -1,6 +1,6 @@
-"""Reads a text with a checkpoint: a request becomes work for the worker of its model.
+"""Turns analysis requests into jobs for the worker of their model.
 
-The same worker generates for the Live page, so a model never serves two runs at once.
+The same worker also generates for the Live page, so only one thread uses a model.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ MAX_CHARACTERS = 20_000  # about ten windows of the bundled models; the browser 
 
 
 def text_problem(text: str) -> str:
-    """Say what is wrong with a text, nothing if it can be tried."""
+    """Return what is wrong with a text; empty if it is valid."""
     if not text.strip():
         return say("explore.text_empty")
     if len(text) > MAX_CHARACTERS:
@@ -26,17 +26,17 @@ def text_problem(text: str) -> str:
 
 
 def analyse(request: AnalysisRequest, purpose: str = "explore") -> Job:
-    """Queue the reading of a text behind the other runs of the same model.
+    """Queue the analysis of a text.
 
     Args:
-        request: what to read, and how.
-        purpose: of the reading; a newer one for the same replaces one that still waits.
+        request: the viewer's request.
+        purpose: the job's purpose; a newer job for it replaces one that still waits.
     """
     return jobs.submit(resources.model_key(request.checkpoint), _analysis_work(request), purpose)
 
 
 def progress(job: Job) -> tuple[float, str]:
-    """Return the share of a text that is read, and where the job stands in words."""
+    """Return the analysed share of the text, and the job's status in words."""
     ahead = jobs.job_manager().num_ahead(job)
     if job.status == "queued":
         return 0.0, say("explore.waiting", ahead=ahead)
@@ -50,7 +50,7 @@ def progress(job: Job) -> tuple[float, str]:
 
 
 def finished_trace(job: Job | None) -> Trace | None:
-    """Return what a finished job has read, `None` if it is running or failed."""
+    """Return a finished job's trace; `None` if the job is running or has no trace."""
     return job.trace if job is not None and job.is_finished else None
 
 
@@ -68,7 +68,7 @@ def _analysis_work(request: AnalysisRequest) -> Work:
         for update in analyse_text(loaded, request.text, routing=rule, should_stop=should_stop):
             read.take(update)
             yield update
-        # Early exits come after the run, into the same records; a model without states between recursions has none.
+        # The run's records get their early exits at the end; models without states between recursions have none.
         with contextlib.suppress(LensError):
             if read.trace is not None:
                 add_lens(loaded, read.trace, rule, should_stop=should_stop)

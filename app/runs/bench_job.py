@@ -21,12 +21,12 @@ class BenchJob:
     """One short benchmark. Only its thread writes.
 
     Attributes:
-        share: done, 0 to 1.
-        what: is measured now.
-        document: what was found, `None` until the end.
-        message: why there is none.
-        waits: whether another viewer's benchmark runs first.
-        language: of the viewer who asked for it.
+        share: progress, 0 to 1.
+        what: name of the present measurement.
+        document: the results; `None` until the end.
+        message: why there are no results.
+        waits: whether the job waits for another viewer's benchmark.
+        language: the viewer's language, for `message`.
     """
 
     share: float = 0.0
@@ -40,23 +40,23 @@ class BenchJob:
     _cancelled: threading.Event = field(default_factory=threading.Event)
 
     def touch(self) -> None:
-        """Note that somebody still watches."""
+        """Record that a viewer still watches."""
         self.last_seen = time.monotonic()
 
     def cancel(self) -> None:
-        """Ask it to stop after the present run."""
+        """Stop the benchmark after the present measurement."""
         self._cancelled.set()
 
     def should_stop(self) -> bool:
-        """Whether it was cancelled, or nobody watches any more."""
+        """Whether the job was cancelled, or no viewer has watched for `SILENCE_S`."""
         return self._cancelled.is_set() or time.monotonic() - self.last_seen > SILENCE_S
 
     def note(self, share: float, what: str) -> None:
-        """Take in how far it is."""
+        """Record the progress."""
         self.share, self.what = share, what
 
     def work(self, measure: Callable[["BenchJob"], dict[str, Any]]) -> None:
-        """Measure when nobody else does; every way out leaves a finished job."""
+        """Measure once no other benchmark runs; the job ends finished in every case."""
         from mor_core.benchmarks.harness import BenchmarkStopped
 
         try:
@@ -74,18 +74,18 @@ class BenchJob:
             self.is_finished = True
 
 
-def start(name: str, place: Callable[[], tuple[str, str]]) -> BenchJob:
-    """Begin a short benchmark in a thread.
+def start(name: str, placement: Callable[[], tuple[str, str]]) -> BenchJob:
+    """Start a short benchmark in a thread.
 
     Args:
-        name: of the benchmark.
-        place: tells device and dtype; asked in the thread, since it may import torch.
+        name: the benchmark's name.
+        placement: returns device and dtype; called in the thread because it may import torch.
     """
 
     def measure(job: BenchJob) -> dict[str, Any]:
         from mor_core.benchmarks.registry import Settings, run_benchmark
 
-        device, dtype = place()
+        device, dtype = placement()
         settings = Settings(device=device, dtype=dtype, quick=True)
         return run_benchmark(name, settings, on_progress=job.note, should_stop=job.should_stop)
 

@@ -1,6 +1,6 @@
-"""The recorded runs of a checkpoint, grouped by what they show, with titles in the viewer's language.
+"""The recorded runs of a checkpoint, grouped by subject, with titles in the viewer's language.
 
-A run of the gallery is known by the name of its file; one that is not is opened for its title. Draws nothing.
+The file name identifies a gallery run; other runs are opened to read their title. Draws nothing.
 """
 
 from collections.abc import Sequence
@@ -23,10 +23,10 @@ class Recorded:
     """One recorded run.
 
     Attributes:
-        name: of its file, without the suffix; also what a link calls it.
-        path: of the file.
-        group: what it shows.
-        title: in the viewer's language if it is of the gallery.
+        name: file name without the suffix; also its name in links.
+        path: path of the file.
+        group: the gallery's group, by subject.
+        title: the title, translated for gallery runs.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Recorded:
 
 
 def recorded_runs(folder: Path) -> tuple[list[Recorded], list[str]]:
-    """Return the recorded runs of a checkpoint, in the order of the groups, and what is wrong with the others."""
+    """Return a checkpoint's recorded runs in the order of groups, and an error message for each damaged file."""
     found, problems = [], []
     for path in resources.recorded_traces(folder):
         name = path.name.removesuffix(TRACE_SUFFIX)
@@ -55,12 +55,12 @@ def recorded_runs(folder: Path) -> tuple[list[Recorded], list[str]]:
 
 
 def groups_of(runs: Sequence[Recorded]) -> list[str]:
-    """Return the groups that have runs, in order."""
+    """Return the groups of the given runs, in order."""
     return list(dict.fromkeys(run.group for run in runs))
 
 
 def note_of(run: Recorded, header: TraceHeader) -> str:
-    """Say what to look for in a run."""
+    """Return a run's note on what to look for, in the viewer's language."""
     key = f"gallery.{_slug(run.name)}_note"
     return say(key) if key in entries() else header.note
 

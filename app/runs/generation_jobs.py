@@ -1,4 +1,4 @@
-"""Turns a press of Run into a job: a request becomes work for the worker of its model."""
+"""Turns generation requests into jobs for the worker of their model."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
 
 
 def start(request: GenerationRequest, purpose: str = "live") -> Job:
-    """Queue a run; the model is loaded by its worker if it is not yet.
+    """Queue a generation run; its worker loads the model if necessary.
 
     Args:
-        request: what to generate, and how.
-        purpose: of the run; a newer one for the same replaces one that still waits.
+        request: the viewer's request.
+        purpose: the run's purpose; a newer run for it replaces one that still waits.
     """
     return jobs.submit(resources.model_key(request.checkpoint), generation_work(request), purpose)
 
 
 def load_ahead(info: CheckpointInfo) -> None:
-    """Queue the loading of a model, so that the first run waits for nothing."""
+    """Queue the loading of a model, so that its first run need not wait for it."""
 
     def work(_: Callable[[], bool]) -> Updates:
         jobs.compiled_modules(resources.loaded_checkpoint(info).model)
@@ -33,7 +33,7 @@ def load_ahead(info: CheckpointInfo) -> None:
 
 
 def generation_work(request: GenerationRequest) -> Work:
-    """Return the work of a run; it shares a batch with the others of its model."""
+    """Return the work of a generation run, which shares a batch with other runs of its model."""
 
     def work(should_stop: Callable[[], bool]) -> "Run":
         loaded = resources.loaded_checkpoint(request.checkpoint)

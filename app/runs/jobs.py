@@ -1,4 +1,4 @@
-"""This process's jobs, with what the app adds to the server's: owners, compiled modules, and failures in words."""
+"""This process's job manager, with the app's additions: owners, compiled modules, and translated error messages."""
 
 import functools
 import logging
@@ -22,7 +22,7 @@ _LOG = logging.getLogger(__name__)
 
 @functools.cache
 def job_manager() -> JobManager:
-    """Return this process's manager, the same for the pages and for the event route."""
+    """Return this process's job manager, shared by the pages and the event route."""
     return JobManager(make_engine)
 
 
@@ -30,33 +30,33 @@ def submit(model_key: Hashable, work: Work, purpose: str | None = None) -> Job:
     """Queue a run of a model for this viewer.
 
     Args:
-        model_key: names the worker.
-        work: what to run.
-        purpose: of the run; a newer one for the same replaces one that still waits. `None` replaces nothing.
+        model_key: identifies the model's worker.
+        work: the run's work.
+        purpose: the run's purpose; a newer run for it replaces one that still waits. `None` replaces nothing.
     """
     owner = None if purpose is None else session.owner(purpose)
     return job_manager().submit(model_key, work, owner, viewer_language())
 
 
 def failure(job: Job) -> str:
-    """Say why a job failed, in the language of who asked for it; nothing if it did not."""
+    """Return why a job failed, in its viewer's language; empty if it did not fail."""
     return "" if job.error is None else problem_text(job.error, job.language)
 
 
 def batch(job: Job, start: int) -> dict[str, Any]:
-    """Return a job's events from `start` on, and where it stands."""
+    """Return a job's events from index `start` on, and its status."""
     return job_batch(job, start, job_manager().num_ahead(job), failure(job))
 
 
 def make_engine(model: "MoRForCausalLM") -> "Engine":
-    """Return the engine of a model's worker."""
+    """Return a new engine for a model's worker."""
     from mor_core.serving.engine import Engine
 
     return Engine(model, compiled=compiled_modules(model))
 
 
 def compiled_modules(model: "MoRForCausalLM") -> "CompiledModules | None":
-    """Return a model's compiled modules, where `mor app --compile` asked for them and the model can have them."""
+    """Return a model's compiled modules; `None` without `mor app --compile` or if the model cannot be compiled."""
     if os.environ.get("MOR_COMPILE") != "1":
         return None
     from mor_core.serving.aot_compile import CompiledModules, CompileError

@@ -1,6 +1,6 @@
-"""The models in memory, shared by all viewers: loaded once, the longest unused one given back over the limit.
+"""A cache of loaded models that all viewers share; above the limit, the least recently used model is unloaded.
 
-Knows neither Streamlit nor jobs; torch is imported when the first model is loaded.
+Imports neither Streamlit nor jobs; torch is imported when the first model is loaded.
 """
 
 import functools
@@ -22,7 +22,7 @@ LIMIT_VARIABLE = "MOR_MAX_MODELS"
 
 
 class ModelName(NamedTuple):
-    """Which weights: the folder, and the hash of its files, so that a replaced file is another model."""
+    """Identifies weights by folder and hash of the files, so that replaced files count as another model."""
 
     path: str
     sha256: str
@@ -33,15 +33,15 @@ class Held:
     """A model in memory."""
 
     name: ModelName
-    place: Placement
+    placement: Placement
     num_bytes: int
 
 
 Load = Callable[[ModelName, Placement], LoadedCheckpoint]
 
 
-class ModelShelf:
-    """Models by name and placement; safe for many threads, each model loaded by one of them."""
+class ModelCache:
+    """Loaded models by name and placement. Thread-safe: each model is loaded by one thread only."""
 
     def __init__(self, load: Load, limit: int) -> None:
         self._load = load
@@ -55,12 +55,12 @@ class ModelShelf:
 
     @property
     def limit(self) -> int:
-        """The most models that are kept."""
+        """The maximum number of loaded models."""
         return self._limit
 
-    def get(self, name: ModelName, place: Placement) -> LoadedCheckpoint:
-        """Return a model, loading it if it is not there; others wait for the same one."""
-        key = (name, place)
+    def get(self, name: ModelName, placement: Placement) -> LoadedCheckpoint:
+        """Return a model, loading it if necessary; other threads wait for the same loading."""
+        key = (name, placement)
         with self._lock:
             mutex = self._loading.setdefault(key, threading.Lock())
         with mutex:
@@ -68,7 +68,7 @@ class ModelShelf:
                 if key in self._models:
                     self._models.move_to_end(key)
                     return self._models[key][0]
-            loaded = self._load(name, place)
+            loaded = self._load(name, placement)
             with self._lock:
                 self._models[key] = (loaded, model_bytes(loaded.model))
                 surplus = [
@@ -79,61 +79,61 @@ class ModelShelf:
             release_unused()
         return loaded
 
-    def choose(self, name: ModelName, place: Placement) -> None:
-        """Let a model run here from now on, and give it back where else it was."""
+    def choose(self, name: ModelName, placement: Placement) -> None:
+        """Set the placement of a model for all viewers, and unload it from other placements."""
         with self._lock:
-            self._chosen[name] = place
-            elsewhere = [key for key in self._models if key[0] == name and key[1] != place]
+            self._chosen[name] = placement
+            elsewhere = [key for key in self._models if key[0] == name and key[1] != placement]
             for key in elsewhere:
                 del self._models[key]
         if elsewhere:
             release_unused()
 
     def chosen(self, name: ModelName) -> Placement | None:
-        """Return where a viewer wants a model to run, `None` if nobody said."""
+        """Return the placement that a viewer chose for a model; `None` without a choice."""
         with self._lock:
             return self._chosen.get(name)
 
     def drop(self, name: ModelName) -> None:
-        """Give a model back wherever it is; a run that still uses it keeps it until it has stopped."""
+        """Unload a model from all placements; a run that still uses it keeps it until the run ends."""
         with self._lock:
             for key in [key for key in self._models if key[0] == name]:
                 del self._models[key]
         release_unused()
 
     def held(self) -> list[Held]:
-        """Return what is in memory, the longest unused first."""
+        """Return the loaded models, the least recently used first."""
         with self._lock:
             return [Held(*key, num_bytes) for key, (_, num_bytes) in self._models.items()]
 
 
 @functools.cache
-def shelf() -> ModelShelf:
-    """Return this process's models; MOR_MAX_MODELS says how many are kept."""
+def loaded_models() -> ModelCache:
+    """Return this process's model cache; the variable MOR_MAX_MODELS sets its limit."""
     named = os.environ.get(LIMIT_VARIABLE, "")
     limit = int(named) if named.isascii() and named.isdigit() and int(named) > 0 else MAX_MODELS
-    return ModelShelf(_load, limit)
+    return ModelCache(_load, limit)
 
 
-def _load(name: ModelName, place: Placement) -> LoadedCheckpoint:
+def _load(name: ModelName, placement: Placement) -> LoadedCheckpoint:
     import torch
 
     from mor_core.model.accounting import parameter_count
 
-    _leave_a_core_to_the_server()
+    _reserve_core_for_server()
     folder = Path(name.path)
     config = checkpoint.read_config(folder)
-    check_room(folder.name, parameter_count(config), place)
+    check_room(folder.name, parameter_count(config), placement)
     loaded = checkpoint.load_checkpoint(
-        folder, device=place.device, dtype=getattr(torch, place.dtype)
+        folder, device=placement.device, dtype=getattr(torch, placement.dtype)
     )
     gc.collect()
-    gc.freeze()  # torch's and transformers' objects stay: no later collection needs to look at them
+    gc.freeze()  # torch's and transformers' objects stay alive, so later collections need not scan them
     return loaded
 
 
 @functools.cache
-def _leave_a_core_to_the_server() -> None:
+def _reserve_core_for_server() -> None:
     import torch
 
     torch.set_num_threads(max(1, (os.cpu_count() or 2) - 1))

@@ -1,6 +1,6 @@
-"""Hands runs, alone or two in a race, to a browser that cannot read the event route: it asks, a rerun answers.
+"""Polling for browsers that cannot read the event route: the component asks for events, and a rerun sends them.
 
-Streamlit clears what is under way when another rerun begins, so only the browser knows what has arrived.
+A new rerun discards what Streamlit has not yet sent, so only the browser knows which events have arrived.
 """
 
 import base64
@@ -14,11 +14,11 @@ from mor_core.server.jobs import Job
 
 
 def batch(job: Job, asks: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the events of a run that its browser lacks, compressed to a quarter, and note that somebody watches.
+    """Return the events of a run that the browser lacks, compressed, and record that a viewer watches.
 
     Args:
         job: the run.
-        asks: what the browser said last: the number of its question, and how many events of which run it has.
+        asks: the browser's last request: its number, and how many events of which run the browser has.
     """
     job.touch()
     found = jobs.batch(job, _whole(asks.get(job.id)))
@@ -28,5 +28,5 @@ def batch(job: Job, asks: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _whole(value: Any) -> int:
-    """Return a count from the browser; 0 for anything else."""
+    """Return a count from the browser; 0 if the value is not a number."""
     return value if isinstance(value, int) and value >= 0 else 0

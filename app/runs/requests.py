@@ -1,4 +1,4 @@
-"""What a viewer asks for, as frozen plain data. Reads no widget and starts nothing."""
+"""Viewers' requests as frozen plain data. Reads no widget and starts nothing."""
 
 from dataclasses import dataclass
 
@@ -8,17 +8,17 @@ from mor_core.model.routing_rules import RoutingRule
 
 @dataclass(frozen=True)
 class GenerationRequest:
-    """What one press of Run asks for.
+    """The request of one press of Run.
 
     Attributes:
         checkpoint: folder and weight hash of the model.
-        prompt: as typed.
-        max_new_tokens: the most that is generated.
-        temperature: 0 is greedy.
-        top_k: the most probable candidates that are drawn from; 0 is all.
-        seed: of the sampling.
+        prompt: the prompt as typed.
+        max_new_tokens: the maximum number of generated tokens.
+        temperature: sampling temperature; 0 is greedy.
+        top_k: number of most probable candidates to sample from; 0 means all.
+        seed: seed of the sampling.
         routing: the routing rule.
-        routing_problem: what is wrong with the rule as it was typed, in words; empty if it can be run.
+        routing_problem: message on an invalid routing input; empty if it is valid.
     """
 
     checkpoint: CheckpointInfo
@@ -33,14 +33,14 @@ class GenerationRequest:
 
 @dataclass(frozen=True)
 class AnalysisRequest:
-    """What one press of Analyse asks for.
+    """The request of one press of Analyse.
 
     Attributes:
         checkpoint: folder and weight hash of the model.
-        text: as typed.
+        text: the text as typed.
         routing: the routing rule.
-        kv_strategy: another than the model was trained with; empty for its own.
-        routing_problem: what is wrong with the rule as it was typed, in words; empty if it can be run.
+        kv_strategy: a KV strategy other than the trained one; empty for the trained one.
+        routing_problem: message on an invalid routing input; empty if it is valid.
     """
 
     checkpoint: CheckpointInfo

@@ -1,6 +1,6 @@
-"""Checkpoints and recorded runs, each loaded once for all viewers: the only file with `st.cache_*`.
+"""Checkpoints, recorded runs and result files, each loaded once for all viewers: the only file with `st.cache_*`.
 
-A recorded run needs no weights: torch is imported when the first model is loaded, which happens in a job's thread.
+Recorded runs need no weights. torch is imported when a job's thread loads the first model.
 """
 
 import logging
@@ -14,7 +14,7 @@ import pandas as pd
 import streamlit as st
 
 from app.runs import jobs, session
-from app.runs.model_cache import ModelName, shelf
+from app.runs.model_cache import ModelName, loaded_models
 from app.tables.family_results import FAMILY_FILE, read_family
 from app.tables.result_files import training_table
 from app.text.words import say
@@ -36,32 +36,32 @@ UNLOAD_S = 5.0
 
 
 def list_checkpoints() -> list[CheckpointInfo]:
-    """Return the checkpoints, the default first, then the folders that this viewer has opened."""
+    """Return the checkpoints, the default first, and then the folders that this viewer has opened."""
     listed = _found()[0]
     known = {info.path.resolve() for info in listed}
     return [*listed, *(info for info in _opened()[0] if info.path not in known)]
 
 
 def checkpoint_problems() -> list[str]:
-    """Say what is wrong with each folder that looks like a checkpoint and is left out of the list."""
+    """Return an error message for each folder that looks like a checkpoint but cannot be listed."""
     return [*_found()[1], *_opened()[1]]
 
 
 def describe_folder(folder: Path) -> CheckpointInfo:
-    """Describe a folder under a root, by its place in the root.
+    """Describe a folder under a checkpoint root; its name is its path within the root.
 
     Raises:
-        CheckpointError: it is no checkpoint; the message says what is wrong.
+        CheckpointError: the folder is not a checkpoint; the message says why.
     """
     info = _describe(str(folder), _newest_change(folder))
     roots = [root.resolve() for root in checkpoint_roots()]
     root = next((root for root in roots if folder.is_relative_to(root)), None)
-    place = folder.relative_to(root).as_posix() if root else info.name
-    return replace(info, name=info.name if place == "." else place)
+    name = folder.relative_to(root).as_posix() if root else info.name
+    return replace(info, name=info.name if name == "." else name)
 
 
 def family() -> dict[str, Any]:
-    """Return the family's file beside the checkpoints, nothing if there is none.
+    """Return the content of the family file beside the checkpoints; empty if there is none.
 
     Raises:
         ResultError: the file is damaged.
@@ -74,7 +74,7 @@ def training_log(name: str) -> pd.DataFrame:
     """Return a checkpoint's training log as `app.tables.result_files.training_table` does, read once for all viewers.
 
     Raises:
-        ResultError: the file holds something else.
+        ResultError: a line is not a JSON object.
         OSError: the file cannot be read.
     """
     folders = {info.name: info.path for info in list_checkpoints()}
@@ -83,64 +83,64 @@ def training_log(name: str) -> pd.DataFrame:
 
 
 def read_config(info: CheckpointInfo) -> "MoRConfig":
-    """Return a checkpoint's configuration; imports transformers, which the first time takes seconds.
+    """Return a checkpoint's configuration. The first call takes seconds because it imports transformers.
 
     Raises:
-        CheckpointError: a field is wrong or contradicts another.
+        CheckpointError: a field is invalid or contradicts another.
     """
     with st.spinner(say("frame.preparing")):
         return _read_config(str(info.path), (info.path / "config.json").stat().st_mtime_ns)
 
 
 def model_key(info: CheckpointInfo) -> ModelName:
-    """Name the worker that serves a checkpoint's model: runs of the same weights take turns."""
+    """Return the key of a checkpoint's worker; runs of the same weights share one worker."""
     return ModelName(str(info.path), info.sha256)
 
 
 def loaded_checkpoint(info: CheckpointInfo) -> LoadedCheckpoint:
-    """Return a listed checkpoint's model on this server's device; for a job's thread, which may wait.
+    """Return a listed checkpoint's model on this server's device. Call it in a job's thread, as it may block.
 
     Raises:
-        CheckpointError: the folder does not hold what it should any more.
+        CheckpointError: the folder's files have changed and are no longer a valid checkpoint.
     """
     name = ModelName(str(info.path), info.sha256)
-    return shelf().get(name, shelf().chosen(name) or default_placement())
+    return loaded_models().get(name, loaded_models().chosen(name) or default_placement())
 
 
 def load_on(info: CheckpointInfo, device: str, dtype: str) -> LoadedCheckpoint:
-    """Load a checkpoint's model where a viewer wants it, in place of elsewhere; for a job's thread.
+    """Load a checkpoint's model on the device that a viewer chose, and unload it elsewhere. Call it in a job's thread.
 
     Raises:
-        CheckpointError: the folder does not hold what it should any more.
-        PlacementError: it cannot run there.
+        CheckpointError: the folder's files have changed and are no longer a valid checkpoint.
+        PlacementError: the model cannot run on the device with the dtype.
     """
-    place = placement(device, dtype)
+    chosen = placement(device, dtype)
     name = ModelName(str(info.path), info.sha256)
-    loaded = shelf().get(name, place)
-    shelf().choose(name, place)
+    loaded = loaded_models().get(name, chosen)
+    loaded_models().choose(name, chosen)
     return loaded
 
 
 def unload(info: CheckpointInfo) -> None:
-    """Cancel a checkpoint's runs and give its memory back; its next run loads it again."""
+    """Cancel a checkpoint's runs and unload its model; its next run loads it again."""
     name = ModelName(str(info.path), info.sha256)
     running = jobs.job_manager().jobs_of(name)
     for job in running:
         job.cancel()
     end = time.monotonic() + UNLOAD_S
     while time.monotonic() < end and not all(job.is_finished for job in running):
-        time.sleep(0.02)  # a run holds the model until its present token is done
-    shelf().drop(name)
+        time.sleep(0.02)  # a run keeps the model until its present token is done
+    loaded_models().drop(name)
 
 
 def held_at(info: CheckpointInfo) -> Placement | None:
-    """Return where a listed checkpoint's model is in memory, `None` if it is not there; loads nothing."""
+    """Return the placement of a listed checkpoint's loaded model; `None` if it is not loaded."""
     name = ModelName(str(info.path), info.sha256)
-    return next((held.place for held in shelf().held() if held.name == name), None)
+    return next((held.placement for held in loaded_models().held() if held.name == name), None)
 
 
 def warm_up() -> None:
-    """Load the default checkpoint's model; what is wrong with it is said when somebody runs it."""
+    """Load the default checkpoint's model. Errors are left to its first run, which reports them."""
     for info in list_checkpoints()[:1]:
         try:
             loaded_checkpoint(info)
@@ -149,29 +149,29 @@ def warm_up() -> None:
 
 
 def default_placement() -> Placement:
-    """Return where models run unless a viewer chose otherwise: MOR_DEVICE and MOR_DTYPE, else what suits the machine.
+    """Return the default placement of models: from MOR_DEVICE and MOR_DTYPE, else the best for this machine.
 
-    Needs torch to look for a GPU, so it is asked in a job's thread.
+    Call it in a job's thread: it imports torch to look for a GPU.
 
     Raises:
-        PlacementError: the variables name what this machine does not have.
+        PlacementError: the variables name a device or dtype that this machine does not support.
     """
     return placement(os.environ.get("MOR_DEVICE", "auto"), os.environ.get("MOR_DTYPE", "auto"))
 
 
 def recorded_traces(folder: Path) -> list[Path]:
-    """List the recorded runs of a checkpoint by name."""
+    """Return the files of a checkpoint's recorded runs, sorted by name."""
     return sorted((folder / "traces").glob(f"*{TRACE_SUFFIX}"))
 
 
 def lesson_traces(folder: Path) -> dict[str, Path]:
-    """List the runs that the lessons show, by name."""
+    """Return the files of the lessons' recorded runs by name."""
     found = sorted((folder / LESSON_FOLDER).glob(f"*{TRACE_SUFFIX}"))
     return {path.name.removesuffix(TRACE_SUFFIX): path for path in found}
 
 
 def open_trace(path: Path) -> Trace:
-    """Read a recorded run, once for all viewers; nobody may change it.
+    """Read a recorded run. All viewers share the result, so callers must not change it.
 
     Raises:
         TraceError: the file is not a trace.
@@ -243,6 +243,6 @@ def _open_trace(
 
 
 def _newest_change(root: Path) -> int:
-    """Time of the last change to the list of checkpoints or to one of their configs or weights, in nanoseconds."""
+    """Return the time in nanoseconds of the last change to the checkpoints' folder, configurations or weights."""
     files = [root, *root.glob("*"), *root.glob("*/config.json"), *root.glob("*/*.safetensors")]
     return max((path.stat().st_mtime_ns for path in files if path.exists()), default=0)

@@ -1,4 +1,4 @@
-"""What a viewer's session remembers: the only file that touches `st.session_state`."""
+"""The state of a viewer's session: the only file that uses `st.session_state`."""
 
 import secrets
 from collections.abc import Container, Mapping
@@ -34,8 +34,8 @@ class Race:
     """Two runs that are generated at the same time.
 
     Attributes:
-        jobs: of A and B.
-        names: of A and B.
+        jobs: the jobs of A and B.
+        names: the names of A and B.
     """
 
     jobs: tuple[Job, Job]
@@ -43,7 +43,7 @@ class Race:
 
     @property
     def id(self) -> str:
-        """Name of the race."""
+        """The race's id, made of the jobs' ids."""
         return f"{self.jobs[0].id}+{self.jobs[1].id}"
 
     @property
@@ -53,7 +53,7 @@ class Race:
 
 
 def owner(purpose: str) -> Owner | None:
-    """Name this viewer and what a run is for: a newer run for the same replaces one that still waits."""
+    """Return this viewer as the owner of a run for a purpose; a newer run for it replaces one that still waits."""
     if not _is_session():
         return None
     viewer = st.session_state.setdefault("viewer", secrets.token_hex(8))
@@ -66,17 +66,17 @@ def live_job() -> Job | None:
 
 
 def kept_runs() -> list[Trace]:
-    """Return this viewer's finished runs before the present one, the newest first."""
+    """Return this viewer's earlier finished runs, the newest first."""
     return cast(list[Trace], st.session_state.setdefault("kept_runs", []))
 
 
 def live_request() -> "GenerationRequest | None":
-    """Return what the present run was asked for."""
+    """Return the present run's request."""
     return cast("GenerationRequest | None", st.session_state.get("live_request"))
 
 
 def set_live_job(job: Job, request: "GenerationRequest | None" = None) -> None:
-    """Remember a new run and what was asked for; of the one before the trace is kept."""
+    """Store a new run and its request, and keep the previous run's trace."""
     before = live_job()
     if before is not None and before.is_finished and before.trace is not None:
         st.session_state["kept_runs"] = [before.trace, *kept_runs()][:MAX_KEPT_RUNS]
@@ -86,46 +86,46 @@ def set_live_job(job: Job, request: "GenerationRequest | None" = None) -> None:
 
 
 def asks(component: str) -> Mapping[str, Any]:
-    """Return what a component asked for last, before it is drawn: how many events of which run it has."""
+    """Return a component's last request before it is drawn: its number, and how many events of which run it has."""
     held = st.session_state.get(component)
     asked = held.get("asks") if isinstance(held, Mapping) else None
     return asked if isinstance(asked, Mapping) else {}
 
 
 def selected_position(chart: str, selection: str) -> int | None:
-    """Return the position that is selected in a chart, before the chart is drawn again; `None` if there is none."""
+    """Return the position selected in a chart, before the chart is redrawn; `None` without a selection."""
     held = st.session_state.get(chart)
     points = held.get("selection", {}).get(selection) if isinstance(held, Mapping) else None
     return int(points[0]["position"]) if points else None
 
 
 def live_message() -> str:
-    """Return why the last press of Run started nothing."""
+    """Return why the last press of Run started no run."""
     return str(st.session_state.get("live_message", ""))
 
 
 def set_live_message(message: str) -> None:
-    """Say why Run started nothing."""
+    """Store why Run started no run."""
     st.session_state["live_message"] = message
 
 
 def is_stream_unreachable() -> bool:
-    """Whether this browser could not read the event route."""
+    """Whether this browser cannot read the event route."""
     return bool(st.session_state.get("stream_unreachable", False))
 
 
 def set_stream_unreachable() -> None:
-    """Read no more events by the route in this session."""
+    """Use polling instead of the event route in this session."""
     st.session_state["stream_unreachable"] = True
 
 
 def prompt() -> str | None:
-    """Return the text in the prompt field, `None` before it was first drawn."""
+    """Return the text in the prompt field; `None` before it is first drawn."""
     return cast(str | None, st.session_state.get(PROMPT))
 
 
 def set_prompt(text: str) -> None:
-    """Fill the prompt field; only before it is drawn."""
+    """Fill the prompt field; call it only before the field is drawn."""
     st.session_state[PROMPT] = text
 
 
@@ -135,7 +135,7 @@ def preset_title() -> str | None:
 
 
 def is_presenting() -> bool:
-    """Whether this viewer is on a stage; a session begins as its link says."""
+    """Whether presenter mode is on; the link sets the initial state."""
     if not _is_session():
         return False
     return bool(st.session_state.setdefault(PRESENT, st.query_params.get(PRESENT) == "1"))
@@ -151,22 +151,22 @@ def set_presenting(presents: bool) -> None:
 
 
 def analysis_job() -> Job | None:
-    """Return this viewer's last reading of a text, running or finished."""
+    """Return this viewer's last analysis job, running or finished."""
     return cast(Job | None, st.session_state.get("analysis_job"))
 
 
 def set_analysis_job(job: Job | None) -> None:
-    """Remember a new reading of a text."""
+    """Store a new analysis job."""
     st.session_state["analysis_job"] = job
 
 
 def compare_jobs() -> tuple[Job, Job] | None:
-    """Return this viewer's last two readings of one text, running or finished."""
+    """Return this viewer's last two analysis jobs on one text, running or finished."""
     return cast(tuple[Job, Job] | None, st.session_state.get("compare_jobs"))
 
 
 def set_compare_jobs(jobs: tuple[Job, Job]) -> None:
-    """Remember two new readings."""
+    """Store two new analysis jobs."""
     st.session_state["compare_jobs"] = jobs
 
 
@@ -176,7 +176,7 @@ def race() -> Race | None:
 
 
 def set_race(jobs: tuple[Job, Job], names: tuple[str, str]) -> None:
-    """Remember a new race."""
+    """Store a new race."""
     st.session_state["race"] = Race(jobs, names)
 
 
@@ -186,28 +186,28 @@ def raced_runs() -> tuple[Trace, Trace] | None:
 
 
 def set_raced_runs(runs: tuple[Trace, Trace]) -> None:
-    """Remember the runs of a race, and let the Compare page open with them."""
+    """Store the runs of a race, which the Compare page then shows first."""
     st.session_state["raced_runs"] = runs
     st.session_state[COMPARE_SOURCE] = "race"
 
 
 def opened_folders() -> list[Path]:
-    """Return the folders under a root that this viewer has opened beside the listed ones; none outside a session."""
+    """Return the folders that this viewer has opened besides the listed ones; empty outside a session."""
     return list(st.session_state.get("opened_folders", [])) if _is_session() else []
 
 
 def add_opened_folder(folder: Path) -> None:
-    """Remember a folder as opened."""
+    """Store a folder as opened."""
     st.session_state["opened_folders"] = list(dict.fromkeys([*opened_folders(), folder]))
 
 
 def loading_job() -> Job | None:
-    """Return the loading of a model that this viewer asked for, running or finished."""
+    """Return this viewer's last job that loads a model, running or finished."""
     return cast(Job | None, st.session_state.get("loading_job"))
 
 
 def set_loading_job(job: Job | None) -> None:
-    """Remember a loading."""
+    """Store a job that loads a model."""
     st.session_state["loading_job"] = job
 
 
@@ -217,33 +217,33 @@ def language() -> str:
 
 
 def take_language(known: Container[str]) -> None:
-    """Begin a session in the language that its link names; an unknown one is left aside."""
+    """Start a session with the link's language; an unknown language is ignored."""
     if LANGUAGE not in st.session_state:
         named = st.query_params.get(LANGUAGE, ENGLISH)
         st.session_state[LANGUAGE] = named if named in known else ENGLISH
 
 
 def text_size() -> str:
-    """Return the viewer's size of text."""
+    """Return the viewer's text size."""
     return str(st.session_state[TEXT_SIZE])
 
 
 def palette() -> str:
-    """Return the viewer's scale of depth; the default outside a session."""
+    """Return the viewer's palette; the default outside a session."""
     return str(st.session_state.get(PALETTE, DEFAULT)) if _is_session() else DEFAULT
 
 
 def take_look(sizes: Container[str]) -> None:
-    """Begin a session with the palette and the size of text that its link names; unknown ones are left aside."""
+    """Start a session with the link's palette and text size; unknown values are ignored."""
     for key, known, usual in ((PALETTE, PALETTES, DEFAULT), (TEXT_SIZE, sizes, NORMAL_TEXT)):
         named = st.query_params.get(key, usual)
         st.session_state.setdefault(key, named if named in known else usual)
 
 
 def keep_look() -> None:
-    """Write language, palette and size of text into the link, unless they are the usual ones.
+    """Write language, palette and text size into the link unless they are the defaults.
 
-    On every run of a page: the menu leads to addresses without them.
+    Every run of a page does this because the menu's addresses lack them.
     """
     for key, usual in ((LANGUAGE, ENGLISH), (PALETTE, DEFAULT), (TEXT_SIZE, NORMAL_TEXT)):
         chosen = st.session_state[key]
@@ -254,12 +254,12 @@ def keep_look() -> None:
 
 
 def set_language(name: str) -> None:
-    """Change the viewer's language."""
+    """Set the viewer's language."""
     st.session_state[LANGUAGE] = name
 
 
 def lesson_link() -> tuple[str, str]:
-    """Return the lesson and the step that the link names, else those where this viewer was."""
+    """Return the link's lesson and step, else this viewer's last ones."""
     if "lesson" in st.query_params:
         return st.query_params["lesson"], st.query_params.get("step", "1")
     return cast(tuple[str, str], st.session_state.get("lesson_place", ("1", "1")))
@@ -272,24 +272,24 @@ def set_lesson_link(lesson: int, step: str) -> None:
 
 
 def lesson_guess(lesson: str) -> Any:
-    """Return what this viewer guessed in a lesson: positions, or a number; `None` before."""
+    """Return this viewer's guess in a lesson: positions or a number; `None` before a guess."""
     return st.session_state.get("lesson_guesses", {}).get(lesson)
 
 
 def set_lesson_guess(lesson: str, guess: Any) -> None:
-    """Remember a guess; `None` takes it back."""
+    """Store a guess; `None` removes it."""
     st.session_state["lesson_guesses"] = st.session_state.get("lesson_guesses", {}) | {
         lesson: guess
     }
 
 
 def lesson_answer(lesson: str) -> int | None:
-    """Return the answer that this viewer chose in a lesson, counted from 1."""
+    """Return this viewer's answer in a lesson, counted from 1; `None` before an answer."""
     return cast(int | None, st.session_state.get("lesson_answers", {}).get(lesson))
 
 
 def set_lesson_answer(lesson: str, answer: int | None) -> None:
-    """Remember an answer."""
+    """Store an answer."""
     st.session_state["lesson_answers"] = st.session_state.get("lesson_answers", {}) | {
         lesson: answer
     }
@@ -301,7 +301,7 @@ def bench_job() -> BenchJob | None:
 
 
 def set_bench_job(job: BenchJob) -> None:
-    """Remember a new short benchmark."""
+    """Store a new short benchmark."""
     st.session_state["bench_job"] = job
 
 

@@ -1,9 +1,8 @@
 """The event route: a job's events as server-sent events, batched, resumable and read-only.
 
-`GET /mor/stream/{job}` sends what has not been sent yet every `BATCH_S`, and half as often while tokens come faster
-than anybody reads: drawing them then takes the browser longer than making them, perhaps on the same machine. Each
-message carries the index of the next event as its id, so a browser that reconnects goes on where it was
-(`Last-Event-ID`, or `?from=`).
+`GET /mor/stream/{job}` sends new events every `BATCH_S`, and half as often while a batch has `FAST` events or more:
+then the browser takes longer to draw tokens than the model to generate them, perhaps on the same machine. The id of a
+message is the index of the next event, so a browser that reconnects continues there (`Last-Event-ID`, or `?from=`).
 """
 
 import asyncio
@@ -20,17 +19,17 @@ from mor_core.server.jobs import Job
 
 STREAM_PATH = "/mor/stream/"
 BATCH_S = 0.05
-FAST = 4  # events in a batch
-HEARTBEAT_S = 5.0  # a comment, so that a closed connection is noticed
+FAST = 4  # events per batch from which batches are sent half as often
+HEARTBEAT_S = 5.0  # interval of comments, which reveal a closed connection
 
 
 def stream_url(job: Job) -> str:
-    """Return the path that a browser reads a job from."""
+    """Return the path at which a browser reads a job's events."""
     return STREAM_PATH + job.id
 
 
 async def stream_job(request: Request) -> Response:
-    """Answer with the job's events; 404 if there is no such job, 403 to another site."""
+    """Respond with the job's events; 404 if there is no such job, 403 for requests from another site."""
     if not _is_same_origin(request):
         return JSONResponse(
             {"error": "events are read from the app's own pages only"}, status_code=403

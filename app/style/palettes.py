@@ -1,11 +1,12 @@
-"""The scales of depth that a viewer can choose from: dark to light, so that grey and colour-blind eyes keep the order.
+"""The colour scales of depth that a viewer can choose from.
 
-The scale is fixed by the model's recursions and not by the run. Knows no Streamlit: who draws is asked for the choice.
+They run from dark to light, so that their order survives greyscale and colour blindness. The model's number of
+recursions, not the run, fixes the scale. Imports no Streamlit: `follow` sets the function that returns the choice.
 """
 
 from collections.abc import Callable
 
-# Anchors from dark to light; for two to four levels those that stay farthest apart.
+# Anchors from dark to light. `_BY_RECURSIONS` has the colours that differ most for up to three levels.
 _ANCHORS = {
     "viridis": ("#440154", "#31688e", "#35b779", "#fde725"),
     "cividis": ("#00224e", "#575d6d", "#a59c74", "#fee838"),
@@ -22,18 +23,18 @@ _BY_RECURSIONS = {
 }
 DEFAULT = "viridis"
 PALETTES = tuple(_ANCHORS)
-NORMAL_TEXT = "normal"  # the size of text that belongs to the usual look
-MOST_LEVELS = 8  # that the browser is sent colours for
+NORMAL_TEXT = "normal"  # the default text size
+MAX_LEVELS = 8  # the largest scale that is sent to the browser
 
 
 class _Viewer:
-    """Where the viewer's palette comes from; the default until `follow` is called."""
+    """Holds the function that returns the viewer's palette; `follow` replaces the default."""
 
     palette: Callable[[], str] = staticmethod(lambda: DEFAULT)
 
 
 def follow(palette: Callable[[], str]) -> None:
-    """Take the viewer's palette from this function from now on."""
+    """Set the function that returns the viewer's palette."""
     _Viewer.palette = staticmethod(palette)
 
 
@@ -53,7 +54,7 @@ def channels(colour: str) -> list[int]:
 
 def _between(anchors: tuple[str, ...], share: float) -> str:
     """Interpolate between anchors; share 0 is the darkest."""
-    place = share * (len(anchors) - 1)
-    left = min(int(place), len(anchors) - 2)
+    position = share * (len(anchors) - 1)
+    left = min(int(position), len(anchors) - 2)
     pairs = zip(channels(anchors[left]), channels(anchors[left + 1]), strict=True)
-    return "#" + "".join(f"{round(a + (b - a) * (place - left)):02x}" for a, b in pairs)
+    return "#" + "".join(f"{round(a + (b - a) * (position - left)):02x}" for a, b in pairs)

@@ -1,6 +1,6 @@
-"""Colours, signs and number formats: one scale of depth everywhere, fixed by the model and not by the run.
+"""Colours, visible signs for whitespace, and number formats, the same on every page.
 
-Safe for colour-blind readers, yet never alone: whoever draws a depth writes its digit too. Knows no Streamlit.
+Colours are safe for colour-blind readers, and whoever draws a depth also writes its digit. Imports no Streamlit.
 """
 
 from app.style.palettes import channels
@@ -8,10 +8,10 @@ from app.style.palettes import depth_colours as depth_colours
 
 # Below and above the threshold of a router; the same pair as in the token strip.
 SCORE_LOW, SCORE_MIDDLE, SCORE_HIGH = "#2b6cb0", "#d5d8dd", "#dd7611"
-UNROUTED = "#7b8494"  # prelude, coda and everything that takes every token
+UNROUTED = "#7b8494"  # parts without routing, such as prelude and coda
 NO_DEPTH = "#8a8f99"  # a token that took no recursion (first capacity below 1)
 LINE = "#8d95a5"  # readable on a light and on a dark page
-SERIES = (  # curves, which are no depths
+SERIES = (  # curves that do not stand for depths
     "#2f7fb8",
     "#d9731a",
     "#3aa66f",
@@ -26,14 +26,14 @@ _REPLACEMENT = "\ufffd"
 
 
 def text_on(colour: str) -> str:
-    """Return black or white, whichever reads better on a colour (WCAG relative luminance)."""
+    """Return black or white, whichever contrasts more with a colour (WCAG relative luminance)."""
     red, green, blue = (_linear(channel / 255) for channel in channels(colour))
     luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
     return "#111111" if (luminance + 0.05) / 0.055 > 1.05 / (luminance + 0.05) else "#ffffff"
 
 
 def visible_text(text: str, token_bytes: str) -> str:
-    """Return a token's text with whitespace and control characters as signs, partial characters as bytes.
+    """Return a token's text with visible signs for whitespace and control characters, and partial characters as bytes.
 
     Args:
         text: the token decoded alone.
@@ -50,12 +50,12 @@ def visible_text(text: str, token_bytes: str) -> str:
 
 
 def format_flops(flops: float) -> str:
-    """Write a count of FLOPs with a decimal prefix."""
+    """Format a count of FLOPs with a decimal prefix."""
     return _with_unit(flops, ("FLOP", "kFLOP", "MFLOP", "GFLOP", "TFLOP", "PFLOP", "EFLOP"), 1000)
 
 
 def format_bytes(count: float) -> str:
-    """Write a count of bytes with a binary prefix."""
+    """Format a count of bytes with a binary prefix."""
     return _with_unit(count, ("B", "KiB", "MiB", "GiB", "TiB"), 1024)
 
 

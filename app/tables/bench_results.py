@@ -1,6 +1,6 @@
-"""The files that `mor bench` leaves, as tables: one row a result, and the growth with the context and the slots.
+"""Turns the files of `mor bench` into tables: results, growth with context and slots, serving, and profile.
 
-Knows neither Streamlit nor torch.
+Imports neither Streamlit nor torch.
 """
 
 import json
@@ -16,16 +16,14 @@ from app.text.words import say
 from mor_core.benchmarks.result import BENCH_FOLDER
 
 OF_FAMILY = "members"
-"""The benchmark whose speeds the family's file holds; it has no peers of another make."""
-GROWING = ("context", "slots")
-"""What speed and bytes are drawn against: fields of a result's `extra`."""
-
-
-_SERVED = ("shape", "num_recursions", "equal_memory", "our_slots", "their_slots")
+"""The benchmark that measures the family's members; it compares with no other implementation."""
+GROWTH_AXES = ("context", "slots")
+"""The x-axes of the growth charts: fields of a result's `extra`."""
+_SERVING_FIELDS = ("shape", "num_recursions", "equal_memory", "our_slots", "their_slots")
 
 
 def read_benchmarks(root: Path) -> tuple[list[dict[str, Any]], list[str]]:
-    """Return the documents beside the checkpoints, in the order of their names, and what is wrong with the others."""
+    """Return the benchmark documents in order of file name, and an error message for each damaged file."""
     found, problems = [], []
     for path in sorted((root / BENCH_FOLDER).glob("*.json")):
         try:
@@ -42,10 +40,10 @@ def read_benchmarks(root: Path) -> tuple[list[dict[str, Any]], list[str]]:
 
 
 def results_table(documents: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Return one row a result; `times_as_good` is above 1 where we are faster or smaller than the peer.
+    """Return one row per result; `times_as_good` is above 1 where we are faster or smaller than the peer.
 
     Raises:
-        ResultError: a result says neither more nor less is better.
+        ResultError: a result's `better` is neither `higher` nor `lower`.
     """
     rows = []
     for document in documents:
@@ -62,17 +60,17 @@ def results_table(documents: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
                 spread = result["spread"].get(side, {})
                 row |= {f"{side}_{end}": spread.get(end) for end in ("min", "max", "iqr")}
                 row[f"{side}_roofline_share"] = result["roofline_share"].get(side)
-            goodness = [
-                _goodness(result[name], result["better"]) for name in ("ratio", "bound", "aim")
+            times = [
+                _times_as_good(result[name], result["better"]) for name in ("ratio", "bound", "aim")
             ]
-            row |= dict(zip(("times_as_good", "bound_times", "aim_times"), goodness, strict=True))
+            row |= dict(zip(("times_as_good", "bound_times", "aim_times"), times, strict=True))
             row |= dict(zip(("times_low", "times_high"), _extremes(result), strict=True))
             rows.append({**row, "note": result["note"]})
     return pd.DataFrame(rows)
 
 
 def growth_table(documents: Sequence[Mapping[str, Any]], axis: str) -> pd.DataFrame:
-    """Return one row a point of what grows along an axis of `GROWING`: speeds and bytes of both sides."""
+    """Return one row per measured point along an axis of `GROWTH_AXES`: speed and cache bytes of both sides."""
     rows = []
     for document in documents:
         for result in document["results"]:
@@ -92,7 +90,7 @@ def growth_table(documents: Sequence[Mapping[str, Any]], axis: str) -> pd.DataFr
 
 
 def profile_table(document: Mapping[str, Any]) -> pd.DataFrame:
-    """Return one row a run and part of a token's time, in milliseconds; empty for other benchmarks."""
+    """Return one row per run and part of a token's time, in milliseconds; empty for other benchmarks."""
     if document["benchmark"] != "profile":
         return pd.DataFrame()
     names = ("run", "part", "token_ms", "least_token_ms")
@@ -105,10 +103,10 @@ def profile_table(document: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def serving_table(document: Mapping[str, Any]) -> pd.DataFrame:
-    """Return one row a point of a full serving benchmark: the ratio with its bound, and the paper's ratio.
+    """Return one row per point of a full (not quick) serving benchmark: the ratio, its bound, and the paper's ratio.
 
-    `paper_ratio` is missing where it measured something else: it did 360M, and at fixed slots 32. `published_ratio` is
-    what it reports for as many recursions, whatever the shape and the slots.
+    `paper_ratio` is set only where the point has the paper's settings: shape 360M, and equal memory or 32 slots.
+    `published_ratio` is the paper's ratio for the same number of recursions, whatever the shape and the slots.
     """
     rows: list[dict[str, Any]] = []
     if document["benchmark"] == "serve" and not document["settings"]["quick"]:
@@ -116,13 +114,13 @@ def serving_table(document: Mapping[str, Any]) -> pd.DataFrame:
             extra = result["extra"]
             if not result["ratio"]:
                 continue
-            is_papers = extra["shape"] == "360M" and (
+            has_papers_settings = extra["shape"] == "360M" and (
                 extra["equal_memory"] or extra["their_slots"] == 32
             )
             low, high = _extremes(result)
             rows.append(
                 {
-                    **{name: extra[name] for name in _SERVED},
+                    **{name: extra[name] for name in _SERVING_FIELDS},
                     **{
                         name: result[name]
                         for name in ("ours", "theirs", "ratio", "bound", "repeats")
@@ -134,7 +132,7 @@ def serving_table(document: Mapping[str, Any]) -> pd.DataFrame:
                     "of_bound": extra.get("of_bound"),
                     "aim_of_bound": extra["aim_of_bound"],
                     "counts": bool(extra.get("counts")),
-                    "paper_ratio": extra["paper_ratio"] if is_papers else None,
+                    "paper_ratio": extra["paper_ratio"] if has_papers_settings else None,
                     "published_ratio": extra["paper_ratio"],
                 }
             )
@@ -144,14 +142,14 @@ def serving_table(document: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def machine_name(document: Mapping[str, Any]) -> str:
-    """Name the GPU, or the processor with the widest instructions that it has."""
+    """Return the GPU's name, or the processor's name with its widest vector instructions."""
     machine = document["hardware"]
     name = re.sub(r"\((R|TM)\)| Processor", "", machine["processor"])
     return machine.get("gpu") or " ".join(filter(None, (name, machine.get("instructions"))))
 
 
 def hardware_lines(documents: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Name each machine and type of numbers once, and what it could do at most: from the least to the most measured."""
+    """Describe each machine and dtype in one line, with the range of its measured roofline limits."""
     limits: dict[str, list[Mapping[str, float]]] = {}
     for document in documents:
         machine = document["hardware"]
@@ -167,24 +165,24 @@ def hardware_lines(documents: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _range(values: Sequence[float], pattern: str, unit: str) -> str:
-    """Write the least and the most of some values, once where they look the same; nothing for none."""
+    """Format the smallest and the largest value, once where both look the same; empty without values."""
     if not values:
         return ""
     ends = dict.fromkeys(format(value, pattern) for value in (min(values), max(values)))
     return f"{'–'.join(ends)} {unit}"
 
 
-def _goodness(ratio: float | None, better: str) -> float | None:
+def _times_as_good(ratio: float | None, better: str) -> float | None:
     if not ratio:
         return None
     return ratio if better == "higher" else 1 / ratio
 
 
 def _extremes(result: Mapping[str, Any]) -> tuple[float | None, float | None]:
-    """Return the worst and the best pair of repeats: each round's ratio, as both sides ran next to each other."""
+    """Return the worst and the best round, each as times as good as the peer, which ran next to it in the round."""
     samples = [result["spread"].get(side, {}).get("samples", []) for side in ("ours", "theirs")]
-    pairs = [a / b for a, b in zip(*samples, strict=False) if b]
-    if not pairs:
+    ratios = [a / b for a, b in zip(*samples, strict=False) if b]
+    if not ratios:
         return None, None
-    times = [_goodness(pair, result["better"]) or 0.0 for pair in pairs]
+    times = [_times_as_good(ratio, result["better"]) or 0.0 for ratio in ratios]
     return min(times), max(times)

@@ -1,7 +1,7 @@
-"""How many bytes a cache takes and how much of it fits beside the weights, counted for one strategy beside another.
+"""Counts the bytes of a KV cache and how much of it fits beside the weights, for each KV strategy.
 
-Pure; the counts are `mor_core.model.accounting`'s and the paper's shapes `mor_core.model.paper`'s, imported when
-first asked.
+Pure. The counts come from `mor_core.model.accounting` and the paper's shapes from `mor_core.model.paper`; both are
+imported on first use because they need transformers.
 """
 
 from collections.abc import Sequence
@@ -27,15 +27,15 @@ MAX_CONTEXT = 2**30  # where the search for the largest context ends
 
 @dataclass(frozen=True)
 class Load:
-    """What is to be served.
+    """The workload that a GPU is to serve.
 
     Attributes:
         size: one of `SIZES`.
-        num_recursions: of the Mixture-of-Recursions models.
-        context: tokens of each sequence.
-        batch: sequences at once.
-        bytes_per_number: of weights and cache.
-        shares: of tokens that take recursion 1, 2, ...; the same in every sequence.
+        num_recursions: R of the Mixture-of-Recursions models.
+        context: tokens per sequence.
+        batch: number of sequences.
+        bytes_per_number: bytes of one number in weights and cache.
+        shares: share of tokens that take recursion 1, 2, ...; the same in every sequence.
     """
 
     size: "PaperName"
@@ -47,10 +47,11 @@ class Load:
 
 
 def run_strategies(config: "MoRConfig", trace: Trace) -> pd.DataFrame:
-    """Return the bytes of a run's cache as measured, and what each strategy would hold for the same depths.
+    """Return the measured bytes of a run's cache, and the bytes of each strategy for the same depths.
 
     Returns:
-        Columns `strategy`, `how` (measured or counted) and `kv_bytes`; measured only where one cache held the run.
+        Columns `strategy`, `how` (measured or counted) and `kv_bytes`. A run that was split into windows had several
+        caches and has no measured row.
     """
     from mor_core.model.accounting import kv_bytes, vanilla_kv_bytes
 
@@ -72,7 +73,7 @@ def bytes_per_number(trace: Trace) -> int:
 
 
 def paper_models(load: Load) -> dict[str, "MoRConfig"]:
-    """Return the paper's models of one size: Mixture-of-Recursions with either cache, and the plain Transformer."""
+    """Return the paper's models of one size: Mixture-of-Recursions with each KV strategy, and the plain Transformer."""
     from mor_core.model.paper import paper_config
 
     recursions = load.num_recursions
@@ -84,7 +85,7 @@ def paper_models(load: Load) -> dict[str, "MoRConfig"]:
 
 
 def paper_table(load: Load) -> pd.DataFrame:
-    """Return one row a strategy: layers, weights, cache of a sequence and of the batch, and both together."""
+    """Return one row per strategy: layers, and bytes of weights, of the cache (one sequence, batch), and in total."""
     from mor_core.model.accounting import parameter_count
 
     rows = []
@@ -113,11 +114,11 @@ def sequence_bytes(config: "MoRConfig", context: int, load: Load) -> int:
 
 
 def fit_table(load: Load, memory_bytes: int) -> pd.DataFrame:
-    """Return one row a strategy: the largest batch at this context, and the largest context at this batch.
+    """Return one row per strategy: the largest batch at the load's context, and the largest context at its batch.
 
     Args:
-        load: its batch is what the context is sought for, and the other way round.
-        memory_bytes: for weights and cache together.
+        load: the workload.
+        memory_bytes: memory for weights and cache together.
     """
     from mor_core.model.accounting import parameter_count
 
@@ -151,12 +152,12 @@ def fit_curve(load: Load, memory_bytes: int, contexts: Sequence[int]) -> pd.Data
 
 
 def largest_batch(config: "MoRConfig", load: Load, left_bytes: int) -> int:
-    """Return how many sequences of the load's context fit into the bytes that the weights leave."""
+    """Return how many sequences of the load's context fit into `left_bytes`, the memory beside the weights."""
     return max(0, left_bytes) // sequence_bytes(config, load.context, load)
 
 
 def largest_context(config: "MoRConfig", load: Load, left_bytes: int) -> int:
-    """Return the longest context at which the load's batch fits; the bytes never fall with the length."""
+    """Return the longest context at which the load's batch fits, by bisection: bytes never decrease with length."""
     low, high = 0, 1
     while high < MAX_CONTEXT and sequence_bytes(config, high, load) * load.batch <= left_bytes:
         low, high = high, high * 2

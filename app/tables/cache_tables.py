@@ -1,6 +1,6 @@
-"""What a run's cache held, as tables: which layer of which recursion keeps which token, and its bytes call by call.
+"""Tables of a run's KV cache: the tokens that each layer of each recursion keeps, and the bytes after each call.
 
-Pure; everything is read from the trace. With recursive KV sharing the deeper recursions have no slots of their own and
+Pure: everything is read from the trace. With recursive KV sharing, deeper recursions have no slots of their own and
 read those of recursion 1.
 """
 
@@ -22,8 +22,8 @@ class LayerRow:
     Attributes:
         label: short name for an axis.
         recursion: 1-based, `None` outside the shared block.
-        slot: where the keys and values that it reads live.
-        is_shared: whether an earlier recursion wrote them.
+        slot: index of the cache slot that it reads.
+        is_shared: whether an earlier recursion wrote that slot.
     """
 
     label: str
@@ -33,7 +33,7 @@ class LayerRow:
 
 
 def layer_rows(header: TraceHeader) -> list[LayerRow]:
-    """List every layer of every recursion with the slot it reads, in the order of the slots."""
+    """Return every layer of every recursion with the slot that it reads, in the order of the slots."""
     slots = list(enumerate(header.cache_slots))
     if header.kv_strategy == "recursion_wise" or header.num_recursions == 1:
         return [LayerRow(slot.label, slot.recursion, number, False) for number, slot in slots]
@@ -48,7 +48,7 @@ def layer_rows(header: TraceHeader) -> list[LayerRow]:
 
 
 def level(token: TokenRecord, row: LayerRow) -> str | None:
-    """Say what a layer finds of a token: nothing, keys of its own, or those of recursion 1; `None` if not computed."""
+    """Return `ABSENT`, `OWN` or `SHARED` for a token in a layer's cache; `None` if the token was not computed."""
     if token.recursion_depth is None:
         return None
     if row.slot not in token.cached_slots:
@@ -57,7 +57,7 @@ def level(token: TokenRecord, row: LayerRow) -> str | None:
 
 
 def occupancy_table(trace: Trace) -> pd.DataFrame:
-    """Return one row a token: in how many layers it is kept, and from which recursion on it is absent."""
+    """Return one row per token: the number of layers that keep it, and the recursions where it is absent."""
     rows = layer_rows(trace.header)
     found = []
     for token in trace.tokens:
@@ -86,14 +86,14 @@ def occupancy_table(trace: Trace) -> pd.DataFrame:
 
 
 def kept_shares(trace: Trace) -> list[float]:
-    """Return the share of computed tokens that took recursion 1, 2, ... R; specials count, for they are cached too."""
+    """Return the share of computed tokens that took recursion 1, 2, ... R; special tokens count, as they are cached."""
     counts = recursion_counts(trace)
     total = sum(token.recursion_depth is not None for token in trace.tokens)
     return [count / total if total else 0.0 for count in counts]
 
 
 def recursion_counts(trace: Trace) -> list[int]:
-    """Return how many tokens took recursion 1, 2, ... R; specials count."""
+    """Return how many tokens, special ones included, took recursion 1, 2, ... R."""
     depths = [token.recursion_depth or 0 for token in trace.tokens]
     return [
         sum(depth >= number for depth in depths)
@@ -102,7 +102,7 @@ def recursion_counts(trace: Trace) -> list[int]:
 
 
 def often_absent(trace: Trace, most: int = 10) -> pd.DataFrame:
-    """Return the tokens that most often are left out of the last recursion's cache, with how often they occur."""
+    """Return the tokens that are most often absent from the last recursion's cache, and how often they occur."""
     last = trace.header.num_recursions
     content = [
         token for token in trace.tokens if not token.special and token.recursion_depth is not None
@@ -117,10 +117,10 @@ def often_absent(trace: Trace, most: int = 10) -> pd.DataFrame:
 
 
 def growth_table(trace: Trace) -> pd.DataFrame:
-    """Return one row a call of the model: tokens processed so far and the measured bytes, apart by recursion.
+    """Return one row per call of the model: tokens processed so far and the measured bytes by recursion.
 
-    Empty for a text that was read in pieces, each with a cache of its own. `kv_bytes_plain` is counted: what a plain
-    Transformer of the same unrolled depth would hold. `kv_bytes_outside` are prelude and coda.
+    Empty for a text that was split into windows, each with its own cache. `kv_bytes_plain` is counted, not measured:
+    the cache of a plain Transformer with the same unrolled depth. `kv_bytes_outside` is the cache of prelude and coda.
     """
     header = trace.header
     recursions = sorted({slot.recursion for slot in header.cache_slots if slot.recursion})

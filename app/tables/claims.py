@@ -1,6 +1,6 @@
-"""What is commonly said of MoR, what its paper says, and what was measured here: the words are in `words/`.
+"""Builds the table of claims about MoR: the common claim, the paper's wording, and what was measured here.
 
-Pure. A claim that nothing here measures yet says so.
+Pure. The texts are in `app/text/words`. A claim without a measurement is marked as unmeasured.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,11 +30,11 @@ Member = Mapping[str, Any]
 def claims_table(
     family: Mapping[str, Any], benchmarks: Sequence[Mapping[str, Any]] = ()
 ) -> pd.DataFrame:
-    """Return one row a claim.
+    """Return one row per claim.
 
     Args:
-        family: the family's file.
-        benchmarks: documents of `mor bench`.
+        family: content of the family file.
+        benchmarks: result documents of `mor bench`.
     """
     plain, routed = _pair(family["members"])
     measured = {
@@ -59,7 +59,7 @@ def claims_table(
 
 
 def against_control(family: Mapping[str, Any], name: str) -> str:
-    """Say what the control that drew its depths from the beginning loses against a member; nothing without one."""
+    """Say by how much a member's random-routing control is worse; empty if there is no control."""
     control = control_of(family, name)
     if control is None:
         return ""
@@ -69,7 +69,7 @@ def against_control(family: Mapping[str, Any], name: str) -> str:
 
 
 def _trained_routers(members: list[Member]) -> list[Member]:
-    """Return the members whose routers learnt, the best first."""
+    """Return the members with a trained router, the best first."""
     found = [
         member
         for member in members
@@ -79,7 +79,7 @@ def _trained_routers(members: list[Member]) -> list[Member]:
 
 
 def _pair(members: list[Member]) -> tuple[Member | None, Member | None]:
-    """Return the plain Transformer and the best trained router at equal FLOPs of training; else the first router."""
+    """Return a plain Transformer and the best router of equal seed and training FLOPs; else only the first router."""
     routers = _trained_routers(members)
     plains = filter(is_plain, members)
     for plain in plains:
@@ -90,10 +90,10 @@ def _pair(members: list[Member]) -> tuple[Member | None, Member | None]:
 
 
 def _recursive_pair(members: list[Member]) -> tuple[Member | None, Member | None]:
-    """Return a model of several recursions without a router, and the best trained router on its like at its FLOPs."""
+    """Return a recursive model without a router, and the best router with the same architecture and training FLOPs."""
     for routed in _trained_routers(members):
         for member in members:
-            # Of two seeds the better one would be a choice.
+            # Only the same seed: taking the better of two seeds would bias the comparison.
             is_like = all(member["model"][name] == routed["model"][name] for name in _STACK)
             is_like = is_like and member["seed"] == routed["seed"]
             is_unrouted = not router_traits(member["model"]).has_router
@@ -103,13 +103,13 @@ def _recursive_pair(members: list[Member]) -> tuple[Member | None, Member | None
 
 
 def _own(member: Member) -> Mapping[str, Any]:
-    """Return a member's figures under its own rule."""
+    """Return a member's results under its own routing rule."""
     found: Mapping[str, Any] = member["results"][0]
     return found
 
 
 def _compared(family: Mapping[str, Any], plain: Member | None, routed: Member | None) -> str:
-    """Say how good both are, and how they differ on the same documents."""
+    """Describe the quality of both members and their difference on the same documents."""
     if plain is None or routed is None:
         return ""
     return _better(plain, routed) + _paired(family, plain["name"], routed["name"])
@@ -135,7 +135,7 @@ def _better(plain: Member, routed: Member) -> str:
 
 
 def _paired(family: Mapping[str, Any], reference: str, name: str) -> str:
-    """Add what a member loses against another on the same documents, and whether that orders the two."""
+    """Describe a member's paired loss difference from a reference, and whether it is larger than chance."""
     row = difference(family, reference, name)
     if row.empty:
         return ""
@@ -154,7 +154,7 @@ def _paired(family: Mapping[str, Any], reference: str, name: str) -> str:
 
 
 def _controls(family: Mapping[str, Any], routed: Member | None) -> str:
-    """Say what controls lose against the trained routers that cost as much as one."""
+    """Describe the random-routing controls of the trained routers with the same training FLOPs as `routed`."""
     found = [
         against_control(family, member["name"])
         for member in _trained_routers(family["members"])
@@ -216,7 +216,7 @@ def _router(routed: Member | None) -> str:
 
 
 def _speed(benchmarks: Sequence[Mapping[str, Any]]) -> str:
-    """Say what serving measured; points at which the peer is the worse made program do not count."""
+    """Describe the range of measured serving ratios, only of points whose peer is equally optimised (`counts`)."""
     points = [
         result
         for document in benchmarks

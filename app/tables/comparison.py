@@ -1,7 +1,7 @@
-"""Two runs compared: what each spends on the text that they share, and how well each predicts it.
+"""Compares two runs on the text that they share: the depth that each spends on it, and how well each predicts it.
 
-Pure: traces in, tables out. B is compared with A: a difference is B minus A. What only one of them knows is left out of
-both sides.
+Pure: traces in, tables out. A difference is always B minus A. A piece that only one run computed or scored is left out
+of both sides.
 """
 
 import math
@@ -23,13 +23,13 @@ Number = TypeVar("Number", int, float)
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two runs, aligned.
+    """Two aligned runs.
 
     Attributes:
         runs: A and B.
-        alignment: what they share.
-        scale: of depth, the same for both.
-        pieces: the tokens of each aligned piece, of A and of B.
+        alignment: of their texts.
+        scale: scale of depth, the same for both.
+        pieces: for each aligned piece, the tokens of A and those of B.
         differences: B minus A for each piece, in the scale's unit; `None` where a depth is unknown or a side is empty.
     """
 
@@ -40,14 +40,14 @@ class Comparison:
     differences: list[int | None]
 
     def spent(self, side: Side, tokens: Sequence[TokenRecord]) -> int | None:
-        """Return what a run spends on tokens, in the scale's unit; `None` if there are none or one is not computed."""
+        """Return the total depth of tokens in the scale's unit; `None` without tokens or if one is not computed."""
         depths = [token.recursion_depth for token in tokens]
         known = [self.scale.values[side][depth] for depth in depths if depth is not None]
         return sum(known) if depths and len(known) == len(depths) else None
 
     @property
     def content(self) -> list[int]:
-        """Pieces without special tokens, whose depth both runs know."""
+        """Indices of the pieces without special tokens whose depth is known in both runs."""
         return [
             index
             for index, pair in enumerate(self.pieces)
@@ -57,10 +57,10 @@ class Comparison:
 
     @property
     def has_rest(self) -> bool:
-        """Whether a run goes on alone."""
+        """Whether a run continues after the shared text."""
         return any(
-            place < len(run.tokens)
-            for place, run in zip(self.alignment.rest, self.runs, strict=True)
+            start < len(run.tokens)
+            for start, run in zip(self.alignment.rest, self.runs, strict=True)
         )
 
 
@@ -69,10 +69,10 @@ class Figure:
     """One number of each run.
 
     Attributes:
-        name: of the entry in the words, such as `bits_per_byte`.
-        values: of A and B; `None` where it cannot be told.
-        n: what each was taken over.
-        n_of: what `n` counts.
+        name: key in the words, such as `bits_per_byte`.
+        values: the values of A and B; `None` where unknown.
+        n: size of the sample of A and of B.
+        n_of: the unit that `n` counts.
     """
 
     name: str
@@ -88,7 +88,7 @@ class Figure:
 
 
 def compare(first: Trace, second: Trace) -> Comparison:
-    """Align two runs and take the differences."""
+    """Align two runs and compute their differences."""
     alignment = align(first.tokens, second.tokens)
     scale = shared_scale(first.header.config, second.header.config)
     pieces = [
@@ -107,7 +107,7 @@ def compare(first: Trace, second: Trace) -> Comparison:
 
 
 def shared_figures(comparison: Comparison) -> list[Figure]:
-    """Return the figures over the text that both runs share."""
+    """Return the figures of the text that both runs share."""
     content = [comparison.pieces[index] for index in comparison.content]
     n = _pair(sum(len(pair[side]) for pair in content) for side in SIDES)
     figures = [Figure("tokens", n, n)]
@@ -119,7 +119,7 @@ def shared_figures(comparison: Comparison) -> list[Figure]:
 
 
 def run_figures(comparison: Comparison) -> list[Figure]:
-    """Return the figures of each whole run, which may say different text."""
+    """Return the figures of each complete run; the texts may differ."""
     totals: dict[str, list[float]] = {"mean": [], "flops_per_token": [], "kv_per_token": []}
     computed = [
         [token for token in run.tokens if token.recursion_depth is not None]
@@ -143,7 +143,7 @@ def run_figures(comparison: Comparison) -> list[Figure]:
 
 
 def piece_table(comparison: Comparison) -> pd.DataFrame:
-    """Return one row a piece of the shared text."""
+    """Return one row per piece of the shared text."""
     rows = []
     for (ours, theirs), difference in zip(comparison.pieces, comparison.differences, strict=True):
         bits = [_bits(tokens) for tokens in (ours, theirs)]
@@ -163,18 +163,18 @@ def piece_table(comparison: Comparison) -> pd.DataFrame:
                 "special": any(token.special for token in (*ours, *theirs)),
             }
         )
-    whole = ["position_a", "difference", *(f"{comparison.scale.unit}_{run}" for run in "ab")]
-    columns = ["position_a", "tokens_a", "tokens_b", *whole[2:], "difference"]
+    integers = ["position_a", "difference", *(f"{comparison.scale.unit}_{run}" for run in "ab")]
+    columns = ["position_a", "tokens_a", "tokens_b", *integers[2:], "difference"]
     columns += ["surprise_bits_a", "surprise_bits_b", "surprise_difference", "special"]
     table = pd.DataFrame(rows, columns=columns)
     return table.astype(
-        dict.fromkeys(whole, "Int64")
+        dict.fromkeys(integers, "Int64")
         | dict.fromkeys([name for name in columns if name.startswith("surprise")], "float64")
     )
 
 
 def _costs(comparison: Comparison) -> list[Figure]:
-    """Count FLOPs and cache of the longest shared text that whole calls of both models computed."""
+    """Count FLOPs and cache bytes of the longest shared text at whose end a call of each model ends."""
     ends = [
         {step.first_position + step.num_tokens for step in run.steps} for run in comparison.runs
     ]
@@ -195,7 +195,7 @@ def _costs(comparison: Comparison) -> list[Figure]:
 def _predictions(
     content: Sequence[tuple[list[TokenRecord], list[TokenRecord]]],
 ) -> list[Figure]:
-    """Measure how well the shared text is predicted, over the pieces that both models scored."""
+    """Return how well each model predicts the shared text, over the pieces that both scored."""
     scored = [(pair, _bits(pair[0]), _bits(pair[1])) for pair in content]
     pairs = [(pair, a, b) for pair, a, b in scored if a is not None and b is not None]
     if not pairs:
@@ -214,7 +214,7 @@ def _predictions(
 
 
 def _bits(tokens: Sequence[TokenRecord]) -> float | None:
-    """Return how surprising tokens are to their own model, in bits; `None` if one was not scored."""
+    """Return the total surprisal of tokens under their own model, in bits; `None` if one was not scored."""
     known = [token.log_probability for token in tokens if token.log_probability is not None]
     return -sum(known) / math.log(2) if tokens and len(known) == len(tokens) else None
 

@@ -1,7 +1,7 @@
-"""What a model costs by the closed forms: FLOPs of a text and bytes of a cache, beside its peers.
+"""Tables of counted costs: FLOPs of a text and bytes of its cache, beside full depth and a plain Transformer.
 
-Pure: a configuration and shares of depth in, tables out. The formulas are those of `mor_core.model.accounting`; this
-file lays their answers out. They are imported when first asked, because the configuration needs transformers.
+Pure: a configuration and shares of depth in, tables out. The formulas are in `mor_core.model.accounting`, which is
+imported on first use because the configuration needs transformers.
 """
 
 from collections.abc import Sequence
@@ -16,10 +16,10 @@ ROUTED, FULL, PLAIN = "as routed", "full depth", "plain Transformer"
 
 
 def active_shares(depth_histogram: Sequence[int]) -> list[float]:
-    """Return the share of tokens that took recursion 1, 2, ... from counts at depth 1, 2, ...
+    """Return the share of tokens that took recursion 1, 2, ... from the number of tokens at depth 1, 2, ...
 
     Raises:
-        ValueError: nothing was counted.
+        ValueError: the histogram counts no token.
     """
     total = sum(depth_histogram)
     if not total:
@@ -30,22 +30,22 @@ def active_shares(depth_histogram: Sequence[int]) -> list[float]:
 
 
 def flops_table(config: "MoRConfig", num_tokens: int, shares: Sequence[float]) -> pd.DataFrame:
-    """Count one forward pass over a text, part by part.
+    """Count the FLOPs of one forward pass over a text by part of the model.
 
     Args:
-        config: of the model.
+        config: the model's configuration.
         num_tokens: length of the text.
-        shares: of tokens that take recursion 1, 2, ...
+        shares: share of tokens that take recursion 1, 2, ...
 
     Returns:
-        Columns `model` (as routed, full depth, plain Transformer), `part` and `flops`; whole FLOPs of the text.
+        Columns `model` (as routed, full depth, plain Transformer), `part` and `flops` (for the complete text).
     """
     from mor_core.model.accounting import vanilla_config
 
     counts = active_counts(num_tokens, shares)
-    everyone = [num_tokens] * config.num_recursions
+    full = [num_tokens] * config.num_recursions
     rows = _parts(config, num_tokens, counts, ROUTED)
-    rows += _parts(config, num_tokens, everyone, FULL)
+    rows += _parts(config, num_tokens, full, FULL)
     plain = vanilla_config(config)
     rows += [
         row | {"part": "unshared layers" if row["part"] == "recursion 1" else row["part"]}
@@ -57,7 +57,7 @@ def flops_table(config: "MoRConfig", num_tokens: int, shares: Sequence[float]) -
 def kv_table(
     config: "MoRConfig", lengths: Sequence[int], shares: Sequence[float], bytes_per_number: int
 ) -> pd.DataFrame:
-    """Count the bytes of a cache that holds texts of the given lengths.
+    """Count the bytes of the KV cache for texts of the given lengths.
 
     Returns:
         Columns `num_tokens`, `strategy` and `kv_bytes`.
@@ -76,7 +76,7 @@ def kv_table(
 
 
 def active_counts(num_tokens: int, shares: Sequence[float]) -> list[int]:
-    """Return whole numbers of tokens that take each recursion."""
+    """Return the number of tokens that take each recursion, rounded."""
     return [round(num_tokens * share) for share in shares]
 
 
@@ -90,7 +90,7 @@ def _parts(
 
 
 def kv_strategies(config: "MoRConfig") -> dict[str, "MoRConfig"]:
-    """Return this model with each KV strategy that it can have."""
+    """Return the model's configuration with each KV strategy that it can use, by name."""
     from huggingface_hub.errors import StrictDataclassError
 
     if not config.has_router:
@@ -99,6 +99,6 @@ def kv_strategies(config: "MoRConfig") -> dict[str, "MoRConfig"]:
     for name, title in (("recursion_wise", "recursion-wise"), ("shared", "shared keys")):
         try:
             variants[title] = config.replaced(kv_strategy=name)
-        except StrictDataclassError:  # sharing is refused below a first capacity of 1
+        except StrictDataclassError:  # sharing needs a first capacity of 1
             continue
     return variants

@@ -1,6 +1,6 @@
-"""One scale for the computation that two runs spend on a token, so that the same colour and digit mean the same.
+"""One scale for the computation per token in two runs, so that equal colours and digits mean equal computation.
 
-Models that are built alike are compared in recursions; others in layers run, which every model has. Pure.
+Models with the same layers are compared in recursions, other models in applied layers. Pure.
 """
 
 from collections.abc import Mapping
@@ -14,12 +14,12 @@ _SHAPE = ("num_prelude_layers", "num_coda_layers", "num_layers_per_recursion", "
 
 @dataclass(frozen=True)
 class Scale:
-    """What a recursion depth is worth in each of two runs.
+    """Maps the recursion depths of two runs to a common unit.
 
     Attributes:
-        unit: what the values count.
-        values: one sequence a run; the value of depth 0, 1, ... R.
-        colours: one for each value that either model can take, in ascending order.
+        unit: the common unit.
+        values: for each run, the value of depth 0, 1, ... R.
+        colours: a colour for each value that either model can take, in ascending order.
     """
 
     unit: Literal["recursions", "layers"]
@@ -28,7 +28,7 @@ class Scale:
 
     @property
     def span(self) -> int:
-        """The largest difference that can occur."""
+        """The largest possible difference."""
         return max(self.colours) - min(self.colours)
 
 
@@ -36,8 +36,8 @@ def shared_scale(first: Mapping[str, Any], second: Mapping[str, Any]) -> Scale:
     """Return the scale on which two models can be compared.
 
     Args:
-        first: the model's settings, as in its `config.json` or in a trace's header.
-        second: likewise.
+        first: the first model's configuration, as in its `config.json` or a trace's header.
+        second: the second model's.
     """
     configs = (first, second)
     shapes = [_shape(config) for config in configs]
@@ -54,7 +54,7 @@ def shared_scale(first: Mapping[str, Any], second: Mapping[str, Any]) -> Scale:
 
 
 def _colours(values: list[tuple[int, ...]], skips: list[bool]) -> dict[int, str]:
-    """Colour what at least one recursion is worth like depths; grey is no recursion, in models where that occurs."""
+    """Return the colours of depths for all values from one recursion on, and grey for tokens without a recursion."""
     levels = sorted({value for run in values for value in run[1:]})
     colours = dict(zip(levels, depth_colours(len(levels)), strict=True))
     skipped = {run[0]: NO_DEPTH for run, skip in zip(values, skips, strict=True) if skip}
@@ -62,7 +62,7 @@ def _colours(values: list[tuple[int, ...]], skips: list[bool]) -> dict[int, str]
 
 
 def _can_skip_all(config: Mapping[str, Any]) -> bool:
-    """Whether the first capacity is below 1, so that a token may take no recursion at all."""
+    """Whether a token may take no recursion at all: the first capacity is below 1."""
     factors = config.get("capacity_factors")
     return isinstance(factors, list) and bool(factors) and factors[0] < 1
 

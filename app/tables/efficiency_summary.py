@@ -1,4 +1,4 @@
-"""Is it worth it? Four answers on one model, each measured or counted for itself and never merged. Pure."""
+"""The efficiency summary of one model: FLOPs, KV bytes, time and loss, each on its own and never combined. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ _BYTES_PER_NUMBER = 2  # either dtype gives the same share
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer.
+    """One figure of the summary.
 
     Attributes:
-        question: what was asked, in a few words.
-        value: the answer; a dash where nobody measured it.
-        how: where the value comes from.
+        question: the figure's label.
+        value: the formatted value; a dash if it was not measured.
+        how: how the value was measured or counted.
     """
 
     question: str
@@ -37,25 +37,29 @@ def answers(
     calls: pd.DataFrame,
     family: Mapping[str, Any],
 ) -> list[Answer]:
-    """Answer for FLOPs, KV bytes, time and loss.
+    """Return the figures for FLOPs, KV bytes, time and loss.
 
     Args:
-        name: of the checkpoint.
-        config: of the model; it has a router.
-        shares: of tokens that take recursion 1, 2, ...
+        name: the checkpoint's name.
+        config: configuration of a model with a router.
+        shares: share of tokens that take recursion 1, 2, ...
         calls: the table of `app.tables.result_files.decode_table`.
-        family: the family's file, empty if there is none.
+        family: content of the family file; empty if there is none.
     """
     tokens = config.max_position_embeddings
     flops = costs.flops_table(config, tokens, shares).groupby("model")["flops"].sum()
     active = costs.active_counts(tokens, shares)
     return [
         Answer(
-            say("worth.flops"),
+            say("efficiency_summary.flops"),
             f"{flops[costs.ROUTED] / flops[costs.PLAIN]:.0%}",
-            say("worth.flops_how", tokens=f"{tokens:,}"),
+            say("efficiency_summary.flops_how", tokens=f"{tokens:,}"),
         ),
-        Answer(say("worth.kv"), f"{_kv_share(config, active):.0%}", say("worth.kv_how")),
+        Answer(
+            say("efficiency_summary.kv"),
+            f"{_kv_share(config, active):.0%}",
+            say("efficiency_summary.kv_how"),
+        ),
         _time(calls, config.num_recursions),
         _loss(name, family),
     ]
@@ -72,10 +76,10 @@ def _kv_share(config: "MoRConfig", active: Sequence[int]) -> float:
 def _time(calls: pd.DataFrame, num_recursions: int) -> Answer:
     deepest = calls[calls["recursion_depth"] == num_recursions]["latency_s"]
     if deepest.empty:
-        return Answer(say("worth.time"), "–", say("worth.time_none"))
+        return Answer(say("efficiency_summary.time"), "–", say("efficiency_summary.time_none"))
     share = calls["latency_s"].median() / deepest.median()
-    how = say("worth.time_how", calls=f"{len(calls):,}", depth=num_recursions)
-    return Answer(say("worth.time"), f"{share:.0%}", how)
+    how = say("efficiency_summary.time_how", calls=f"{len(calls):,}", depth=num_recursions)
+    return Answer(say("efficiency_summary.time"), f"{share:.0%}", how)
 
 
 def _loss(name: str, family: Mapping[str, Any]) -> Answer:
@@ -84,11 +88,11 @@ def _loss(name: str, family: Mapping[str, Any]) -> Answer:
     table = family_results.differences_table(family, plain)
     rows = table[table["name"] == name]
     if rows.empty:
-        return Answer(say("worth.loss"), "–", say("worth.loss_none"))
+        return Answer(say("efficiency_summary.loss"), "–", say("efficiency_summary.loss_none"))
     row = rows.iloc[0]
     own, other = (members[one]["training"]["tokens"] / 1e6 for one in (name, plain))
     how = say(
-        "worth.loss_how",
+        "efficiency_summary.loss_how",
         name=plain,
         low=f"{row['low']:+.4f}",
         high=f"{row['high']:+.4f}",
@@ -96,4 +100,4 @@ def _loss(name: str, family: Mapping[str, Any]) -> Answer:
         other=f"{other:.1f}",
     )
     more = f"{row['more_nats']:+.3f}".replace("-", "−")
-    return Answer(say("worth.loss"), say("worth.nats", more=more), how)
+    return Answer(say("efficiency_summary.loss"), say("efficiency_summary.nats", more=more), how)

@@ -1,6 +1,6 @@
-"""The family's file as tables: one row a checkpoint, one row a threshold, the paper's rows beside them.
+"""Tables from the family file (`family.json`, all evaluated checkpoints), and the paper's published results.
 
-Knows neither Streamlit nor torch.
+Imports neither Streamlit nor torch.
 """
 
 import json
@@ -18,16 +18,16 @@ from mor_core.model.router_types import router_traits
 
 FAMILY_FILE = "family.json"
 KV_DTYPE = "bfloat16"
-EQUAL_COMPUTE = 0.02  # two runs are at equal FLOPs if these differ by less than this share
+EQUAL_COMPUTE = 0.02  # two runs have equal FLOPs if these differ by less than this share
 SPEEDS = {
-    # column: what the file calls it
+    # column: name in the file
     "training_tokens_per_s": "training_step",
     "decode_tokens_per_s": "decoding",
 }
 
 
 def read_family(root: Path) -> dict[str, Any]:
-    """Return the family's file, nothing if there is none.
+    """Return the content of the family file; empty if there is none.
 
     Raises:
         ResultError: the file is damaged.
@@ -46,7 +46,7 @@ def read_family(root: Path) -> dict[str, Any]:
 
 
 def members_table(family: Mapping[str, Any]) -> pd.DataFrame:
-    """Return one row a checkpoint: what it cost, what it is worth under its own rule, what it costs to run."""
+    """Return one row per checkpoint: quality under its own routing rule, cost of training, and cost of inference."""
     rows = []
     for member in family["members"]:
         own, training, model = member["results"][0], member["training"], member["model"]
@@ -78,7 +78,7 @@ def members_table(family: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def _speeds(member: Mapping[str, Any]) -> dict[str, float]:
-    """Return a member's measured speeds, each with its slowest and its fastest round."""
+    """Return a member's measured speeds, each with its slowest and fastest round; NaN where not measured."""
     found: dict[str, float] = {}
     for column, name in SPEEDS.items():
         measured = member.get(name) or {"tokens_per_s": nan, "spread": [nan, nan]}
@@ -88,7 +88,7 @@ def _speeds(member: Mapping[str, Any]) -> dict[str, float]:
 
 
 def speed_conditions(family: Mapping[str, Any], column: str) -> dict[str, Any]:
-    """Return how the speeds of a column were measured, the same for all members; nothing if of none."""
+    """Return how a column's speeds were measured, which is the same for all members; empty if none was measured."""
     measured = [member.get(SPEEDS[column]) for member in family["members"]]
     for one in filter(None, measured):
         how = one["conditions"]
@@ -98,7 +98,7 @@ def speed_conditions(family: Mapping[str, Any], column: str) -> dict[str, Any]:
 
 
 def rules_table(family: Mapping[str, Any], name: str) -> pd.DataFrame:
-    """Return one row a routing rule of a member: the nats it loses against the member's own, with interval."""
+    """Return one row per other routing rule: its loss minus that of the member's own rule, in nats, with interval."""
     member = _member(family, name)
     rows = []
     for result in member["results"][1:]:
@@ -119,12 +119,12 @@ def rules_table(family: Mapping[str, Any], name: str) -> pd.DataFrame:
 
 
 def sweep_table(family: Mapping[str, Any], name: str) -> pd.DataFrame:
-    """Return one row a threshold; none for a model without."""
+    """Return one row per threshold of a member's sweep; empty without a sweep."""
     return points_table(_member(family, name).get("threshold_sweep", []))
 
 
 def points_table(points: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Return the points of a `threshold_sweep` as rows."""
+    """Return one row per point of a `threshold_sweep`."""
     return pd.DataFrame(
         [
             {key: value for key, value in point.items() if key != "nll_interval"}
@@ -135,13 +135,13 @@ def points_table(points: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 
 
 def reference_of(family: Mapping[str, Any]) -> int:
-    """Return the place of the member that others are compared with first: the plain Transformer, if there is one."""
-    plain = [place for place, member in enumerate(family["members"]) if is_plain(member)]
+    """Return the index of the default reference member: the first plain Transformer, else the first member."""
+    plain = [index for index, member in enumerate(family["members"]) if is_plain(member)]
     return plain[0] if plain else 0
 
 
 def differences_table(family: Mapping[str, Any], reference: str) -> pd.DataFrame:
-    """Return one row a member: the nats it loses against the reference on the same documents, lowest first."""
+    """Return one row per member: its loss minus the reference's on the same documents, in nats, lowest first."""
     rows = []
     for pair in family.get("differences", []):
         if reference not in pair["names"]:
@@ -156,43 +156,43 @@ def differences_table(family: Mapping[str, Any], reference: str) -> pd.DataFrame
 
 
 def difference(family: Mapping[str, Any], reference: str, name: str) -> pd.DataFrame:
-    """Return the row of `differences_table` of one member; an empty table if the two are not compared."""
+    """Return one member's row of `differences_table`; empty if the two are not compared."""
     table = differences_table(family, reference)
     return table[table["name"] == name]
 
 
 def is_plain(member: Mapping[str, Any]) -> bool:
-    """Whether a member is a plain Transformer: no router, one recursion, one feed-forward a layer."""
+    """Whether a member is a plain Transformer: no router, one recursion, one feed-forward per layer."""
     model = member["model"]
     has_router = router_traits(model).has_router
     return not has_router and model["num_recursions"] == model["num_experts"] == 1
 
 
 def at_equal_compute(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
-    """Whether two members were trained with the same FLOPs, by `EQUAL_COMPUTE`."""
+    """Whether two members were trained with equal FLOPs, within `EQUAL_COMPUTE`."""
     flops = [member["training"]["active_flops"] for member in (first, second)]
     return bool(abs(flops[0] / flops[1] - 1) < EQUAL_COMPUTE)
 
 
 def control_of(family: Mapping[str, Any], name: str) -> str | None:
-    """Return the control of a member with a trained router: the same model that drew its depths, at equal compute."""
+    """Return the control of a member with a trained router: the same model with random routing, at equal compute."""
     member = _member(family, name)
     is_control = member["model"]["router_control"] != "none"
     if is_control or not router_traits(member["model"]).has_router:
         return None
     for other in family["members"]:
-        drew = other["model"]["router_control"] != "none"
-        like = {**other["model"], "router_control": "none"} == member["model"]
-        if drew and like and at_equal_compute(member, other):
+        is_random = other["model"]["router_control"] != "none"
+        is_same = {**other["model"], "router_control": "none"} == member["model"]
+        if is_random and is_same and at_equal_compute(member, other):
             return str(other["name"])
     return None
 
 
 def verdicts(table: pd.DataFrame, gap: float | None) -> list[str]:
-    """Say of each row whether it is `better` or `worse` than the reference, or `open`.
+    """Return for each row whether the member is `better` or `worse` than the reference, or whether that is `open`.
 
-    Open is what chance in the documents (the interval) or in the seed (the gap between two) could turn round; without
-    a second seed, everything is.
+    It is open where the sampling of documents (the interval) or the seed (the gap between two) could reverse the order.
+    Without a second seed every row is open.
     """
     found = []
     for row in table.to_dict("records"):
@@ -236,7 +236,7 @@ def seed_gap(family: Mapping[str, Any]) -> float | None:
 
 
 def with_sweep(family: Mapping[str, Any]) -> Sequence[str]:
-    """Return the names of the members that a threshold was swept for."""
+    """Return the names of the members with a threshold sweep."""
     return [member["name"] for member in family["members"] if member.get("threshold_sweep")]
 
 

@@ -1,6 +1,6 @@
-"""What the files beside a checkpoint say, as tables: evaluation, training log, credits, recorded calls.
+"""Tables from the files beside a checkpoint: evaluation, training log, credits, recorded calls.
 
-A missing file gives an empty table; a damaged one an error that names it. Knows neither Streamlit nor torch.
+A missing file gives an empty table, a damaged file an error that names it. Imports neither Streamlit nor torch.
 """
 
 import csv
@@ -15,7 +15,7 @@ from app.text.words import say
 from mor_core.traces.trace import Trace
 
 CAUSAL_RULES = ("causal", "aux", "argmax", "none")
-"""What traces and evaluations call the rule by which a model's own routers decide at inference."""
+"""Names in traces and evaluations of the rule by which a model's own router decides at inference."""
 
 EVALUATION_COLUMNS = {
     "routing": "str",
@@ -31,17 +31,17 @@ EVALUATION_COLUMNS = {
 
 
 class ResultError(ValueError):
-    """A file of results that is not what it should be."""
+    """A result file is damaged."""
 
 
 def damaged(file: str, error: Exception, command: str) -> str:
-    """Say that a file is damaged, how, and which command writes it again."""
+    """Return a message: which file is damaged, how, and which command rewrites it."""
     problem = f"{type(error).__name__}: {error}"
     return say("results.damaged", file=file, problem=problem, command=command)
 
 
 def evaluation_table(evaluation: Mapping[str, Any]) -> pd.DataFrame:
-    """Return one row a routing rule of an evaluation.json.
+    """Return one row per routing rule of an evaluation.json.
 
     Raises:
         ResultError: a figure is missing.
@@ -60,7 +60,7 @@ def evaluation_table(evaluation: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def causal_result(evaluation: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Return the figures under the model's own causal rule, `None` if there are none."""
+    """Return the results under the model's own causal rule; `None` if there are none."""
     for result in evaluation.get("results", []):
         if isinstance(result, dict) and result.get("routing", {}).get("name") in CAUSAL_RULES:
             return result
@@ -68,16 +68,16 @@ def causal_result(evaluation: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 
 def rule_name(routing: Mapping[str, Any]) -> str:
-    """Write a routing rule as `mor eval --routing` takes it."""
+    """Return a routing rule in the form that `mor eval --routing` takes."""
     depth = f":{routing['depth']}" if routing.get("depth") is not None else ""
     return f"{routing.get('name', 'unknown')}{depth}"
 
 
 def training_table(path: Path) -> pd.DataFrame:
-    """Return one row an optimiser step of a train_log.jsonl; nested values get names such as `loss_lm`.
+    """Return one row per optimiser step of a train_log.jsonl; nested values get names such as `loss_lm`.
 
     Raises:
-        ResultError: the file holds something else.
+        ResultError: a line is not a JSON object.
     """
     if not path.is_file():
         return pd.DataFrame()
@@ -92,7 +92,7 @@ def training_table(path: Path) -> pd.DataFrame:
 
 
 def credits_table(path: Path) -> pd.DataFrame:
-    """Return the rows of an ATTRIBUTION.tsv or SOURCES.tsv."""
+    """Return the rows of an ATTRIBUTION.tsv or SOURCES.tsv, without incomplete ones."""
     if not path.is_file():
         return pd.DataFrame()
     with path.open(encoding="utf-8", newline="") as file:
@@ -107,7 +107,7 @@ def traced_depths(traces: Sequence[Trace]) -> list[int]:
 
 
 def decode_table(traces: Sequence[Trace]) -> pd.DataFrame:
-    """Return one row a decoded token: its run, where it ran, its depth and the seconds of its call."""
+    """Return one row per decoded token: its run, device, dtype, depth, and the seconds of its call."""
     rows = [
         {
             "run": trace.header.title or trace.header.checkpoint,
@@ -126,7 +126,7 @@ def decode_table(traces: Sequence[Trace]) -> pd.DataFrame:
 
 
 def speed_table(traces: Sequence[Trace]) -> pd.DataFrame:
-    """Return one row a run: tokens, seconds and rates of prefill and decode, as measured."""
+    """Return one row per run: measured tokens and rates of prefill and decode."""
     rows = []
     for trace in traces:
         prefill = [step for step in trace.steps if step.phase == "prefill"]
@@ -154,13 +154,13 @@ def speed_table(traces: Sequence[Trace]) -> pd.DataFrame:
 
 
 def _flat(line: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Spread nested objects and lists over columns; lists count from 1, as recursions do."""
+    """Flatten nested objects and lists into columns; list items are numbered from 1, like recursions."""
     flat: dict[str, Any] = {}
     for name, value in line.items():
         if isinstance(value, Mapping):
             flat |= _flat(value, f"{prefix}{name}_")
         elif isinstance(value, list):
-            flat |= {f"{prefix}{name}_{place}": item for place, item in enumerate(value, start=1)}
+            flat |= {f"{prefix}{name}_{number}": item for number, item in enumerate(value, start=1)}
         else:
             flat[f"{prefix}{name}"] = value
     return flat

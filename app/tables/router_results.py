@@ -1,6 +1,6 @@
-"""What an evaluation says of a checkpoint's routers, as tables: thresholds tried, agreement, entropy, load, reach.
+"""Tables of a checkpoint's routers from its evaluation: threshold sweep, agreement, entropy, load, reach.
 
-Knows neither Streamlit nor torch. What an evaluation does not hold gives an empty table.
+Imports neither Streamlit nor torch. A figure that an evaluation lacks gives an empty table.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,7 +17,7 @@ Evaluation = Mapping[str, Any]
 
 
 def sweep_table(evaluation: Evaluation) -> pd.DataFrame:
-    """Return one row a threshold that was tried, the same logit at every recursion, in rising order.
+    """Return one row per threshold of the sweep (the same logit at every recursion), in ascending order.
 
     Raises:
         ResultError: a figure is missing.
@@ -26,7 +26,7 @@ def sweep_table(evaluation: Evaluation) -> pd.DataFrame:
 
 
 def agreement_table(evaluation: Evaluation) -> pd.DataFrame:
-    """Return one row a recursion: how often top-k over a whole window decides as the threshold does.
+    """Return one row per recursion: how often top-k over a whole window and the threshold decide the same.
 
     Raises:
         ResultError: a figure is missing.
@@ -35,7 +35,7 @@ def agreement_table(evaluation: Evaluation) -> pd.DataFrame:
 
 
 def entropy_table(evaluation: Evaluation) -> pd.DataFrame:
-    """Return one row a recursion (one in all for token-choice): mean entropy of the decisions, in nats.
+    """Return one row per recursion (one in all for token-choice): mean entropy of the decisions, in nats.
 
     Raises:
         ResultError: a figure is missing.
@@ -44,10 +44,10 @@ def entropy_table(evaluation: Evaluation) -> pd.DataFrame:
 
 
 def load_table(evaluation: Evaluation, config: Mapping[str, Any]) -> pd.DataFrame:
-    """Return measured shares beside those that training aimed at.
+    """Return the measured shares of tokens beside the shares that training aimed at.
 
-    For expert-choice one row a recursion: the share of tokens that entered, and its capacity. For token-choice one row
-    a depth: the share of tokens that chose it, and an even share.
+    For expert-choice: one row per recursion, with the share of tokens that entered and the capacity. For token-choice:
+    one row per depth, with the share of tokens that took it and a uniform share.
 
     Raises:
         ResultError: a figure is missing.
@@ -69,7 +69,7 @@ def load_table(evaluation: Evaluation, config: Mapping[str, Any]) -> pd.DataFram
 
 
 def reach_table(evaluation: Evaluation) -> pd.DataFrame:
-    """Return one row a range of places in the window: how many tokens, and which share took the last recursion.
+    """Return one row per range of positions in the window: its tokens, and the share that took the last recursion.
 
     Raises:
         ResultError: a figure is missing.
@@ -78,7 +78,7 @@ def reach_table(evaluation: Evaluation) -> pd.DataFrame:
     def read(found: Evaluation) -> pd.DataFrame:
         rows = [
             {
-                "places": f"{group['first']}-{group['last']}"
+                "positions": f"{group['first']}-{group['last']}"
                 if group["first"] != group["last"]
                 else str(group["first"]),
                 "num_tokens": group["num_tokens"],
@@ -86,7 +86,7 @@ def reach_table(evaluation: Evaluation) -> pd.DataFrame:
             }
             for group in found.get("depths", {}).get("by_position", [])
         ]
-        return pd.DataFrame(rows, columns=["places", "num_tokens", "share_at_full_depth"])
+        return pd.DataFrame(rows, columns=["positions", "num_tokens", "share_at_full_depth"])
 
     return _read(evaluation, read)
 

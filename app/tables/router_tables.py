@@ -1,7 +1,7 @@
-"""What the routers of a run said of each token, and what another threshold would make of it.
+"""Tables of a run's router scores, and of the decisions that another threshold would flip.
 
-Pure tables. A deeper recursion judged only the tokens that got there, so what a threshold changes is known there alone:
-nothing here runs the model again.
+Pure: nothing here runs the model again. A deeper recursion scored only the tokens that reached it, so the effect of
+another threshold is known for those tokens only.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,14 +26,14 @@ COLUMNS = ["run", "position", "token", "recursion", "logit", "score", "threshold
 
 
 @dataclass(frozen=True)
-class Moved:
-    """A threshold that was moved, over the candidates of one recursion.
+class MovedThreshold:
+    """The effect of another threshold on the candidates of one recursion.
 
     Attributes:
-        threshold_logit: where to.
-        rows: of `judgements`, with the column `change`, one of `CHANGES`.
-        share_before: of the candidates that entered.
-        share_after: of those at or above the moved threshold.
+        threshold_logit: the other threshold.
+        rows: of `score_table`, with the column `change`, one of `CHANGES`.
+        share_before: share of the candidates that entered.
+        share_after: share of the candidates at or above the other threshold.
     """
 
     threshold_logit: float
@@ -46,12 +46,12 @@ class Moved:
         return int((self.rows["change"] == change).sum())
 
 
-def judgements(traces: Sequence[Trace]) -> pd.DataFrame:
-    """Return one row for each content token and each recursion that a router judged it for.
+def score_table(traces: Sequence[Trace]) -> pd.DataFrame:
+    """Return one row for each content token and each recursion for which a router scored it.
 
-    `score` is the sigmoid of the logit, which the causal rule compares, and `threshold_logit` is empty where no
-    threshold decided. With token-choice `recursion` is a depth, `score` what its router gave that depth, and `entered`
-    whether the token took it.
+    `score` is the sigmoid of the logit, which the causal rule compares with its threshold; `threshold_logit` is empty
+    where no threshold decided. With token-choice, `recursion` is a depth, `score` is the router's score of that depth,
+    and `entered` says whether the token took it.
     """
     rows = []
     for run, trace in enumerate(traces):
@@ -66,14 +66,14 @@ def judgements(traces: Sequence[Trace]) -> pd.DataFrame:
                     continue
                 score = token.router_scores[index] if chooses_depth else sigmoid(logit)
                 entered = depth == index + 1 if chooses_depth else depth > index
-                place = (run, token.position, label(token), index + 1)
-                rows.append((*place, logit, score, limits[index], entered))
+                candidate = (run, token.position, label(token), index + 1)
+                rows.append((*candidate, logit, score, limits[index], entered))
     table = pd.DataFrame(rows, columns=COLUMNS)
     return table.astype({"threshold_logit": "float64", "entered": "bool"})
 
 
 def deciding_recursions(header: TraceHeader) -> list[int]:
-    """Return the recursions that a threshold decides."""
+    """Return the recursions at which a threshold decides."""
     return [
         number
         for number, limit in enumerate(threshold_logits(header), start=1)
@@ -81,11 +81,11 @@ def deciding_recursions(header: TraceHeader) -> list[int]:
     ]
 
 
-def move_threshold(rows: pd.DataFrame, threshold_logit: float) -> Moved:
-    """Judge the candidates of one recursion by another threshold.
+def move_threshold(rows: pd.DataFrame, threshold_logit: float) -> MovedThreshold:
+    """Apply another threshold to the candidates of one recursion.
 
     Args:
-        rows: of `judgements`, of one recursion; at least one.
+        rows: at least one row of `score_table`, all of one recursion.
         threshold_logit: a candidate enters at or above it.
     """
     would = rows["logit"] >= threshold_logit
@@ -97,13 +97,14 @@ def move_threshold(rows: pd.DataFrame, threshold_logit: float) -> Moved:
     }
     changes = [names[bool(was), bool(is_)] for was, is_ in zip(rows["entered"], would, strict=True)]
     share_before, share_after = float(rows["entered"].mean()), float(would.mean())
-    return Moved(threshold_logit, rows.assign(change=changes), share_before, share_after)
+    return MovedThreshold(threshold_logit, rows.assign(change=changes), share_before, share_after)
 
 
 def threshold_for_share(logits: Sequence[float], share: float) -> float:
-    """Return the logit at which the given share of candidates enters, rounded to whole candidates.
+    """Return the threshold logit at which the given share of candidates enters, rounded to whole candidates.
 
-    It lies in the middle between the last that enters and the first that does not, beyond all of them at 0 and 1.
+    It is the midpoint between the last candidate that enters and the first that does not. At shares 0 and 1 it lies
+    beyond all candidates.
     """
     ordered = sorted(logits, reverse=True)
     count = round(len(ordered) * share)
@@ -115,16 +116,16 @@ def threshold_for_share(logits: Sequence[float], share: float) -> float:
 
 
 def close_calls(rows: pd.DataFrame, within: float = 1.0) -> int:
-    """Count the decisions that another threshold within one logit would have turned."""
+    """Count the decisions that a threshold shifted by less than `within` logits could flip."""
     return int(((rows["logit"] - rows["threshold_logit"]).abs() < within).sum())
 
 
 def router_facts(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a model's routers are, from its `config.json`; without importing the model's code.
+    """Describe a model's routers from its `config.json`, without importing the model's code.
 
     Keys: `chooses_once` and `has_top_k` as in `RouterTraits`, `network`, `shape` (widths from input to output),
-    `weights` (of all routers), `routers` (how many networks), `activation`, `alpha`, `temperature`, `supervision`,
-    `balancing`, `control`.
+    `weights` (number in all routers), `routers` (number of networks), `activation`, `alpha`, `temperature`,
+    `supervision`, `balancing`, `control`.
     """
     kind = ROUTER_TYPES[config["router_type"]]
     routers = kind.num_routers(config)
@@ -150,7 +151,7 @@ def router_facts(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def capacity_shares(config: Mapping[str, Any]) -> list[float]:
-    """Return the share of a sequence that each recursion takes in training, as `MoRConfig.capacity_schedule` does."""
+    """Return each recursion's capacity in training, a share of the sequence, as `MoRConfig.capacity_schedule` does."""
     factors = config.get("capacity_factors")
     recursions = int(config["num_recursions"])
     if factors is not None:

@@ -1,4 +1,4 @@
-"""What the heatmaps of one run show, in a sentence each. Pure: a trace in, words out."""
+"""A sentence for each heatmap of a run that states what it shows. Pure: a trace in, text out."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from mor_core.traces.trace import Trace
 
 
 def depth_finding(trace: Trace) -> str:
-    """Say how deep a run went."""
+    """State a run's mean depth and the share of tokens at each depth."""
     mean, counts = trace.mean_recursion_depth, trace.depth_histogram()
     if mean is None:
         return say("charts.finding_no_depth")
@@ -29,20 +29,20 @@ def depth_finding(trace: Trace) -> str:
 
 
 def score_finding(trace: Trace, limits: Sequence[float | None]) -> str:
-    """Say how many candidates each threshold takes, and how sure the router was."""
+    """State how many candidates are above each threshold, and how many scores are close to 0.5."""
     parts = []
     for row, limit in enumerate(limits):
         logits = [token.router_logits[row] for token in trace.tokens if not token.special]
-        judged = [logit for logit in logits if logit is not None]
-        if limit is not None and judged:
-            above = sum(logit >= limit for logit in judged)
-            close = sum(0.25 <= sigmoid(logit) <= 0.75 for logit in judged)
+        scored = [logit for logit in logits if logit is not None]
+        if limit is not None and scored:
+            above = sum(logit >= limit for logit in scored)
+            close = sum(0.25 <= sigmoid(logit) <= 0.75 for logit in scored)
             parts.append(
                 say(
                     "charts.finding_scores",
                     recursion=row + 1,
                     above=above,
-                    judged=len(judged),
+                    scored=len(scored),
                     close=close,
                 )
             )
@@ -53,24 +53,24 @@ def score_finding(trace: Trace, limits: Sequence[float | None]) -> str:
 
 
 def choice_finding(trace: Trace) -> str:
-    """Say how many tokens took the depth that a token-choice router scored highest."""
-    judged = [token for token in trace.tokens if not token.special and token.recursion_depth]
+    """State how many tokens took the depth that a token-choice router scored highest."""
+    scored = [token for token in trace.tokens if not token.special and token.recursion_depth]
     highest = sum(
         token.router_scores[(token.recursion_depth or 0) - 1]
         == max(score for score in token.router_scores if score is not None)
-        for token in judged
+        for token in scored
     )
-    return say("charts.finding_choice", highest=highest, count=len(judged))
+    return say("charts.finding_choice", highest=highest, count=len(scored))
 
 
 def cache_finding(trace: Trace) -> str:
-    """Say how much of what could be kept a run kept."""
+    """State how many of the possible cache entries a run kept."""
     table = slot_table(trace)
-    kept, whole = int(table["tokens_kept"].sum()), int(table["tokens_computed"].sum())
+    kept, possible = int(table["tokens_kept"].sum()), int(table["tokens_computed"].sum())
     values = {
         "kept": f"{kept:,}",
-        "whole": f"{whole:,}",
-        "share": f"{kept / whole:.0%}" if whole else "-",
+        "possible": f"{possible:,}",
+        "share": f"{kept / possible:.0%}" if possible else "-",
     }
     pieces = len(trace.header.windows)
     if pieces:

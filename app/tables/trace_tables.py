@@ -1,6 +1,6 @@
-"""Runs as tables: one row a token or a cache slot; units in the names of the columns.
+"""Tables of a run: one row per token or per cache slot, with units in the column names.
 
-Knows neither Streamlit nor charts. What was not computed is empty, never zero.
+Imports neither Streamlit nor charts. A value that was not computed is empty, never zero.
 """
 
 import csv
@@ -18,7 +18,7 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "|", "%")
 
 
 def token_table(trace: Trace) -> pd.DataFrame:
-    """Return one row a token, in order of position."""
+    """Return one row per token, in order of position."""
     recursions = range(trace.header.num_recursions)
     tokens = trace.tokens
     columns: dict[str, pd.Series] = {
@@ -53,13 +53,16 @@ def token_table(trace: Trace) -> pd.DataFrame:
 
 
 def depth_table(trace: Trace, window: range) -> pd.DataFrame:
-    """Return one row a token of the window: its position, text, phase and depth."""
+    """Return one row per token in the window: its position, text, phase and depth."""
     table = token_table(trace)[["position", "token", "phase", "recursion_depth"]]
     return table.iloc[window.start : window.stop]
 
 
 def boundaries(trace: Trace, window: range) -> pd.DataFrame:
-    """Return where in the window the prompt has ended and where the model read a new piece: `position`, `what`."""
+    """Return where generation starts and where the model's next window of a long text starts, as far as in `window`.
+
+    Columns: `position`, `what` (in the viewer's language).
+    """
     decoded = [token.position for token in trace.tokens if token.phase == "decode"]
     pieces = [end for _, end in trace.header.windows[:-1]]
     starts = [(start, say("frame.generated_from_here")) for start in decoded[:1]]
@@ -69,7 +72,7 @@ def boundaries(trace: Trace, window: range) -> pd.DataFrame:
 
 
 def slot_table(trace: Trace) -> pd.DataFrame:
-    """Return one row a cache slot: how many tokens it keeps of how many that were computed."""
+    """Return one row per cache slot: the tokens that it keeps, the tokens that were computed, and its bytes."""
     computed = [token for token in trace.tokens if token.recursion_depth is not None]
     slots = trace.header.cache_slots
     kept = [sum(slot in token.cached_slots for token in computed) for slot in range(len(slots))]
@@ -86,12 +89,12 @@ def slot_table(trace: Trace) -> pd.DataFrame:
 def pinned_table(
     trace: Trace, position: int, threshold_logits: Sequence[float | None]
 ) -> pd.DataFrame:
-    """Return one row a recursion for one token: how it was judged and what the cache keeps of it.
+    """Return one row per recursion for one token: its router score, the threshold, and the cache slots that keep it.
 
     Args:
         trace: the run.
-        position: of the token.
-        threshold_logits: one a recursion, `None` where no threshold decides.
+        position: the token's position.
+        threshold_logits: one per recursion; `None` where no threshold decides.
     """
     token = trace.tokens[position]
     slots = trace.header.cache_slots
@@ -119,15 +122,15 @@ def pinned_table(
 def depth_shares(
     groups: Sequence[str | None], depths: Sequence[int | None], num_recursions: int
 ) -> pd.DataFrame:
-    """Count tokens at each depth, one row a group in order of first appearance.
+    """Count tokens at each depth, one row per group in order of first appearance.
 
     Args:
-        groups: one name a token; `None` leaves the token out.
-        depths: one a token; `None` (not computed) leaves the token out.
+        groups: one name per token; `None` leaves the token out.
+        depths: one per token; `None` (not computed) leaves the token out.
         num_recursions: R.
 
     Returns:
-        Columns `group`, `num_tokens`, `mean_depth`, `num_depth_1` ... `num_depth_R`; depth 0 where it occurs.
+        Columns `group`, `num_tokens`, `mean_depth`, `num_depth_1` ... `num_depth_R`; `num_depth_0` only if it occurs.
     """
     counts: dict[str, list[int]] = {}
     for group, depth in zip(groups, depths, strict=True):
@@ -149,7 +152,7 @@ def depth_shares(
 
 
 def shares_by_phase(trace: Trace) -> pd.DataFrame:
-    """Count depths of content tokens, all together and by phase."""
+    """Count the depths of all content tokens, and of each phase where there are two."""
     tokens = _content(trace)
     groups: list[tuple[str, Phase | None]] = [(say("charts.all_tokens"), None)]
     if len({token.phase for token in tokens}) > 1:
@@ -167,11 +170,11 @@ def shares_by_phase(trace: Trace) -> pd.DataFrame:
 
 
 def shares_by_class(trace: Trace, *, of_next: bool = False) -> pd.DataFrame:
-    """Count depths by class of token, deepest class first.
+    """Count depths by class of token, the deepest class first.
 
     Args:
         trace: the run.
-        of_next: group by the class of the following token, which the depth was spent on predicting.
+        of_next: group by the class of the next token, which the model predicts at this depth.
     """
     classes = token_classes(trace.tokens)
     if of_next:
@@ -186,7 +189,7 @@ def shares_by_class(trace: Trace, *, of_next: bool = False) -> pd.DataFrame:
 
 
 def shares_by_position(trace: Trace, width: int) -> pd.DataFrame:
-    """Count depths by ranges of `width` positions; `group` is such as `0-15`."""
+    """Count depths by ranges of `width` positions; `group` is the range, such as `0-15`."""
     pairs = []
     for token in _content(trace):
         first = token.position // width * width
@@ -195,24 +198,26 @@ def shares_by_position(trace: Trace, width: int) -> pd.DataFrame:
 
 
 def to_csv(table: pd.DataFrame) -> bytes:
-    """Return a CSV file that no spreadsheet takes for formulas: such text gets a leading apostrophe."""
+    """Return a table as CSV; text that a spreadsheet would take for a formula gets a leading apostrophe."""
     safe = table.copy()
     for name in safe.columns:
         if pd.api.types.is_string_dtype(safe[name].dtype):
             safe[name] = safe[name].map(_no_formula)
     text = io.StringIO()
-    # Text in quotes: an unquoted carriage return would begin a row.
+    # Quote all text: an unquoted carriage return would begin a new row.
     safe.to_csv(text, index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
-    return text.getvalue().encode("utf-8-sig")  # the mark lets spreadsheets read it as UTF-8
+    return text.getvalue().encode(
+        "utf-8-sig"
+    )  # spreadsheets recognise UTF-8 by the byte order mark
 
 
 def label(token: TokenRecord) -> str:
-    """Return a token as it can be shown anywhere: one line, whitespace visible."""
+    """Return a token's text on one line with visible whitespace."""
     return token.text if token.special else visible_text(token.text, token.token_bytes)
 
 
 def class_label(name: str) -> str:
-    """Return a class of tokens in the viewer's language."""
+    """Return the name of a token class in the viewer's language."""
     return say(f"classes.{name.replace(' ', '_')}")
 
 

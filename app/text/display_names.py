@@ -1,6 +1,6 @@
-"""The library's own names in the viewer's language: rules, gates, cache slots, titles of runs, columns.
+"""Names from `mor_core` in the viewer's language: routing rules, gates, cache slots, run titles, columns.
 
-Pure. A name without an entry stays as it is.
+Pure. A name without an entry in the words is shown as it is.
 """
 
 import re
@@ -17,12 +17,12 @@ _NUMBERED = re.compile(r"(.+)_r?(\d+)")
 
 
 def named(key: str, otherwise: str, **values: object) -> str:
-    """Return the text of a key, or another text if there is no such entry."""
+    """Return the text of a key, or `otherwise` if there is no such entry."""
     return say(key, **values) if key in entries() else otherwise
 
 
 def rule_label(rule: str) -> str:
-    """Write a routing rule such as `causal` or `fixed:2`."""
+    """Return the label of a routing rule such as `causal` or `fixed:2`."""
     name, _, depth = rule.partition(":")
     if depth:
         return named(f"names.rule_{name}_to", rule, depth=depth)
@@ -30,32 +30,33 @@ def rule_label(rule: str) -> str:
 
 
 def routing_label(routing: Mapping[str, object]) -> str:
-    """Write the rule of a run, as its header describes it, with its maximum depth if it has one."""
+    """Return the label of a run's routing, as in its header, with the maximum depth if there is one."""
     rule = rule_label(str(routing.get("name", "?")))
     most = routing.get("max_depth")
     return rule if most is None else say("names.capped", rule=rule, depth=most)
 
 
 def gate_label(gate: str) -> str:
-    """Write what scales the block's output: `learned`, `open` or `none`."""
+    """Return the label of the gate that scales the block's output: `learned`, `open` or `none`."""
     return named(f"names.gate_{gate}", gate)
 
 
 def slot_label(label: str) -> str:
-    """Write the label of a cache slot; those of single recursions, such as `R2 L1`, are the same in all languages."""
+    """Translate the label of a cache slot; labels of a single recursion, such as `R2 L1`, stay the same."""
     found = _SLOT.fullmatch(label)
     return say(f"strip.slot_{found[1].lower()}", number=found[2]) if found else label
 
 
 def run_title(title: str) -> str:
-    """Write the title of a run: of a preset or of the gallery, or the one that its user gave it."""
+    """Return a run's title: translated for presets and gallery runs, else as its user wrote it."""
     return named(f"gallery.{slug_of(title)}_title", title)
 
 
 def run_note(title: str, note: str) -> str:
-    """Write what to look for in a run of the gallery, found by its title, or the note that its user gave it.
+    """Return a run's note: translated for gallery runs (found by title), else as its user wrote it.
 
-    The library notes in English that a run is an experiment; only the experiment of this app, another cache, has words.
+    `mor_core` notes in English that a run is an experiment. This app's only experiment is another KV strategy, so only
+    that note is translated.
     """
     if found := _EXPERIMENT.fullmatch(note):
         now, trained = (named(f"frame.cache_{name}", name) for name in found.groups())
@@ -64,7 +65,7 @@ def run_note(title: str, note: str) -> str:
 
 
 def column_label(name: str) -> str:
-    """Write the heading of a table's column; numbers at its end are recursions or depths."""
+    """Return the heading of a table's column; a number at the name's end is a recursion or a depth."""
     key = name.replace(" ", "_")
     found = _NUMBERED.fullmatch(key)
     if f"columns.{key}" in entries() or not found:

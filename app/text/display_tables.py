@@ -1,4 +1,4 @@
-"""A table in the viewer's language: its headings and the library's names. Files keep the code's own. Pure."""
+"""Translates a table's headings and values into the viewer's language; files stay untranslated. Pure."""
 
 import math
 from collections.abc import Callable
@@ -16,14 +16,14 @@ from app.text.display_names import (
 
 
 def headings(table: pd.DataFrame) -> dict[str, str]:
-    """Return what stands above each column."""
+    """Return the heading of each column."""
     return {str(name): column_label(str(name)) for name in table.columns}
 
 
 def number_format(column: pd.Series) -> str | None:
-    """Return how a column's numbers are written: whole ones in groups, others to four digits; `None` for no numbers.
+    """Return a column's number format for Streamlit: `localized` for integers, else a printf pattern of four digits.
 
-    The form is Streamlit's: `localized`, or a printf pattern.
+    A column without numbers gives `None`.
     """
     if pd.api.types.is_bool_dtype(column) or not pd.api.types.is_numeric_dtype(column):
         return None
@@ -35,7 +35,7 @@ def number_format(column: pd.Series) -> str | None:
 
 
 def values(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the table with the library's names in the viewer's language; what is unknown stays."""
+    """Return the table with names from `mor_core` in the viewer's language; unknown values stay."""
     shown = table
     for column, write in _WRITERS.items():
         if column not in table:
@@ -63,7 +63,7 @@ def _slots(value: str) -> str:
 
 
 _WRITERS: dict[str, Callable[[str], str]] = {
-    # column: how its texts are written
+    # column: translates its values
     "token_class": _by("classes."),
     "phase": _by("names.phase_"),
     "routing": rule_label,

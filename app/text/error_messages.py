@@ -1,6 +1,6 @@
-"""Error messages in a viewer's language: by the error's code where it has an entry, otherwise by its class.
+"""Error messages in a viewer's language, found by the error's code or else by its class.
 
-The library's own messages are English; the entry of a class shows them as detail.
+Messages of `mor_core` are English; the text of a class includes them as detail.
 """
 
 from app.text.words import entries, say_in, viewer_language
@@ -9,11 +9,11 @@ from mor_core.common.errors import UserError
 
 
 def problem_text(error: BaseException, language: str | None = None) -> str:
-    """Return what went wrong and what to do, without anything that belongs in the server's log only.
+    """Return what went wrong and what to do, without details meant for the server's log.
 
     Args:
-        error: any.
-        language: that of the viewer who reads it; by default the present viewer's. A worker's thread has none.
+        error: any exception.
+        language: the reader's language; by default the session's. A worker thread has no session, so it must pass one.
     """
     language = language or viewer_language()
     if where := exhausted_memory(error):

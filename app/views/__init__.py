@@ -1,4 +1,4 @@
-"""One page, or one part of a page, a file.
+"""One page, or one part of a page, per file.
 
 Reads widgets, asks for runs, tables and charts, and lays them out.
 Not here: computing or drawing.

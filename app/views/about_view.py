@@ -38,7 +38,7 @@ CREDIT_FILES = {"ATTRIBUTION.tsv": "about.credits", "SOURCES.tsv": "about.source
 
 
 def versions_table() -> pd.DataFrame:
-    """Return what this app runs on."""
+    """Return the versions of Python, packages and machine that this app runs on."""
     rows = [("Python", platform.python_version())]
     for package in PACKAGES:
         try:
@@ -50,7 +50,7 @@ def versions_table() -> pd.DataFrame:
 
 
 def checkpoint_table(info: CheckpointInfo) -> pd.DataFrame:
-    """Return what a checkpoint's files say of where it comes from, one row a fact."""
+    """Return the facts in a checkpoint's files on its origin and training, one row per fact."""
     origin = info.provenance
     revisions = origin.get("code_revisions") or [origin.get("code_revision")]
     evaluated = result_files.causal_result(info.evaluation) or {}
@@ -89,7 +89,7 @@ def _read(tokens: object, text: object) -> str:
 
 
 def _plain(value: object) -> str:
-    """Write an object of a JSON file in one line."""
+    """Format an object of a JSON file on one line."""
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {_plain(item)}" for name, item in value.items())
     return "" if value is None else str(value)
@@ -118,6 +118,6 @@ def credits_section(info: CheckpointInfo) -> None:
 
 
 def listed(kind: str) -> str:
-    """Write the numbered entries of a kind, such as `limit`, as a Markdown list."""
+    """Return the numbered entries of a kind, such as `limit`, as a Markdown list."""
     keys = [key for key in entries() if key.startswith(f"about.{kind}_")]
     return "\n".join(f"- {say(key)}" for key in keys if key.rpartition("_")[2].isdigit())

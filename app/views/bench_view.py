@@ -1,4 +1,4 @@
-"""The Efficiency page's benchmarks: what was measured on the project's machine, and a short one on this server."""
+"""The Efficiency page's benchmarks: saved results from the project's machine, and a short benchmark on this server."""
 
 import streamlit as st
 
@@ -37,10 +37,10 @@ def _saved(documents: list[dict[str, object]]) -> None:
     if not table["benchmark"].isin(bench_charts.OWN_CHARTS).all():
         chart = bench_charts.ratio_points(table)
         page_parts.show_chart(chart, key="bench_ratios", caption=_where(documents))
-    for number, document in enumerate(documents):  # each of one machine
-        served = bench_results.serving_table(document)
-        if len(served):
-            chart = bench_charts.serving_lines(served)
+    for number, document in enumerate(documents):  # each from one machine
+        serving = bench_results.serving_table(document)
+        if len(serving):
+            chart = bench_charts.serving_lines(serving)
             caption = f"{say('bench.serving_caption')}  \n{_where([document])}"
             page_parts.show_chart(chart, key=f"bench_serving_{number}", caption=caption)
         profiled = bench_results.profile_table(document)
@@ -48,7 +48,7 @@ def _saved(documents: list[dict[str, object]]) -> None:
             chart = profile_charts.time_parts(profiled)
             caption = f"{say('bench.profile_caption')}  \n{_where([document])}"
             page_parts.show_chart(chart, key=f"bench_profile_{number}", caption=caption)
-    for axis in bench_results.GROWING:
+    for axis in bench_results.GROWTH_AXES:
         grown = bench_results.growth_table(documents, axis)
         if len(grown) < 2:
             continue
@@ -63,7 +63,7 @@ def _saved(documents: list[dict[str, object]]) -> None:
 
 
 def _where(documents: list[dict[str, object]]) -> str:
-    """Name machines and reservations of all documents, each once."""
+    """Describe the machines and list the warnings of all documents, each once."""
     timed = [document for document in documents if document["roofline"]] or documents
     lines = bench_results.hardware_lines(timed)
     warnings = [
@@ -81,7 +81,7 @@ def _where(documents: list[dict[str, object]]) -> str:
 
 
 def _here() -> None:
-    """Draw the button of the short benchmark, how far it is, and what it found."""
+    """Draw the short benchmark's button, progress and result."""
     job = session.bench_job()
     is_running = job is not None and not job.is_finished
     st.markdown(f"**{say('bench.here')}**")
@@ -97,7 +97,7 @@ def _here() -> None:
         say("bench.stop"), icon=":material/stop:", key="bench_stop", disabled=not is_running
     )
     if starts:
-        session.set_bench_job(bench_job.start(SHORT, _place))
+        session.set_bench_job(bench_job.start(SHORT, _placement))
         st.rerun()
     if job is None:
         return
@@ -109,10 +109,10 @@ def _here() -> None:
         _outcome(job)
 
 
-def _place() -> tuple[str, str]:
-    """Return this server's device and type of numbers."""
-    place = resources.default_placement()
-    return place.device, place.dtype
+def _placement() -> tuple[str, str]:
+    """Return this server's device and dtype."""
+    placement = resources.default_placement()
+    return placement.device, placement.dtype
 
 
 @st.fragment(run_every=POLL_S)

@@ -1,4 +1,4 @@
-"""The Checkpoints page's parts: memory, where models run, loading and unloading, and folders that are not listed."""
+"""The Checkpoints page: memory, device and dtype, loading and unloading, and opening folders that are not listed."""
 
 import time
 
@@ -6,7 +6,7 @@ import streamlit as st
 
 from app.frame import messages, page_parts
 from app.runs import jobs, resources, session
-from app.runs.model_cache import Held, shelf
+from app.runs.model_cache import Held, loaded_models
 from app.style.theme import format_bytes
 from app.text.words import say
 from mor_core.checkpoints.checkpoint import CheckpointError, CheckpointInfo
@@ -25,7 +25,7 @@ POLL_S = 0.5
 
 
 def memory() -> None:
-    """Show what is held and what is free, in main memory and on every GPU."""
+    """Show used and free memory of this machine and of every GPU, and the number of loaded models."""
     gpus = gpu_memory()
     free, total = machine_bytes()
     columns = st.columns(3 + len(gpus))
@@ -37,8 +37,8 @@ def memory() -> None:
     columns[1].metric(say("checkpoints.free"), _of(free, total))
     columns[2].metric(
         say("checkpoints.in_memory"),
-        f"{len(shelf().held())} / {shelf().limit}",
-        help=say("checkpoints.in_memory_help", limit=shelf().limit),
+        f"{len(loaded_models().held())} / {loaded_models().limit}",
+        help=say("checkpoints.in_memory_help", limit=loaded_models().limit),
     )
     for column, gpu in zip(columns[3:], gpus, strict=True):
         column.metric(
@@ -48,8 +48,8 @@ def memory() -> None:
         )
 
 
-def choose_place() -> tuple[str, str]:
-    """Draw the choice of device and type, and return it."""
+def choose_placement() -> tuple[str, str]:
+    """Let the viewer choose device and dtype; return them."""
     left, right, note = st.columns([1, 1, 2.4], vertical_alignment="bottom")
     device = left.selectbox(
         say("checkpoints.device"),
@@ -72,7 +72,7 @@ def choose_place() -> tuple[str, str]:
 
 
 def progress() -> None:
-    """Show a loading that goes on, and why the last one failed."""
+    """Show the progress of loading a model, or why the last loading failed."""
     job = session.loading_job()
     if job is None:
         return
@@ -82,13 +82,13 @@ def progress() -> None:
         _watch()
 
 
-def models(place: tuple[str, str]) -> None:
-    """List the checkpoints: what each is, where it is in memory, and the buttons to load and unload it."""
+def models(placement: tuple[str, str]) -> None:
+    """List the checkpoints, each with its model, its place in memory, and buttons to load and unload it."""
     checkpoints = resources.list_checkpoints()
-    held = {item.name: item for item in shelf().held()}
+    held = {item.name: item for item in loaded_models().held()}
     for info in checkpoints:
         key = resources.model_key(info)
-        _row(info, next((item for name, item in held.items() if name == key), None), place)
+        _row(info, next((item for name, item in held.items() if name == key), None), placement)
     if not checkpoints:
         messages.show_info(say("frame.no_checkpoints"))
     for problem in resources.checkpoint_problems():
@@ -96,7 +96,7 @@ def models(place: tuple[str, str]) -> None:
 
 
 def open_folder() -> None:
-    """Draw the field for a folder under a root; what is wrong with it is said below."""
+    """Draw the input for a folder under a checkpoint root; problems are shown below it."""
     st.subheader(say("checkpoints.open_heading"))
     roots = ", ".join(f"`{root.resolve()}`" for root in checkpoint_roots())
     st.caption(say("checkpoints.open_note", roots=roots))
@@ -127,7 +127,7 @@ def _open(text: str) -> None:
     st.rerun()
 
 
-def _row(info: CheckpointInfo, held: Held | None, place: tuple[str, str]) -> None:
+def _row(info: CheckpointInfo, held: Held | None, placement: tuple[str, str]) -> None:
     config = info.config
     shape = say(
         "checkpoints.shape",
@@ -141,8 +141,8 @@ def _row(info: CheckpointInfo, held: Held | None, place: tuple[str, str]) -> Non
     if held is not None:
         status = say(
             "checkpoints.loaded",
-            device=held.place.device,
-            dtype=held.place.dtype,
+            device=held.placement.device,
+            dtype=held.placement.dtype,
             size=format_bytes(held.num_bytes),
         )
     count = len(jobs.job_manager().jobs_of(resources.model_key(info)))
@@ -158,7 +158,7 @@ def _row(info: CheckpointInfo, held: Held | None, place: tuple[str, str]) -> Non
             key=f"load_{info.path}",
             width="stretch",
             on_click=_load,
-            args=(info, *place),
+            args=(info, *placement),
         )
         second.button(
             say("checkpoints.unload"),
@@ -182,7 +182,7 @@ def _load(info: CheckpointInfo, device: str, dtype: str) -> None:
 
 @st.fragment(run_every=POLL_S)
 def _watch() -> None:
-    """Look again until the model is there; then the page is drawn with it."""
+    """Poll until the model is loaded, then rerun the page."""
     job = session.loading_job()
     if job is None or job.is_finished:
         st.rerun()

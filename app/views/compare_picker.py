@@ -1,4 +1,4 @@
-"""Where the Compare page's two runs come from: recorded ones, or one text that both sides read now."""
+"""The choice of the Compare page's two runs: recorded runs, or one text that both sides analyse now."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,7 +24,7 @@ EXAMPLE = (
     "the wood, for there was nobody to see him."
 )
 FIRST_RUN = (
-    "the-house-that-jack-built"  # a text that both models read to its end, where it is recorded
+    "the-house-that-jack-built"  # both bundled models have a recorded run on this complete text
 )
 KV_STRATEGIES = ("recursion_wise", "shared")
 POLL_S = 0.3
@@ -32,7 +32,7 @@ Pair = tuple[Trace, Trace]
 
 
 def choose(checkpoints: Sequence[CheckpointInfo]) -> tuple[Pair | None, Badge]:
-    """Draw the choice of two runs and return them, with the badge that says whether they were computed just now."""
+    """Let the viewer choose two runs; return them and the badge `LIVE` or `RECORDED`."""
     raced = session.raced_runs()
     source = st.segmented_control(
         say("compare.source"),
@@ -52,7 +52,7 @@ def choose(checkpoints: Sequence[CheckpointInfo]) -> tuple[Pair | None, Badge]:
 
 
 def recorded_runs(checkpoints: Sequence[CheckpointInfo]) -> dict[str, Path]:
-    """Return every recorded run by what a link calls it, such as `stories-demo/01-a-little-rabbit`."""
+    """Return the path of every recorded run by its name in links, such as `stories-demo/01-a-little-rabbit`."""
     return {
         f"{info.name}/{path.name.removesuffix(TRACE_SUFFIX)}": path
         for info in checkpoints
@@ -61,7 +61,7 @@ def recorded_runs(checkpoints: Sequence[CheckpointInfo]) -> dict[str, Path]:
 
 
 def counterpart(name: str, names: Sequence[str]) -> str:
-    """Return the run to compare with at first: the same one of another checkpoint, else the next."""
+    """Return the default run to compare with: the same run of another checkpoint, else the next in the list."""
     others = [other for other in names if other != name]
     same = [other for other in others if other.partition("/")[2] == name.partition("/")[2]]
     return [*same, *others, name][0]
@@ -131,7 +131,7 @@ def _same_text(checkpoints: Sequence[CheckpointInfo]) -> Pair | None:
 
 
 def _side(checkpoints: Sequence[CheckpointInfo], text: str, side: str) -> AnalysisRequest:
-    """Draw one side's checkpoint and rule; B begins with the default checkpoint, A with one to hold it against."""
+    """Let the viewer choose one side's checkpoint and rule; by default, B has the default checkpoint and A another."""
     names = [info.name for info in checkpoints]
     left, middle, right = st.columns([1.2, 1.1, 4.2], vertical_alignment="bottom")
     name = left.selectbox(
@@ -159,7 +159,7 @@ def _side(checkpoints: Sequence[CheckpointInfo], text: str, side: str) -> Analys
 
 
 def kv_strategies(config: Mapping[str, Any]) -> list[str]:
-    """Return the KV strategies that a model can follow, its own first; none where there is no choice."""
+    """Return the KV strategies that a model can use, its own first; empty if there is no choice."""
     factors = config.get("capacity_factors")
     skips_all = isinstance(factors, list) and bool(factors) and factors[0] < 1
     own = config.get("kv_strategy")
@@ -186,7 +186,7 @@ def _start(requests: Sequence[AnalysisRequest]) -> None:
 
 @st.fragment(run_every=POLL_S)
 def _watch() -> None:
-    """Show how far both readings are; when they are over the page draws the result."""
+    """Show the progress of both analysis jobs; when they are done, rerun the page, which then draws the result."""
     jobs = session.compare_jobs()
     if jobs is None:
         return

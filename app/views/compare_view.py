@@ -1,4 +1,4 @@
-"""The Compare page's views of two runs: the finding, both under each other, and the numbers."""
+"""The Compare page's views of two runs: the finding, both runs one below the other, and the numbers."""
 
 from collections.abc import Sequence
 
@@ -19,12 +19,12 @@ FIGURES, DEPTHS, PREDICTIONS, TABLE = VIEWS = "figures", "depths", "predictions"
 
 
 def draw(runs: Pair, badge: Badge, checkpoints: Sequence[CheckpointInfo]) -> None:
-    """Draw two runs with what was found above them.
+    """Draw two runs below the sentence that states their difference.
 
     Args:
-        runs: A and B.
-        badge: whether they were computed for this viewer just now.
-        checkpoints: where to look up how the models were trained.
+        runs: the runs A and B.
+        badge: `LIVE` if they were computed for this viewer just now.
+        checkpoints: used to look up how the models were trained.
     """
     compared = compare(*runs)
     st.markdown(f"#### {messages.as_text(compare_words.finding(compared))}")
@@ -53,7 +53,7 @@ def draw(runs: Pair, badge: Badge, checkpoints: Sequence[CheckpointInfo]) -> Non
 
 
 def _notes(compared: Comparison) -> None:
-    """Say what the reader must know about these two runs."""
+    """Show caveats on comparing these two runs."""
     notes = []
     rules = {run.header.routing["name"] for run in compared.runs}
     if compared.has_rest and "top_k" in rules:
@@ -78,13 +78,13 @@ def _figures(compared: Comparison) -> None:
     shared = shared_figures(compared)
     st.table(compare_words.figure_table(shared).set_index(say("compare.column_figure")))
     st.caption(say("compare.shared_note"))
-    whole = run_figures(compared) if compared.has_rest else []
-    if whole:
+    complete = run_figures(compared) if compared.has_rest else []
+    if complete:
         page_parts.heading(say("compare.whole_heading"))
-        st.table(compare_words.figure_table(whole).set_index(say("compare.column_figure")))
+        st.table(compare_words.figure_table(complete).set_index(say("compare.column_figure")))
         st.caption(say("compare.whole_note"))
     with st.expander(say("frame.numbers"), icon=":material/table:"):
-        page_parts.show_table(compare_words.raw_table([*shared, *whole]), key="compare_figures")
+        page_parts.show_table(compare_words.raw_table([*shared, *complete]), key="compare_figures")
 
 
 def _depths(compared: Comparison) -> None:

@@ -1,4 +1,4 @@
-"""Two runs in words: what each is called, what was found, and their figures as a table to read. Pure."""
+"""Texts about two runs: their names, the finding, and their figures as a formatted table. Pure."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ _OVERRIDES = ("forced", "fixed", "random")
 
 
 def run_names(comparison: Comparison) -> tuple[str, str]:
-    """Name both runs by checkpoint and rule, by the cache too where nothing else tells them apart."""
+    """Return both runs' names: checkpoint and rule, and the KV strategy if the names would be equal."""
     headers = [run.header for run in comparison.runs]
     names = [f"{header.checkpoint} · {rule_text(header)}" for header in headers]
     if names[0] == names[1] and headers[0].kv_strategy != headers[1].kv_strategy:
@@ -28,7 +28,7 @@ def run_names(comparison: Comparison) -> tuple[str, str]:
 
 
 def rule_text(header: TraceHeader) -> str:
-    """Say by which rule a run was routed."""
+    """Return the routing rule of a run in the viewer's language."""
     routing = header.routing
     name = routing["name"]
     text = say(f"strip.rule_{name}", depth=routing.get("depth", ""))
@@ -42,7 +42,7 @@ def rule_text(header: TraceHeader) -> str:
 
 
 def finding(comparison: Comparison) -> str:
-    """Say what the comparison found, in one or two sentences."""
+    """State the result of the comparison in one or two sentences."""
     figures = {figure.name: figure for figure in shared_figures(comparison)}
     n = figures["tokens"].n[0]
     if not n:
@@ -56,7 +56,7 @@ def finding(comparison: Comparison) -> str:
 
 
 def training_note(comparison: Comparison, checkpoints: Sequence[CheckpointInfo]) -> str:
-    """Say that the models were trained for different lengths, nothing where they were not or nobody knows."""
+    """State that the models were trained on different numbers of tokens; empty if on the same number or unknown."""
     known = {info.sha256: info.provenance.get("num_tokens") for info in checkpoints}
     counts = [known.get(run.header.checkpoint_sha256) for run in comparison.runs]
     numbers = [count for count in counts if isinstance(count, int | float)]
@@ -67,7 +67,7 @@ def training_note(comparison: Comparison, checkpoints: Sequence[CheckpointInfo])
 
 
 def figure_table(figures: Sequence[Figure]) -> pd.DataFrame:
-    """Lay figures out to be read: A, B and the difference with its sign."""
+    """Return figures as a formatted table: A, B and the signed difference."""
     columns = {
         say("compare.column_figure"): [say(f"compare.figure_{figure.name}") for figure in figures],
         "A": [_written(figure, figure.values[0]) for figure in figures],
@@ -79,7 +79,7 @@ def figure_table(figures: Sequence[Figure]) -> pd.DataFrame:
 
 
 def raw_table(figures: Sequence[Figure]) -> pd.DataFrame:
-    """Lay figures out to be computed with."""
+    """Return figures as a table of numbers."""
     rows = [
         {
             "figure": figure.name,
@@ -96,7 +96,7 @@ def raw_table(figures: Sequence[Figure]) -> pd.DataFrame:
 
 
 def _joins() -> bool:
-    """Whether sentences follow each other without a space, as in Chinese."""
+    """Whether the language puts no space between sentences, as in Chinese."""
     return say("compare.sentence_space") == "none"
 
 

@@ -1,4 +1,4 @@
-"""The Live page's widgets, read into one frozen request. Starts nothing and computes nothing."""
+"""The Live page's input widgets, collected into one frozen request. Starts and computes nothing."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,12 +20,12 @@ MAX_PROMPT_CHARACTERS = (
 
 
 def run_and_stop(page: str, start: str, *, is_running: bool, can_start: bool) -> tuple[bool, bool]:
-    """Draw the button that starts and the one that stops; return which was pressed.
+    """Draw the start and the stop button; return whether each was pressed.
 
     Args:
-        page: whose words and keys they have.
-        start: name of the first of them.
-        is_running: only Stop can be pressed.
+        page: the page's name, the prefix of the buttons' words and keys.
+        start: name of the start button in the words.
+        is_running: whether only the stop button is enabled.
         can_start: whether there is something to start.
     """
     starts = st.button(
@@ -49,12 +49,12 @@ def run_and_stop(page: str, start: str, *, is_running: bool, can_start: bool) ->
 
 
 def request_problem(request: GenerationRequest) -> str:
-    """Say what is wrong with a request, nothing if it can be tried."""
+    """Return what is wrong with a request; empty if it is valid."""
     return prompt_problem(request.prompt) or request.routing_problem
 
 
 def prompt_problem(prompt: str) -> str:
-    """Say what is wrong with a prompt, nothing if it can be tried."""
+    """Return what is wrong with a prompt; empty if it is valid."""
     if not prompt.strip():
         return say("live.prompt_empty")
     if len(prompt) > MAX_PROMPT_CHARACTERS:
@@ -88,9 +88,9 @@ def prompt_field() -> str:
 
 
 def settings(checkpoints: Sequence[CheckpointInfo], prompt: str) -> GenerationRequest:
-    """Draw checkpoint and sampling controls, and return the request that they and the prompt make."""
+    """Draw the checkpoint and sampling controls; return the request from them and the prompt."""
     names = [info.name for info in checkpoints]
-    # Not an expander: the browser draws the widgets of a popover when it is opened, so the page paints sooner.
+    # Not an expander: the browser draws a popover's widgets only when it opens, so the page paints sooner.
     with st.popover(say("live.settings"), icon=":material/tune:", width="stretch"):
         columns = st.columns([2.2, 1.1, 1.1, 1.1, 1.1], vertical_alignment="bottom")
         name = columns[0].selectbox(

@@ -1,6 +1,6 @@
-"""The Efficiency page's answers, and one model's panels: counted FLOPs, KV memory, speed, quality and training.
+"""The Efficiency page's summary, and one model's panels: counted FLOPs, KV memory, speed, quality and training.
 
-The first three are never merged: fewer FLOPs, fewer bytes and fewer seconds are three claims.
+The first three are never combined: fewer FLOPs, fewer bytes and fewer seconds are three claims.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 MODEL, PEERS, FAMILY, PAPER = PARTS = "model", "peers", "family", "paper"
 CURVES = {
-    # curve: its columns and what each is called in the legend
+    # curve: its columns, each with its name in the legend
     "loss": {
         "loss_lm": "line_training",
         "validation_nll_causal_nats_per_token": "line_validation_causal",
@@ -41,11 +41,11 @@ CURVES = {
 
 @dataclass(frozen=True)
 class Measured:
-    """The depths that the counts on this page start from.
+    """The measured depths from which this page counts FLOPs and bytes.
 
     Attributes:
-        shares: of tokens that take recursion 1, 2, ...
-        source: where they were measured, as a sentence.
+        shares: share of tokens that take recursion 1, 2, ...
+        source: a sentence that states where they were measured.
     """
 
     shares: list[float]
@@ -53,7 +53,7 @@ class Measured:
 
 
 def measured_depths(info: CheckpointInfo, traces: Sequence[Trace]) -> Measured | None:
-    """Return depths under the causal rule: of the evaluation, else of recorded runs with the trained threshold."""
+    """Return the depths under the causal rule from the evaluation, else from recorded runs; `None` without either."""
     if not router_traits(info.config).has_router:
         recursions = int(info.config.get("num_recursions", 1))
         return Measured([1.0] * recursions, say("efficiency.depths_no_router"))
@@ -73,38 +73,38 @@ def measured_depths(info: CheckpointInfo, traces: Sequence[Trace]) -> Measured |
     return Measured(costs.active_shares(depths), text)
 
 
-def answers_row(
+def summary_row(
     info: CheckpointInfo,
     depths: Measured | None,
     calls: pd.DataFrame,
     family: Mapping[str, Any],
 ) -> None:
-    """Draw the four answers on a model with a router; a plain one has nothing to be worth.
+    """Draw the efficiency summary of a model with a router; a model without a router has none.
 
     Args:
         info: the checkpoint.
-        depths: how deep its tokens went, if that is known.
+        depths: its measured depths, if known.
         calls: the table of `app.tables.result_files.decode_table`.
-        family: the family's file, empty if there is none.
+        family: content of the family file; empty if there is none.
     """
     if depths is None or not router_traits(info.config).has_router:
         return
     try:
         config = resources.read_config(info)
     except CheckpointError:
-        return  # the panels below say what is wrong with it
-    page_parts.heading(say("worth.heading"))
+        return  # the panels below show the problem
+    page_parts.heading(say("efficiency_summary.heading"))
     found = efficiency_summary.answers(info.name, config, depths.shares, calls, family)
     for column, answer in zip(st.columns(len(found)), found, strict=True):
         column.metric(answer.question, answer.value, help=messages.as_text(answer.how), border=True)
 
 
 def choose_part() -> str:
-    """Draw the switch between the page's parts; return the chosen one."""
+    """Let the viewer choose one of the page's parts; return it."""
     part = st.segmented_control(
-        say("worth.part"),
+        say("efficiency_summary.part"),
         list(PARTS),
-        format_func=lambda name: say(f"worth.part_{name}"),
+        format_func=lambda name: say(f"efficiency_summary.part_{name}"),
         default=MODEL,
         required=True,
         key="part",
@@ -117,7 +117,7 @@ def choose_part() -> str:
 def model_panels(
     info: CheckpointInfo, depths: Measured | None, calls: pd.DataFrame, traces: Sequence[Trace]
 ) -> None:
-    """Draw what one model costs, how fast it ran and what its predictions are worth."""
+    """Draw one model's cost, speed, quality and training."""
     if depths is None:
         messages.show_info(say("efficiency.no_depths", name=info.name))
     else:
@@ -128,7 +128,7 @@ def model_panels(
 
 
 def counted_panels(info: CheckpointInfo, depths: Measured) -> None:
-    """Draw the two panels that follow from the configuration and the shares of depth."""
+    """Draw the two panels that are counted from the configuration and the measured depths."""
     try:
         config = resources.read_config(info)
     except CheckpointError as error:
@@ -139,7 +139,7 @@ def counted_panels(info: CheckpointInfo, depths: Measured) -> None:
 
 
 def flops_panel(config: "MoRConfig", depths: Measured) -> None:
-    """Draw panel 1."""
+    """Draw the counted FLOPs."""
     page_parts.heading(
         say("efficiency.flops_heading"), "active FLOPs", "full depth", "plain Transformer"
     )
@@ -154,7 +154,7 @@ def flops_panel(config: "MoRConfig", depths: Measured) -> None:
 
 
 def kv_panel(config: "MoRConfig", depths: Measured) -> None:
-    """Draw panel 2."""
+    """Draw the counted KV cache bytes."""
     page_parts.heading(say("efficiency.kv_heading"), "KV cache", "plain Transformer")
     dtype = st.segmented_control(
         say("efficiency.kv_dtype"),
@@ -172,20 +172,20 @@ def kv_panel(config: "MoRConfig", depths: Measured) -> None:
 
 
 def speed_panel(calls: pd.DataFrame, traces: Sequence[Trace], num_recursions: int) -> None:
-    """Draw panel 3."""
+    """Draw the measured latency and speed."""
     page_parts.heading(say("efficiency.speed_heading"), "prefill", "decode")
     if calls.empty:
         messages.show_info(say("efficiency.no_speed"))
         return
-    places = sorted(set(calls["device"] + ", " + calls["dtype"]))
-    measured = say("efficiency.speed_measured_on", places=messages.as_text("; ".join(places)))
+    machines = sorted(set(calls["device"] + ", " + calls["dtype"]))
+    measured = say("efficiency.speed_measured_on", machines=messages.as_text("; ".join(machines)))
     st.caption(f"{say('efficiency.speed_note')} {measured}")
     page_parts.show_chart(costs_charts.latency_by_depth(calls, num_recursions), key="latency")
     page_parts.show_table(result_files.speed_table(traces), key="speed")
 
 
 def quality_panel(info: CheckpointInfo) -> None:
-    """Draw what the predictions are worth under each routing rule."""
+    """Draw the loss under each routing rule."""
     page_parts.heading(say("efficiency.quality_heading"), "bits per byte", "perplexity", "gate")
     try:
         table = result_files.evaluation_table(info.evaluation)

@@ -1,4 +1,4 @@
-"""The Explore page's views of one run: where the depth went, heatmaps to zoom and keep, and the table."""
+"""The Explore page's views of one run: depth distribution, early exits, heatmaps, and the table."""
 
 import streamlit as st
 
@@ -18,22 +18,22 @@ from mor_core.traces.trace import Trace
 DISTRIBUTION, EXITS, HEATMAPS, TABLE = VIEWS = "distribution", "exits", "heatmaps", "table"
 MAX_WINDOW = 256
 _GRID = "depth_grid"
-RANGES = 12  # aim for about this many columns of positions
+RANGES = 12  # the approximate number of position ranges
 
 
-def asked_pin() -> int | None:
+def clicked_position() -> int | None:
     """Return the position of the cell that the reader clicked in the grid of depths."""
     return session.selected_position(_GRID, depth_grid.PIN)
 
 
-def draw(trace: Trace, drawn: StripState) -> None:
+def draw(trace: Trace, strip: StripState) -> None:
     """Draw the chosen view.
 
     Args:
         trace: the run.
-        drawn: what the strip shows: the pinned token, and the window of positions.
+        strip: the strip's state, with the pinned token and the window of positions.
     """
-    pinned = drawn.pin
+    pinned = strip.pin
     with st.container(horizontal=True, horizontal_alignment="distribute"):
         view = st.segmented_control(
             say("explore.view"),
@@ -47,7 +47,7 @@ def draw(trace: Trace, drawn: StripState) -> None:
         )
         messages.trace_download(trace, key="explore_download")
     if view == HEATMAPS:
-        _heatmaps(trace, pinned, drawn.view.window if drawn.view else None)
+        _heatmaps(trace, pinned, strip.view.window if strip.view else None)
     elif view == EXITS:
         _exits(trace)
     elif view == TABLE:
@@ -164,7 +164,7 @@ def _table(trace: Trace, pinned: int | None) -> None:
 
 
 def _window(num_tokens: int, shown: tuple[int, int] | None) -> range:
-    """Return the positions to draw: all, or of a long run the window that the strip shows."""
+    """Return the positions to draw: all, or for a long run the window that the strip shows."""
     if num_tokens <= page_parts.WINDOW and shown is None:
         return range(num_tokens)
     start, end = shown or (0, page_parts.WINDOW)
@@ -173,7 +173,7 @@ def _window(num_tokens: int, shown: tuple[int, int] | None) -> range:
 
 
 def _range_width(num_tokens: int) -> int:
-    """Return the power of two that gives about `RANGES` ranges."""
+    """Return the width of a range: the power of two that gives about `RANGES` ranges."""
     width = 8
     while num_tokens / width > RANGES:
         width *= 2

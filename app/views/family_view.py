@@ -1,4 +1,4 @@
-"""The Efficiency page's panels on the family: quality against each cost, routers, thresholds, the paper, claims."""
+"""The Efficiency page's panels on all checkpoints: quality against cost, seeds, rules, thresholds, paper, claims."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -19,7 +19,7 @@ Family = Mapping[str, Any]
 
 
 def read() -> Family:
-    """Return the family's file, empty if there is none; a damaged one is named."""
+    """Return the content of the family file; empty if there is none or, with an error message, if it is damaged."""
     try:
         return resources.family()
     except ResultError as error:
@@ -28,7 +28,7 @@ def read() -> Family:
 
 
 def draw(family: Family) -> None:
-    """Draw everything that compares checkpoints, or say how to get it."""
+    """Draw all comparisons of checkpoints, or say how to create the family file."""
     page_parts.heading(
         say("efficiency.family_heading"), "bits per byte", "active FLOPs", "KV cache"
     )
@@ -44,7 +44,7 @@ def draw(family: Family) -> None:
 
 
 def draw_paper(family: Family) -> None:
-    """Draw the paper's published numbers, and what is said of the method beside what was measured."""
+    """Draw the paper's published numbers, and common claims beside what was measured here."""
     _paper()
     if family:
         _claims(family)
@@ -72,7 +72,7 @@ def _quality_against_cost(family: Family) -> None:
 
 
 def _speed_caption(family: Family, cost: str) -> str:
-    """Say what was timed and where, and whom it was not measured of."""
+    """State what was timed on which machine, and which members were not measured."""
     how = family_results.speed_conditions(family, cost)
     how["machine"] = messages.as_text(how["machine"])
     parts = [say(f"efficiency.measured_{cost}"), say("efficiency.speed_caption", **how)]
@@ -169,7 +169,7 @@ def _claims(family: Family) -> None:
     page_parts.heading(say("efficiency.claims_heading"))
     documents, _ = bench_results.read_benchmarks(
         checkpoint_root()
-    )  # Against peers names the damaged
+    )  # the part on peers reports damaged files
     table = claims.claims_table(family, documents)
     st.table(table.map(messages.as_text), border="horizontal", hide_index=True)
 

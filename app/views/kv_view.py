@@ -1,4 +1,4 @@
-"""The KV cache page's panels: what a run kept, how its cache grew, strategies, and what fits into a GPU."""
+"""The KV cache page's panels: a run's cache entries, its growth, KV strategies, and what fits into a GPU."""
 
 from typing import TYPE_CHECKING, cast
 
@@ -27,7 +27,7 @@ PAPER_CONTEXT = 2048
 
 
 def occupancy_panel(trace: Trace) -> None:
-    """Draw which layer of which recursion keeps which token."""
+    """Draw the tokens that each layer of each recursion keeps."""
     page_parts.heading(
         say("kv_cache.occupancy_heading"), "KV cache", "recursion", "recursive KV sharing"
     )
@@ -56,7 +56,7 @@ def growth_panel(trace: Trace) -> None:
 
 
 def strategies_panel(info: CheckpointInfo, trace: Trace) -> None:
-    """Draw the run's cache beside what other strategies would hold."""
+    """Draw the bytes of the run's cache beside those of other KV strategies."""
     page_parts.heading(
         say("kv_cache.strategies_heading"), "recursion-wise caching", "recursive KV sharing"
     )
@@ -72,7 +72,7 @@ def strategies_panel(info: CheckpointInfo, trace: Trace) -> None:
 
 @st.fragment
 def paper_panel(trace: Trace | None) -> None:
-    """Draw what the paper's models need, and what fits into a GPU."""
+    """Draw the memory of the paper's models, and the batch and context that fit into a GPU."""
     page_parts.heading(
         say("kv_cache.paper_heading"), "recursion-wise caching", "recursive KV sharing"
     )
@@ -114,7 +114,7 @@ def paper_panel(trace: Trace | None) -> None:
 
 
 def _load(trace: Trace | None) -> Load:
-    """Draw what is to be served; return it."""
+    """Let the viewer choose the workload; return it."""
     columns = st.columns([1.5, 1, 1.3], vertical_alignment="bottom")
     size = columns[0].segmented_control(
         say("kv_cache.size"), SIZES, default="360M", required=True, key="size", bind="query-params"
@@ -161,7 +161,7 @@ def _load(trace: Trace | None) -> Load:
 
 
 def _shares(trace: Trace | None, recursions: int) -> tuple[float, ...]:
-    """Draw the choice between the trained capacities and the depths of the run; return the shares."""
+    """Let the viewer choose the trained capacities or the depths of the run; return the shares."""
     schedule = tuple(capacity_shares({"num_recursions": recursions}))
     fits = trace is not None and trace.header.num_recursions == recursions
     chosen = st.segmented_control(

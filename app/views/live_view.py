@@ -1,4 +1,4 @@
-"""The Live page's moving parts: transport, the run itself, and what is kept of it."""
+"""The Live page: Run and Stop, the run itself, and the tools for a finished run."""
 
 import os
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ STRIP_KEY = "live_strip"
 def transport(request: GenerationRequest | None) -> tuple[Job | None, bool]:
     """Draw Run and Stop; return this viewer's run, and whether the buttons show it as running.
 
-    Only Stop ends a run; another widget's rerun finds it going on.
+    Only Stop ends a run; it continues while other widgets rerun the page.
     """
     job = session.live_job()
     is_running = job is not None and not job.is_finished
@@ -38,7 +38,7 @@ def transport(request: GenerationRequest | None) -> tuple[Job | None, bool]:
 
 
 def job_messages(job: Job | None) -> None:
-    """Say why a run did not start or did not end well."""
+    """Show why a run did not start or failed."""
     problem = session.live_message() or (jobs.failure(job) if job is not None else "")
     with st.container():  # also when empty: the strip below must not move
         if problem:
@@ -52,13 +52,13 @@ def panel(
     *,
     shown_running: bool = False,
 ) -> None:
-    """Draw the run, or a recorded one before the first.
+    """Draw the run, or a recorded one before the first run.
 
     Args:
         job: this viewer's run.
-        checkpoints: whose recorded runs may be drawn.
-        request: what a slide clicker's press runs before the first run.
-        shown_running: what the buttons say; they are drawn again once the run is over.
+        checkpoints: the checkpoints whose recorded runs may be drawn.
+        request: the request that a slide clicker starts before the first run.
+        shown_running: whether the buttons show a running job; the page reruns once it is over.
     """
     with st.container():  # also when empty: the strip below must not move
         if job is None and session.is_presenting() and request is not None:
@@ -66,13 +66,15 @@ def panel(
 
     @st.fragment
     def run_panel() -> None:
-        if job is None:  # in here too: the strip stays where it is when the first run begins
+        if (
+            job is None
+        ):  # inside the fragment too, so that the strip does not move when the first run starts
             if _recorded(checkpoints) and request is not None:
                 _run(request)
                 st.rerun()
             return
         if shown_running and job.is_finished:
-            st.rerun()  # once: Run comes back, and what is kept of the run can be had
+            st.rerun()  # once, to enable Run and show the tools for a finished run
         if _strip(job).unreachable and _streams():
             session.set_stream_unreachable()
             st.rerun()
@@ -81,14 +83,14 @@ def panel(
 
 
 def keep(job: Job | None, checkpoints: Sequence[CheckpointInfo]) -> None:
-    """Offer a finished run's files, the same run under another rule, and the runs before it."""
+    """Offer a finished run's files, the same prompt under another rule, and a comparison with earlier runs."""
     if job is None or not job.is_finished or job.trace is None:
         return
     export.downloads(job.trace, key="live_download")
-    asked = session.live_request()
-    again = what_if.choose(asked, checkpoints) if asked is not None else None
-    if again is not None:
-        _run(again)
+    request = session.live_request()
+    changed = what_if.choose(request, checkpoints) if request is not None else None
+    if changed is not None:
+        _run(changed)
         st.rerun()
     what_if.compare_with_kept(job.trace, checkpoints)
 
@@ -102,7 +104,7 @@ def _run(request: GenerationRequest) -> None:
 
 
 def _streams() -> bool:
-    """Whether this browser reads events by the route that only `asgi.py` serves."""
+    """Whether this browser reads events from the event route, which only `asgi.py` serves."""
     return os.environ.get("MOR_STREAM") == "1" and not session.is_stream_unreachable()
 
 

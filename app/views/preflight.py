@@ -1,4 +1,4 @@
-"""Presenter mode around the strip: its switch, larger type, and the card that says before a talk what will work."""
+"""Presenter mode on the Live page: its switch, larger type, and a card that checks everything before a talk."""
 
 from urllib.parse import urlsplit
 
@@ -15,7 +15,7 @@ from mor_core.traces.trace_file import TraceError
 POLL_S = 1.0
 _GOOD, _DOUBTFUL = ":material/check_circle:", ":material/warning:"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-# What the audience does not need goes, and the prompt grows with the strip.
+# Hides what the audience does not need; the prompt grows with the strip.
 _STYLE = """<style>
 [data-testid="stHeader"] { display: none; }
 [data-testid="stMainBlockContainer"] { padding-top: 1.2rem; max-width: none; }
@@ -43,11 +43,11 @@ def switch() -> None:
 
 
 def card(info: CheckpointInfo, *, streams: bool) -> None:
-    """Say what a talk depends on: the model in memory, a recorded run, the network, the hidden words.
+    """Draw the state of what a talk depends on: the loaded model, a recorded run, the network, the hidden words.
 
     Args:
         info: the checkpoint that Run would use.
-        streams: whether the browser reads tokens by the event route.
+        streams: whether the browser reads tokens from the event route.
     """
     is_cold = resources.held_at(info) is None
 
@@ -69,18 +69,20 @@ def card(info: CheckpointInfo, *, streams: bool) -> None:
                 )
             st.caption(say("live.preflight_keys"))
         if is_cold and resources.held_at(info) is not None:
-            st.rerun()  # once: there is nothing to wait for any more
+            st.rerun()  # once: nothing is left to wait for
 
     checks()
 
 
 def findings(info: CheckpointInfo) -> list[tuple[bool, str]]:
-    """Return what was looked at: whether it is as it should be, and the words for it."""
-    place = resources.held_at(info)
-    if place is None:
+    """Return each check: whether it passed, and its text."""
+    placement = resources.held_at(info)
+    if placement is None:
         first = (False, say("live.preflight_cold", name=info.name))
     else:
-        text = say("live.preflight_warm", name=info.name, device=place.device, dtype=place.dtype)
+        text = say(
+            "live.preflight_warm", name=info.name, device=placement.device, dtype=placement.dtype
+        )
         first = (True, text)
     title = recorded_title(info)
     if title:
@@ -97,7 +99,7 @@ def findings(info: CheckpointInfo) -> list[tuple[bool, str]]:
 
 
 def recorded_title(info: CheckpointInfo) -> str:
-    """Return the title of the first recorded run of a checkpoint that opens, nothing if there is none."""
+    """Return the title of a checkpoint's first readable recorded run; empty if there is none."""
     for path in resources.recorded_traces(info.path):
         try:
             return run_title(resources.open_trace(path).header.title) or path.name

@@ -47,9 +47,9 @@ def choose_mode() -> bool:
 def opponent(
     checkpoints: Sequence[CheckpointInfo], request: GenerationRequest | None
 ) -> GenerationRequest | None:
-    """Draw the choice of A, which runs beside the checkpoint of the settings; `None` if there is no other.
+    """Let the viewer choose run A's checkpoint; B has the settings' checkpoint. `None` if there is no other.
 
-    A follows its own rule: each model is to do what it was trained for.
+    A follows its own routing rule, the one it was trained for.
     """
     if request is None:
         return None
@@ -70,7 +70,7 @@ def opponent(
 
 
 def plainest(others: Sequence[CheckpointInfo]) -> CheckpointInfo:
-    """Return the first plain Transformer; without one the first without a router; else the first."""
+    """Return the first plain Transformer, else the first model without a router, else the first model."""
 
     def what_it_has(info: CheckpointInfo) -> tuple[bool, bool]:
         config = info.config
@@ -97,24 +97,26 @@ def transport(requests: tuple[GenerationRequest, GenerationRequest] | None) -> b
 
 
 def panel(checkpoints: Sequence[CheckpointInfo], *, shown_running: bool) -> None:
-    """Draw the race, or two recorded runs before the first.
+    """Draw the race, or two recorded runs before the first race.
 
     Args:
-        checkpoints: whose recorded runs may be drawn.
-        shown_running: what the buttons say; they are drawn again once the race is over.
+        checkpoints: the checkpoints whose recorded runs may be drawn.
+        shown_running: whether the buttons show a running race; the page reruns once it is over.
     """
-    with st.container():  # also when empty: what is below must not move
+    with st.container():  # also when empty, so that the lanes below do not move
         if session.live_message():
             messages.show_error(session.live_message())
     race = session.race()
 
     @st.fragment
     def race_panel() -> None:
-        if race is None:  # in here too: the lanes stay where they are when the first race begins
+        if (
+            race is None
+        ):  # inside the fragment too, so that the lanes do not move when the first race starts
             _recorded(checkpoints)
             return
         if shown_running and race.is_finished:
-            st.rerun()  # once: Start comes back, and the runs can be compared
+            st.rerun()  # once, to enable Start and offer the comparison
         if _draw(race, _scale(race, checkpoints)).unreachable and _streams():
             session.set_stream_unreachable()
             st.rerun()
@@ -135,7 +137,7 @@ def _start(requests: tuple[GenerationRequest, GenerationRequest]) -> None:
 
 
 def _streams() -> bool:
-    """Whether this browser reads events by the route that only `asgi.py` serves."""
+    """Whether this browser reads events from the event route, which only `asgi.py` serves."""
     return os.environ.get("MOR_STREAM") == "1" and not session.is_stream_unreachable()
 
 

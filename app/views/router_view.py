@@ -1,4 +1,4 @@
-"""The Router page's panels: scores of a run, a threshold to move over them, and what the evaluation says."""
+"""The Router page's panels: a run's router scores, a movable threshold, and the evaluation's figures."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -28,7 +28,7 @@ BY_LOGIT, BY_SHARE = SCALES = "logit", "share"
 
 
 def draw(chosen: Chosen) -> None:
-    """Draw what is known of the chosen run and of its checkpoint."""
+    """Draw the panels for the chosen run and its checkpoint."""
     info, trace = chosen.info, chosen.trace
     if info is not None and not router_traits(info.config).has_router:
         _explain_no_router(info.name, info.config)
@@ -37,8 +37,8 @@ def draw(chosen: Chosen) -> None:
         _explain_no_router(trace.header.checkpoint, trace.header.config)
         return
     if trace is not None:
-        scores_panel(trace, like_it(chosen))
-        knob_panel(trace)
+        scores_panel(trace, runs_of_same_rule(chosen))
+        threshold_panel(trace)
     if info is not None:
         evaluation_panels(info)
         facts_panel(info)
@@ -49,8 +49,8 @@ def _explain_no_router(name: str, config: Mapping[str, Any]) -> None:
     messages.show_info(say("router.no_router", name=name, recursions=recursions))
 
 
-def like_it(chosen: Chosen) -> list[Trace]:
-    """Return every recorded run of the checkpoint that followed a recorded run's rule; none beside another run."""
+def runs_of_same_rule(chosen: Chosen) -> list[Trace]:
+    """Return the checkpoint's recorded runs with the chosen run's routing; empty if that is not a recorded run."""
     if chosen.info is None or chosen.trace is None or chosen.name is None:
         return []
     rule = chosen.trace.header.routing
@@ -58,27 +58,27 @@ def like_it(chosen: Chosen) -> list[Trace]:
     return [trace for trace in opened if trace.tokens and trace.header.routing == rule]
 
 
-def scores_panel(trace: Trace, like_it: Sequence[Trace]) -> None:
-    """Draw how the scores of the run, or of all recorded runs like it, are spread."""
+def scores_panel(trace: Trace, same_rule: Sequence[Trace]) -> None:
+    """Draw the distribution of scores in the run, or in all recorded runs with the same routing."""
     header = trace.header
     chooses_depth = header.router.chooses_once
     page_parts.heading(say("router.scores_heading"), "router score", "threshold", "logit")
     traces = [trace]
-    if len(like_it) > 1:
+    if len(same_rule) > 1:
         scope = st.segmented_control(
             say("router.scope"),
             list(SCOPES),
-            format_func=lambda name: say(f"router.scope_{name}", runs=len(like_it)),
+            format_func=lambda name: say(f"router.scope_{name}", runs=len(same_rule)),
             default=ALL_RUNS,
             required=True,
             key="scope",
             bind="query-params",
             label_visibility="collapsed",
         )
-        traces = list(like_it) if scope == ALL_RUNS else traces
-    table = router_tables.judgements(traces)
+        traces = list(same_rule) if scope == ALL_RUNS else traces
+    table = router_tables.score_table(traces)
     if table.empty:
-        messages.show_info(say("router.nothing_judged"))
+        messages.show_info(say("router.nothing_scored"))
         return
     chart = router_charts.score_distributions(
         table, header.num_recursions, chooses_depth=chooses_depth
@@ -93,14 +93,14 @@ def _probabilities(trace: Trace) -> None:
     """Draw a token-choice router's score of every depth for every token."""
     page_parts.heading(say("router.probabilities_heading"), "token-choice")
     window = page_parts.choose_window(len(trace.tokens), key="router_window")
-    finding = router_charts.choice_finding(router_tables.judgements([trace]))
+    finding = router_charts.choice_finding(router_tables.score_table([trace]))
     chart = replace(run_heatmaps.score_heatmap(trace, window), finding=finding)
     page_parts.show_chart(chart, key="probabilities")
 
 
 @st.fragment
-def knob_panel(trace: Trace) -> None:
-    """Draw the threshold that the reader moves, and what it would change."""
+def threshold_panel(trace: Trace) -> None:
+    """Let the reader move a threshold, and draw the decisions that would flip."""
     header = trace.header
     page_parts.heading(say("router.knob_heading"), "threshold", "causal rule")
     deciding = router_tables.deciding_recursions(header)
@@ -109,8 +109,8 @@ def knob_panel(trace: Trace) -> None:
         rule = rule_label(header.routing.get("name", "unknown"))
         messages.show_info(say(f"router.no_knob_{reason}", rule=rule))
         return
-    table = router_tables.judgements([trace])
-    number, rows, limit = _knob(table, deciding, threshold_logits(header))
+    table = router_tables.score_table([trace])
+    number, rows, limit = _choose_threshold(table, deciding, threshold_logits(header))
     if rows.empty:
         messages.show_info(say("router.nothing_reached", recursion=number))
         return
@@ -124,10 +124,10 @@ def knob_panel(trace: Trace) -> None:
     page_parts.show_chart(chart, key="moved", caption=caption)
 
 
-def _knob(
+def _choose_threshold(
     table: pd.DataFrame, deciding: list[int], limits: list[float | None]
 ) -> tuple[int, pd.DataFrame, float]:
-    """Draw the widgets; return the recursion, its candidates and the threshold's logit."""
+    """Draw the widgets; return the recursion, its candidates and the threshold logit."""
     left, middle, right = st.columns([1.2, 1.4, 3], vertical_alignment="bottom")
     number = deciding[0]
     if len(deciding) > 1:
@@ -163,7 +163,7 @@ def _knob(
             bind="query-params",
             format="%d%%",
         )
-        # Left where it stands, the slider means the threshold of the run, not its own rounding.
+        # An untouched slider means the run's own threshold, not its share rounded to a percent.
         if percent != entered:
             return (
                 number,
@@ -187,7 +187,7 @@ def _knob(
 
 
 def evaluation_panels(info: CheckpointInfo) -> None:
-    """Draw what the evaluation measured on held-out text."""
+    """Draw the evaluation's figures on held-out text."""
     evaluation = info.evaluation
     if not evaluation.get("results"):
         page_parts.heading(say("router.evaluation_heading"))
@@ -263,11 +263,11 @@ def _load_panel(info: CheckpointInfo) -> None:
 
 
 def facts_panel(info: CheckpointInfo) -> None:
-    """Say what the routers of this model are."""
+    """Draw a table of facts on the model's routers."""
     page_parts.heading(say("router.facts_heading"), "router", "gate", "capacity")
     facts = router_tables.router_facts(info.config)
     shape = " → ".join(map(str, facts["shape"]))
-    # What is said of a type is what it can do, so it holds for others that can do the same.
+    # The texts describe capabilities, so they also hold for other router types with the same capabilities.
     kind = "token_choice" if facts["chooses_once"] else "expert_choice"
     rows = {
         "router.fact_type": say(f"router.type_{kind}"),
@@ -278,7 +278,7 @@ def facts_panel(info: CheckpointInfo) -> None:
         "router.fact_activation": say(
             "router.activation", name=facts["activation"], alpha=f"{facts['alpha']:g}"
         ),
-        "router.fact_taught": _taught(facts),
+        "router.fact_taught": _supervision(facts),
     }
     if facts["has_top_k"]:
         shares = ", ".join(f"{share:.0%}" for share in router_tables.capacity_shares(info.config))
@@ -291,7 +291,7 @@ def facts_panel(info: CheckpointInfo) -> None:
     st.caption(say("router.facts_caption"))
 
 
-def _taught(facts: Mapping[str, Any]) -> str:
+def _supervision(facts: Mapping[str, Any]) -> str:
     if facts["chooses_once"]:
         return say(f"router.balancing_{facts['balancing']}")
     return say(f"router.supervision_{facts['supervision']}")

@@ -1,6 +1,6 @@
-"""Which run Explore, Router and KV cache look at: a recorded one, a text read now, an opened file, a run of Live.
+"""The choice of a run on Explore, Router and KV cache: a recorded run, an own text, a file, or a run of Live.
 
-The three pages share the choice: who goes from one to the next sees the same run there.
+The three pages share the choice, so a viewer who changes the page keeps the run.
 """
 
 from collections.abc import Sequence
@@ -30,13 +30,13 @@ MAX_UPLOAD_MIB = 20
 
 @dataclass(frozen=True)
 class Chosen:
-    """What a page looks at.
+    """The chosen run.
 
     Attributes:
-        info: the checkpoint; `None` where it is not known, or not among those here.
-        trace: its run; `None` where there is none yet, and the page says why.
-        badge: whether it was computed just now.
-        name: of a recorded run's file, which a link may name.
+        info: the run's checkpoint; `None` if unknown or not on this server.
+        trace: the run; `None` if there is none yet; then the page says why.
+        badge: `LIVE` if it was computed just now.
+        name: file name of a recorded run, for links.
     """
 
     info: CheckpointInfo | None
@@ -46,12 +46,12 @@ class Chosen:
 
     @property
     def checkpoint(self) -> str | None:
-        """Name of the checkpoint, for a link."""
+        """The checkpoint's name, for links."""
         return None if self.info is None else self.info.name
 
 
 def choose(checkpoints: Sequence[CheckpointInfo]) -> Chosen:
-    """Draw the choice of a run and return it; where there is no run, say what to do."""
+    """Let the viewer choose a run and return it; if there is none, say what to do."""
     source = st.segmented_control(
         say("explore.source"),
         list(SOURCES),
@@ -72,13 +72,13 @@ def choose(checkpoints: Sequence[CheckpointInfo]) -> Chosen:
         messages.show_info(say("frame.no_checkpoints"))
         return Chosen(None, None)
     with_runs = (info.name for info in checkpoints if resources.recorded_traces(info.path))
-    asked = links.asked_checkpoint() or next(with_runs, None)
-    info = page_parts.choose_checkpoint(checkpoints, key="run_checkpoint", first=asked)
+    first = links.linked_checkpoint() or next(with_runs, None)
+    info = page_parts.choose_checkpoint(checkpoints, key="run_checkpoint", first=first)
     return Chosen(info, _own_text(info)) if source == OWN_TEXT else _recorded(info)
 
 
 def provenance(chosen: Chosen) -> None:
-    """Write a line on the checkpoint and one on its run; say what is left out where the checkpoint is not here."""
+    """Draw a line on the checkpoint and one on the run; without the checkpoint, say what the page leaves out."""
     if chosen.info is not None:
         page_parts.provenance(chosen.info)
     if chosen.trace is not None:
@@ -96,11 +96,11 @@ def _recorded(info: CheckpointInfo) -> Chosen:
         if not problems:
             messages.show_info(say("explore.no_traces"))
         return Chosen(info, None)
-    asked = links.asked_run(info.name)
-    wanted = next((run for run in found if asked in (run.name, run.title)), found[0])
-    if asked and asked not in (wanted.name, wanted.title):
-        messages.show_info(say("explore.no_such_run", name=asked))
-    run = _pick(info.name, found, wanted)
+    linked = links.linked_run(info.name)
+    first = next((run for run in found if linked in (run.name, run.title)), found[0])
+    if linked and linked not in (first.name, first.title):
+        messages.show_info(say("explore.no_such_run", name=linked))
+    run = _pick(info.name, found, first)
     trace = _filled(messages.opened_trace(run.path), run.path.name)
     if trace is not None and (note := gallery.note_of(run, trace.header)):
         st.caption(messages.as_text(note))
@@ -108,7 +108,7 @@ def _recorded(info: CheckpointInfo) -> Chosen:
 
 
 def _pick(checkpoint: str, found: Sequence[Recorded], first: Recorded) -> Recorded:
-    """Draw the groups, where there are several, and the runs of the chosen one."""
+    """Let the viewer choose a group, if there are several, and one of its runs."""
     groups = gallery.groups_of(found)
     key = f"run_{checkpoint}"
     if len(groups) > 1:
@@ -156,7 +156,7 @@ def _uploaded() -> Trace | None:
 
 
 def _of_live() -> Trace | None:
-    """Return the last run of this viewer that ended on Live."""
+    """Return this viewer's last finished run on Live."""
     trace = analysis_jobs.finished_trace(session.live_job())
     runs = [*([trace] if trace else []), *session.kept_runs()]
     found = next((run for run in runs if run.tokens), None)
@@ -208,7 +208,7 @@ def _own_text(info: CheckpointInfo) -> Trace | None:
 
 
 def _filled(trace: Trace | None, name: str) -> Trace | None:
-    """Return a run that holds something; of one that does not say so."""
+    """Return the run if it has tokens; else show an error and return `None`."""
     if trace is not None and not trace.tokens:
         messages.show_error(say("explore.no_token", name=name))
         return None
@@ -218,6 +218,6 @@ def _filled(trace: Trace | None, name: str) -> Trace | None:
 def _checkpoint_of(
     trace: Trace | None, checkpoints: Sequence[CheckpointInfo]
 ) -> CheckpointInfo | None:
-    """Return the checkpoint that wrote a run, if it is here."""
+    """Return the checkpoint that wrote a run, if this server has it."""
     wanted = None if trace is None else trace.header.checkpoint_sha256
     return next((info for info in checkpoints if info.sha256 == wanted), None)

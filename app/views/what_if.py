@@ -1,4 +1,4 @@
-"""What if: the same prompt and seed under another rule, and the runs before beside the present one."""
+"""What if: the same prompt and seed under another routing rule, and earlier runs beside the present one."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -23,15 +23,15 @@ THRESHOLD, CAP, FORCE = CHANGES = "threshold", "cap", "force"
 
 
 def choose(
-    asked: GenerationRequest, checkpoints: Sequence[CheckpointInfo]
+    request: GenerationRequest, checkpoints: Sequence[CheckpointInfo]
 ) -> GenerationRequest | None:
-    """Draw what can be changed about the last run; return the changed request when it is to be run.
+    """Let the viewer change the routing of the last run; return the changed request when its Run is pressed.
 
     Args:
-        asked: what the last run was asked for.
-        checkpoints: for naming those with another cache.
+        request: the last run's request.
+        checkpoints: used to name those with another KV strategy.
     """
-    config = asked.checkpoint.config
+    config = request.checkpoint.config
     with st.expander(say("live.what_if"), icon=":material/science:"):
         st.caption(say("live.what_if_help"))
         changes = changes_for(router_traits(config))
@@ -48,7 +48,7 @@ def choose(
         )
         recursions = int(config.get("num_recursions", 1))
         if change == THRESHOLD:
-            choice = _thresholds(asked.routing, recursions, columns[1:3])
+            choice = _thresholds(request.routing, recursions, columns[1:3])
         else:
             depth = int(
                 columns[1].number_input(
@@ -60,7 +60,7 @@ def choose(
                     help=say("routing.cap_help") if change == CAP else None,
                 )
             )
-            choice = capped(asked.routing, depth) if change == CAP else forced(depth)
+            choice = capped(request.routing, depth) if change == CAP else forced(depth)
         runs = columns[3].button(
             say("live.what_if_run"),
             type="primary",
@@ -68,29 +68,29 @@ def choose(
             key="whatif_run",
             width="stretch",
         )
-        st.caption(messages.as_text(cache_note(asked.checkpoint, checkpoints)))
-    return replace(asked, routing=choice) if runs else None
+        st.caption(messages.as_text(cache_note(request.checkpoint, checkpoints)))
+    return replace(request, routing=choice) if runs else None
 
 
 def changes_for(router: RouterTraits) -> list[str]:
-    """Return what can be changed about the routing of a model: a threshold needs scores that one decides by."""
+    """Return the possible changes of a model's routing; only some router types have a threshold."""
     if router.has_threshold:
         return list(CHANGES)
     return [CAP, FORCE] if router.has_router else []
 
 
-def capped(asked: RoutingRule, depth: int) -> RoutingRule:
-    """Let nobody go deeper than `depth`; up to there the run's rule decides, or the model's own if that gave depths."""
-    return (RoutingRule.causal() if asked.name in GIVES_DEPTHS else asked).capped(depth)
+def capped(rule: RoutingRule, depth: int) -> RoutingRule:
+    """Return the rule with a maximum depth for every token; a rule that sets depths is replaced by the model's own."""
+    return (RoutingRule.causal() if rule.name in GIVES_DEPTHS else rule).capped(depth)
 
 
 def forced(depth: int) -> RoutingRule:
-    """Send every token to `depth`; the gate is open, since a rejected token's own gate is near 0."""
+    """Return the rule that gives every token `depth`, with an open gate because a rejected token's gate is near 0."""
     return RoutingRule.fixed(depth, "open")
 
 
 def cache_note(info: CheckpointInfo, checkpoints: Sequence[CheckpointInfo]) -> str:
-    """Say which cache the model has, and where the other one is to be had: it needs weights trained for it."""
+    """State the model's KV strategy and the checkpoints with the other one, which needs weights trained for it."""
     own = str(info.config.get("kv_strategy", "recursion_wise"))
     kind = "own" if own == "recursion_wise" else "shared"
     others = [
@@ -104,7 +104,7 @@ def cache_note(info: CheckpointInfo, checkpoints: Sequence[CheckpointInfo]) -> s
 
 
 def compare_with_kept(trace: Trace, checkpoints: Sequence[CheckpointInfo]) -> None:
-    """Offer the runs before this one; draw one of them above it with where they part."""
+    """Offer a comparison with an earlier run, and draw both runs and where they diverge."""
     kept = [run for run in session.kept_runs() if run is not trace]
     if not kept or not st.toggle(
         say("live.compare_previous"), key="whatif_compare", help=say("live.compare_previous_help")
@@ -115,7 +115,7 @@ def compare_with_kept(trace: Trace, checkpoints: Sequence[CheckpointInfo]) -> No
         chosen = st.selectbox(
             say("live.compare_which"),
             range(len(kept)),
-            format_func=lambda place: run_name(kept[place]),
+            format_func=lambda number: run_name(kept[number]),
             key=f"whatif_which_{len(kept)}",
         )
         index = chosen or 0
@@ -123,7 +123,7 @@ def compare_with_kept(trace: Trace, checkpoints: Sequence[CheckpointInfo]) -> No
 
 
 def run_name(trace: Trace) -> str:
-    """Name a kept run by its model, its rule and its time."""
+    """Return the name of an earlier run: model, rule and time."""
     header = trace.header
     rule = header.routing
     depth = [str(rule["depth"])] if rule.get("depth") else []
@@ -138,10 +138,10 @@ def run_name(trace: Trace) -> str:
 
 
 def _thresholds(
-    asked: RoutingRule, recursions: int, columns: Sequence[DeltaGenerator]
+    rule: RoutingRule, recursions: int, columns: Sequence[DeltaGenerator]
 ) -> RoutingRule:
-    # A slider's steps are halves; what a score was made of is that again but for rounding.
-    logits = [round(asked.threshold_logit(index), 6) for index in range(recursions)]
+    # Rules hold scores; rounding recovers the sliders' half steps from them.
+    logits = [round(rule.threshold_logit(index), 6) for index in range(recursions)]
     low, high = THRESHOLD_LOGITS
     for index in range(1, recursions):
         logits[index] = columns[(index - 1) % len(columns)].slider(
@@ -153,5 +153,5 @@ def _thresholds(
             key=f"whatif_threshold_{index + 1}",
             help=say("routing.threshold_help"),
         )
-    own = asked if asked.name == "causal" else RoutingRule.causal()
+    own = rule if rule.name == "causal" else RoutingRule.causal()
     return replace(own, thresholds=tuple(map(sigmoid, logits)))

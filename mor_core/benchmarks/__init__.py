@@ -1,5 +1,5 @@
-"""Speed and memory beside named peers, one file a benchmark, with a function `run(bench)`.
+"""Benchmarks of speed and memory against named peers: one module per benchmark, with a function `run(bench)`.
 
-Sides are measured in turn in one process; a result says device, dtype, repeats and spread.
-Not here: counted FLOPs and bytes (model/accounting.py).
+The sides alternate in one process; a result states device, dtype, repeats and spread.
+Not here: formulas for FLOPs and bytes (model/accounting.py).
 """

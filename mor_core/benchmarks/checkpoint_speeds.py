@@ -1,4 +1,4 @@
-"""What `mor bench members` measured, found by the weights that it was measured of."""
+"""Reads the speeds that `mor bench members` measured, by the checksum of the measured weights."""
 
 import json
 from pathlib import Path
@@ -10,13 +10,14 @@ from mor_core.checkpoints.checkpoint_files import CheckpointError
 MEMBERS_FILE = f"{BENCH_FOLDER}/members.json"
 DECODING, TRAINING_STEP = "decoding", "training_step"
 Speeds = dict[tuple[str, str], dict[str, Any]]
-"""By quantity and sha256 of the weights."""
+"""Measurements by quantity (`DECODING` or `TRAINING_STEP`) and sha256 of the weights."""
 
 
 def read_member_speeds(root: Path) -> Speeds:
-    """Return each measurement: `tokens_per_s`, `spread`, `conditions`; none without the file.
+    """Return each measurement: `tokens_per_s`, `spread`, `conditions`; empty without the file.
 
-    `spread` holds the slowest and the fastest round. A short run measures steps of another size and does not count.
+    `spread` holds the slowest and the fastest round. Results of a quick run are ignored, since its steps have another
+    size.
 
     Args:
         root: the checkpoints' folder.

@@ -1,6 +1,7 @@
-"""`mor bench decode`: one stream of the demo model, its trace on, beside Hugging Face's Llama and beside no trace.
+"""`mor bench decode`: one stream of the demo model with its trace, against Hugging Face's Llama and against no trace.
 
-Each twice, as it comes and with compiled parts; a quick run, which has no minute for a compiler, only as it comes.
+A full run on a CPU measures both with and without compiled modules; a quick run skips the compiled ones, which take a
+minute to build.
 """
 
 from collections.abc import Iterator
@@ -26,17 +27,15 @@ from mor_core.traces.trace import Trace
 
 _PROMPT = "Once upon a time there was a little rabbit who lived in a wood."
 _AIM, _TRACE_AIM = 4.0, 0.95
-_TRACE_REPEATS = (
-    3  # times as often: what is looked for is a few percent, and single runs swing by ten
-)
+_TRACE_REPEATS = 3  # times the usual repeats: the expected difference is a few percent, and single runs vary by ten
 
 
 def run(bench: Bench) -> Iterator[Result]:
-    """Write the same number of tokens from the same prompt, greedily, none of them the end of a text."""
+    """Decode the same number of tokens greedily from the same prompt, without stopping at the end of a text."""
     new = bench.pick(300, 60)
     dtype = getattr(torch, bench.dtype)
     loaded = load_checkpoint(resolve_checkpoint("default"), device=bench.device, dtype=dtype)
-    loaded.model.config.eos_token_id = None  # every run is to have the same length
+    loaded.model.config.eos_token_id = None  # every run must have the same length
     ids = [DOCUMENT_START_ID, *encode_text(loaded.tokenizer, _PROMPT)]
     ways: dict[str, CompiledModules | None] = {"decode": None}
     if not bench.quick and bench.device == "cpu":
@@ -65,7 +64,7 @@ def run(bench: Bench) -> Iterator[Result]:
 
 
 class _Traced:
-    """Our side: the run as the app makes it."""
+    """Our side: a run with its trace, as in the app."""
 
     def __init__(
         self, loaded: LoadedCheckpoint, ids: list[int], new: int, compiled: CompiledModules | None
@@ -87,7 +86,7 @@ class _Traced:
         self._trace = collect_trace(updates)
 
     def run_bare(self) -> None:
-        """Make the same tokens, and nothing else."""
+        """Decode the same tokens without recording a trace."""
         engine = Engine(self._loaded.model, compiled=self._compiled)
         Batch(engine, [PlainRequest(self._ids, RoutingRule.causal(), self._new)], 1).run()
 
@@ -97,13 +96,13 @@ class _Traced:
         return stream_costs(self._loaded, self._trace)
 
     def facts(self) -> dict[str, float | None]:
-        """Return what the last run's tokens took."""
+        """Return the mean depth of the last run."""
         assert self._trace is not None
         return {"mean_recursion_depth": self._trace.mean_recursion_depth}
 
 
 def stream_costs(loaded: LoadedCheckpoint, trace: Trace) -> list[Cost]:
-    """Return the least cost of a run by its trace: every layer call reads its weights, attention what is held."""
+    """Return the least cost of a run by its trace: each layer call reads its weights, attention the cache."""
     config, itemsize = loaded.model.config, loaded.model.dtype.itemsize
     depths = [token.recursion_depth or 0 for token in trace.tokens]
     costs = []

@@ -1,6 +1,6 @@
-"""`mor bench growth`: tokens a second and bytes as slots and context grow, beside the vanilla model.
+"""`mor bench growth`: tokens/s and KV bytes as context and slots grow, against the vanilla model.
 
-Speed at a context says nothing of quality there: beyond the trained context none is claimed.
+It measures speed only; the quality of text beyond the trained context is not evaluated.
 """
 
 from collections.abc import Iterator
@@ -14,9 +14,9 @@ from mor_core.benchmarks.workloads import (
     DEMO,
     RANDOM_WEIGHTS,
     decode_costs,
-    drawn_rule,
     peer_config,
     random_model,
+    random_rule,
     random_tokens,
     shape,
 )
@@ -34,7 +34,7 @@ NOTE = (
 
 
 def run(bench: Bench) -> Iterator[Result]:
-    """Decode on caches of growing length, then with more and more requests at once."""
+    """Decode with caches of growing length, then with a growing number of concurrent requests."""
     contexts = bench.pick(CONTEXTS, CONTEXTS[:2])
     mor = shape("135M", 3, context=CONTEXTS[-1] + _NEW_TOKENS)
     models = [random_model(config, bench.device, bench.dtype) for config in (mor, peer_config(mor))]
@@ -61,12 +61,12 @@ def run(bench: Bench) -> Iterator[Result]:
 
 
 class FilledDecode:
-    """Decodes a few tokens of one row on a cache that was filled with nothing in particular."""
+    """Decodes a few tokens of one sequence with a cache filled with random keys and values."""
 
     def __init__(self, model: MoRForCausalLM, context: int) -> None:
         self.model, self.context = model, context
         self.config: MoRConfig = model.config
-        self.rule = drawn_rule(self.config)
+        self.rule = random_rule(self.config)
         self.ids = random_tokens(self.config, 1, _NEW_TOKENS, str(model.device))
         self.counts = [max(1, int(share * context)) for share in self.config.capacity_schedule]
         self.itemsize: int = model.dtype.itemsize
@@ -78,7 +78,7 @@ class FilledDecode:
         }
 
     def side(self, name: str) -> Side:
-        """Return what is to be timed, every run from the same cache."""
+        """Return the side to time; every run starts from the same cache."""
         costs = [
             cost
             for _ in range(_NEW_TOKENS)
@@ -87,7 +87,7 @@ class FilledDecode:
         return Side(name, self._decode, prepare=self._fill, work=_NEW_TOKENS, costs=costs)
 
     def _entries(self, recursion_idx: int | None) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return keys, which serve as values too, and positions of one slot."""
+        """Return the keys (also used as values) and the positions of one slot."""
         routed = recursion_idx is not None and self.config.has_router
         count = self.counts[recursion_idx or 0] if routed else self.context
         shape_of = (1, self.config.num_key_value_heads, count, self.config.attention_head_dim)

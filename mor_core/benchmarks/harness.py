@@ -1,6 +1,6 @@
-"""Measures peers in turn and says how sure it is: A B A B with warm-up, medians, spreads, and the roofline beside.
+"""Measures sides alternately (A B A B) with warm-up, and reports medians, spreads and roofline bounds.
 
-A benchmark is a function that takes a `Bench` and yields `Result`s; `registry.py` lists them, runs and saves them.
+A benchmark is a function that takes a `Bench` and yields `Result`s; `registry.py` lists, runs and saves benchmarks.
 """
 
 import contextlib
@@ -16,24 +16,24 @@ from mor_core.benchmarks.roofline import Cost, Roofline
 
 T = TypeVar("T")
 Progress = Callable[[float, str], None]
-"""Is told which share (0 to 1) of a benchmark is done, and what it measures."""
+"""Takes the share (0 to 1) of a benchmark that is done, and what it measures now."""
 _SCALES = {"s": 1.0, "ms": 1e3, "us": 1e6}
 
 
-class BenchmarkStopped(Exception):  # noqa: N818 - asked for, not an error
-    """Whoever started the benchmark wants no more of it."""
+class BenchmarkStopped(Exception):  # noqa: N818 - a request, not an error
+    """The caller has requested to stop the benchmark."""
 
 
 @dataclass
 class Side:
-    """One of the peers.
+    """One of the measured implementations.
 
     Attributes:
-        name: what it is, in words that need no code to be understood.
+        name: a description for readers who do not know the code.
         run: one run, timed from call to return.
-        prepare: called before every run, not timed, such as filling a cache.
-        work: units that one run makes, such as tokens.
-        costs: what one run must do at least, phase after phase; a function if only the run knows.
+        prepare: called before every run and not timed, such as filling a cache.
+        work: units of work in one run, such as tokens.
+        costs: the least cost of one run, phase by phase; a function if the costs are known only after a run.
     """
 
     name: str
@@ -49,20 +49,21 @@ class Side:
 
 @dataclass
 class Bench:
-    """What a benchmark measures with.
+    """The settings of a benchmark, and the methods that it measures with.
 
     Attributes:
-        device: where the models run.
-        dtype: of their numbers, as torch names it.
-        quick: a short run, which measures less and says so.
-        warm_ups: runs of each side that are not counted.
-        repeats: runs of each side that are.
-        planned: comparisons that the benchmark will make, for the progress; it may set them itself.
-        roofline: what the machine can do at most; `None` where nobody measured it.
-        on_progress: is told how far things are.
-        should_stop: asked between runs.
-        clock: seconds, monotonic.
-        deadline: time of the clock at which a long benchmark is to yield what it has and end.
+        device: that the models run on.
+        dtype: of the models, by torch's name.
+        quick: whether to measure less in less time.
+        warm_ups: untimed runs of each side.
+        repeats: timed runs of each side.
+        planned: number of comparisons, for the progress; the benchmark may set it.
+        roofline: the machine's measured limits; `None` if not measured.
+        on_progress: progress callback.
+        should_stop: called between runs; if true, the benchmark stops.
+        clock: monotonic time in seconds.
+        deadline: time of the clock at which a long benchmark should stop and keep its results so far.
+        finished: number of finished comparisons.
     """
 
     device: str = "cpu"
@@ -79,7 +80,7 @@ class Bench:
     finished: int = 0
 
     def pick(self, full: T, quick: T) -> T:
-        """Return what fits the length of this run."""
+        """Return `quick` in a quick run, else `full`."""
         return quick if self.quick else full
 
     def seconds_left(self) -> float:
@@ -99,21 +100,21 @@ class Bench:
         note: str = "",
         extra: Callable[[], dict[str, Any]] | None = None,
     ) -> Result:
-        """Run the sides in turn and return medians, spreads, the ratio and its bound.
+        """Run the sides alternately and return medians, spreads, the ratio and its bound.
 
         Args:
-            what: is measured.
+            what: a description of the measured quantity.
             ours: our side.
             theirs: the peer; `None` to measure one side alone.
-            unit: one that ends in `/s` is a rate of `work`; `s`, `ms` and `us` are the time of a run.
-            repeats: other than the benchmark's.
-            better: by default more of a rate and less of a time.
-            aim: of the ratio, or of our number alone.
+            unit: a unit that ends in `/s` is a rate of `work`; `s`, `ms` and `us` are the time of a run.
+            repeats: overrides the benchmark's repeats.
+            better: default: higher for a rate, lower for a time.
+            aim: target of the ratio, or of our number without a peer.
             note: conditions of this number.
-            extra: further numbers, asked for when the runs are over.
+            extra: returns further numbers; called after the runs.
         """
         sides = {"ours": ours} if theirs is None else {"ours": ours, "theirs": theirs}
-        seconds = self._take_turns(what, sides, self.repeats if repeats is None else repeats)
+        seconds = self._alternate(what, sides, self.repeats if repeats is None else repeats)
         found = self._result(what, sides, seconds, unit)
         return replace(
             found,
@@ -133,21 +134,21 @@ class Bench:
         repeats: int | None = None,
         note: str = "",
     ) -> list[Result]:
-        """Run any number of sides in turn, A B C A B C; return one result a side, in their order.
+        """Run any number of sides alternately (A B C A B C); return one result per side, in their order.
 
-        When the time is up the round under way is dropped; nothing is returned before the first that counts is whole.
+        At the deadline an incomplete round is dropped; the result is empty if no timed round was completed.
 
         Args:
-            what: is measured; a result adds its side's name.
-            sides: to be measured, each with a name of its own.
-            peer: the one of them that the others are held against; `None` for none.
+            what: a description of the measured quantity; a result adds its side's name.
+            sides: with distinct names.
+            peer: the side among them to compare the others with; `None` for none.
             unit: as in `compare`.
-            repeats: other than the benchmark's.
-            note: conditions of all.
+            repeats: overrides the benchmark's repeats.
+            note: conditions of all results.
         """
         named = {side.name: side for side in sides}
         repeats = self.repeats if repeats is None else repeats
-        seconds = self._take_turns(what, named, repeats, ends_in_time=True)
+        seconds = self._alternate(what, named, repeats, keeps_deadline=True)
         if not all(seconds.values()):
             return []
         found = []
@@ -161,49 +162,49 @@ class Bench:
         return found
 
     def report(self, share: float, what: str) -> None:
-        """Say how much of the present comparison is done.
+        """Report the share of the present comparison that is done.
 
         Raises:
-            BenchmarkStopped: nobody waits for the rest.
+            BenchmarkStopped: the caller has requested to stop.
         """
         if self.should_stop():
             raise BenchmarkStopped(what)
         self.on_progress(min(1.0, (self.finished + share) / max(self.planned, 1)), what)
 
     def finish(self, what: str) -> None:
-        """Note that one of the planned comparisons is over."""
+        """Count one of the planned comparisons as finished."""
         self.finished += 1
         self.on_progress(min(1.0, self.finished / max(self.planned, 1)), what)
 
-    def _take_turns(
-        self, what: str, sides: Mapping[str, Side], repeats: int, *, ends_in_time: bool = False
+    def _alternate(
+        self, what: str, sides: Mapping[str, Side], repeats: int, *, keeps_deadline: bool = False
     ) -> dict[str, list[float]]:
-        """Run A B A B and return the seconds of each side in whole rounds, warm-ups left out.
+        """Run A B A B and return the seconds of each side in complete rounds, without warm-ups.
 
         Args:
-            what: is measured.
+            what: a description of the measured quantity.
             sides: by name.
-            repeats: rounds that count.
-            ends_in_time: whether the deadline ends it, with fewer rounds.
+            repeats: number of timed rounds.
+            keeps_deadline: whether to stop at the deadline, with fewer rounds.
         """
         seconds: dict[str, list[float]] = {name: [] for name in sides}
-        turns = [(number, name) for number in range(self.warm_ups + repeats) for name in sides]
+        runs = [(number, name) for number in range(self.warm_ups + repeats) for name in sides]
         gc.collect()
-        for place, (number, name) in enumerate(turns):
-            if ends_in_time and self.seconds_left() <= 0:
+        for index, (number, name) in enumerate(runs):
+            if keeps_deadline and self.seconds_left() <= 0:
                 break
-            self.report(place / len(turns), what)
+            self.report(index / len(runs), what)
             taken = self._timed(sides[name])
             if number >= self.warm_ups:
                 seconds[name].append(taken)
         self.finish(what)
-        whole = min(map(len, seconds.values()))
-        return {name: found[:whole] for name, found in seconds.items()}
+        complete = min(map(len, seconds.values()))
+        return {name: found[:complete] for name, found in seconds.items()}
 
     def _result(
         self, what: str, sides: Mapping[str, Side], seconds: Mapping[str, list[float]], unit: str
     ) -> Result:
-        """Make a result of the seconds of `ours` and, where there is a peer, `theirs`."""
+        """Return the result for the seconds of `ours` and, if there is a peer, of `theirs`."""
         values = {
             name: [_value(side, s, unit) for s in seconds[name]] for name, side in sides.items()
         }
@@ -233,7 +234,7 @@ class Bench:
         if side.prepare is not None:
             side.prepare()
         was_on = gc.isenabled()
-        gc.disable()  # a collection in one side's run would be charged to it alone
+        gc.disable()  # a collection during one side's run would distort the comparison
         try:
             self._wait()
             started = self.clock()
@@ -251,7 +252,7 @@ class Bench:
             torch.cuda.synchronize()
 
     def _least(self, side: Side) -> float | None:
-        """Return the least seconds of one run by the roofline; `None` if unknown."""
+        """Return the least seconds of one run according to the roofline; `None` if unknown."""
         phases = side.phases()
         if self.roofline is None or not phases:
             return None
@@ -260,7 +261,7 @@ class Bench:
 
 @contextlib.contextmanager
 def threads(count: int | None) -> Iterator[int]:
-    """Compute with so many threads of the processor, then with as many as before; `None` changes nothing."""
+    """Set the number of CPU threads inside the context, and restore it afterwards; `None` changes nothing."""
     import torch
 
     before = torch.get_num_threads()
@@ -279,7 +280,7 @@ def _value(side: Side, seconds: float, unit: str) -> float:
 
 
 def _bound(sides: Mapping[str, Side], least: dict[str, float | None], unit: str) -> float | None:
-    """Return the ratio of the sides if each took the least time."""
+    """Return the ratio of the sides if each took its least time; `None` if one is unknown."""
     ours, theirs = least["ours"], least.get("theirs")
     if not ours or not theirs:
         return None

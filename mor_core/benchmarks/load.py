@@ -1,4 +1,4 @@
-"""`mor bench load`: the demo model from file to first token in a warm process, and the command's own start."""
+"""`mor bench load`: time from file to first token of the demo model in a warm process, and of the command's start."""
 
 import subprocess
 import sys
@@ -17,7 +17,7 @@ _FIRST_TOKEN_AIM_S, _HELP_AIM_S = 1.0, 0.5
 
 
 def run(bench: Bench) -> Iterator[Result]:
-    """Load anew each time, as a viewer's first run does when the libraries are in memory already."""
+    """Load the model again in each run, like a viewer's first run if the libraries are already imported."""
     import torch
 
     bench.planned = 3
@@ -46,7 +46,7 @@ def run(bench: Bench) -> Iterator[Result]:
 
 
 def _imports(bench: Bench) -> Result:
-    """Say what the command imports for its help, as Python counts it."""
+    """Return the seconds that `mor --help` spends on imports, according to Python's `-X importtime`."""
     what = "imports of `mor --help`"
     bench.report(0.0, what)
     with tempfile.TemporaryFile("w+") as report:

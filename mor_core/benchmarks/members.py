@@ -1,6 +1,6 @@
-"""`mor bench members`: how fast every checkpoint writes, and takes a step of its training, all of them in turn.
+"""`mor bench members`: decoding and training speed of every checkpoint, measured alternately.
 
-Speeds of members can be compared only from here: one process, one machine, the same code, the same text.
+Only these speeds are comparable between members: one process, one machine, the same code, the same text.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,9 +34,9 @@ from mor_core.model.config import MoRConfig
 from mor_core.traces.trace import Trace
 from mor_core.training.recipe import Recipe
 
-# Of a step, as in most recipes: in a smaller one the optimiser would weigh more.
+# Rows and passes of a step, as in most recipes: in a smaller step the optimiser would weigh more.
 _ROWS, _PASSES = 8, 2
-_DECODE_REPEATS = 3  # times as often as a step, which takes ten times as long
+_DECODE_REPEATS = 3  # times the repeats of a training step, which takes ten times as long
 _DECODE_NOTE = f"greedy after {PROMPT!r}, reading it included, the trace on; an end of the text does not end it"
 _STEP_NOTE = (
     "forward, backward, clipping and the optimiser of the member's recipe, layers not compiled; trained weights, at a "
@@ -44,19 +44,19 @@ _STEP_NOTE = (
 )
 
 
-@dataclass(frozen=True, eq=False)  # each is itself alone: the keys of dictionaries
+@dataclass(frozen=True, eq=False)  # hashed by identity, as a dictionary key
 class _Member:
-    """A checkpoint to be measured.
+    """A checkpoint to measure.
 
     Attributes:
-        loaded: it, ready to run.
-        recipe: that it was trained by; `None` for one that was converted.
-        passage: what it writes whenever it is timed.
+        loaded: the checkpoint, ready to run.
+        recipe: that it was trained with; `None` for a converted checkpoint.
+        trace: of its continuation of the timing prompt, which is the same in every timed run.
     """
 
     loaded: LoadedCheckpoint
     recipe: Recipe | None
-    passage: Trace
+    trace: Trace
 
     @property
     def name(self) -> str:
@@ -68,19 +68,19 @@ class _Member:
 
     @property
     def is_plain(self) -> bool:
-        """Whether it is a plain Transformer, which the others are held against."""
+        """Whether it is a plain Transformer, the peer of the others."""
         config = self.config
         return not config.has_router and config.num_recursions == config.num_experts == 1
 
-    def signed(self, result: Result, quantity: str, **facts: object) -> Result:
-        """Say that a result is of these weights, and of what."""
+    def labelled(self, result: Result, quantity: str, **facts: object) -> Result:
+        """Return the result labelled with these weights and the measured quantity."""
         info = self.loaded.info
-        signed = {"quantity": quantity, "checkpoint": info.name, "checkpoint_sha256": info.sha256}
-        return replace(result, extra=result.extra | signed | facts)
+        label = {"quantity": quantity, "checkpoint": info.name, "checkpoint_sha256": info.sha256}
+        return replace(result, extra=result.extra | label | facts)
 
 
 def run(bench: Bench) -> Iterator[Result]:
-    """Let all members write, then let all that have a recipe take steps.
+    """Measure decoding of all members, then training steps of those with a recipe.
 
     Raises:
         ValueError: there is no checkpoint.
@@ -89,7 +89,10 @@ def run(bench: Bench) -> Iterator[Result]:
     bench.planned = 2
     members = [_open(bench, info) for info in list_checkpoints(root)]
     if not members:
-        raise ValueError(f"there is no sound checkpoint in {root}; mor checkpoints says why")
+        raise ValueError(
+            f"there is no valid checkpoint in {root}; train one with: "
+            "mor train recipes/stories-mor3-expert.toml"
+        )
     yield from _writing(bench, members)
     if bench.seconds_left() > 0:
         yield from _training(bench, members)
@@ -98,7 +101,7 @@ def run(bench: Bench) -> Iterator[Result]:
 def _open(bench: Bench, info: CheckpointInfo) -> _Member:
     bench.report(0.0, f"loading {info.name}")
     loaded = load_checkpoint(info.path, device=bench.device, dtype=getattr(torch, bench.dtype))
-    loaded.model.config.eos_token_id = None  # all are to write the same number of tokens
+    loaded.model.config.eos_token_id = None  # all members must decode the same number of tokens
     return _Member(loaded, recipe_of(info), continue_timing_prompt(loaded))
 
 
@@ -107,7 +110,7 @@ def _writing(bench: Bench, members: Sequence[_Member]) -> Iterator[Result]:
         member: Side(
             member.name,
             lambda loaded=member.loaded: continue_timing_prompt(loaded),  # type: ignore[misc]
-            work=num_written(member.passage),
+            work=num_written(member.trace),
         )
         for member in members
     }
@@ -120,12 +123,12 @@ def _writing(bench: Bench, members: Sequence[_Member]) -> Iterator[Result]:
         note=_DECODE_NOTE,
     )
     for member, result in zip(sides, results, strict=bool(results)):
-        passage = member.passage
-        yield member.signed(
+        trace = member.trace
+        yield member.labelled(
             result,
             DECODING,
-            new_tokens=num_written(passage),
-            mean_recursion_depth=passage.mean_recursion_depth,
+            new_tokens=num_written(trace),
+            mean_recursion_depth=trace.mean_recursion_depth,
         )
 
 
@@ -135,7 +138,7 @@ def _training(bench: Bench, members: Sequence[_Member]) -> Iterator[Result]:
     sides = {}
     for member in members:
         if member.recipe is not None:
-            # A rate of zero, so that each round finds the same weights, and routers send as many on.
+            # A learning rate of 0 keeps the weights, and thus the routing, the same in every round.
             settings = replace(member.recipe.optimiser, learning_rate=0.0)
             ids = _batch(member, texts).to(bench.device)
             model = member.loaded.model.train()
@@ -151,7 +154,7 @@ def _training(bench: Bench, members: Sequence[_Member]) -> Iterator[Result]:
     )
     for member, result in zip(sides, results, strict=bool(results)):
         assert member.recipe is not None
-        yield member.signed(
+        yield member.labelled(
             result,
             TRAINING_STEP,
             tokens=int(sides[member].work),
@@ -160,7 +163,7 @@ def _training(bench: Bench, members: Sequence[_Member]) -> Iterator[Result]:
 
 
 def _texts(bench: Bench, member: _Member, count: int) -> Iterator[str]:
-    """Let a member write texts as long as its context: the nearest at hand to what all were trained on."""
+    """Generate texts as long as the member's context, as a stand-in for the training text."""
     for seed in range(count):
         bench.report(0.0, f"writing text {seed + 1} of {count} to train on")
         length = member.config.max_position_embeddings
@@ -171,7 +174,7 @@ def _texts(bench: Bench, member: _Member, count: int) -> Iterator[str]:
 
 
 def _batch(member: _Member, texts: Sequence[str]) -> Tensor:
-    """Return the texts one after another, from the start again if need be: (rows, S), S the member's context."""
+    """Return the token ids of all texts, repeated if too short: (rows, S), S the member's context."""
     tokens = [
         token
         for text in texts

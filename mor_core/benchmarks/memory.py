@@ -1,4 +1,4 @@
-"""`mor bench memory`: are the bytes of the cache's real tensors those of the formula, to the byte?"""
+"""`mor bench memory`: compares the bytes of the KV cache's tensors with the formula; both must be equal."""
 
 import itertools
 import math
@@ -10,9 +10,9 @@ from mor_core.benchmarks.harness import Bench
 from mor_core.benchmarks.result import Result, fact
 from mor_core.benchmarks.workloads import (
     RANDOM_WEIGHTS,
-    drawn_rule,
     peer_config,
     random_model,
+    random_rule,
     random_tokens,
     shape,
 )
@@ -25,7 +25,7 @@ _PROMPT, _DECODED = 200, 4
 
 
 def run(bench: Bench) -> Iterator[Result]:
-    """Prefill, decode a few tokens, and hold tensors against formula."""
+    """Prefill, decode a few tokens, and compare the cache's tensors with the formula."""
     cases = _cases(bench.quick)
     bench.planned = len(cases)
     for name, config in cases.items():
@@ -50,7 +50,7 @@ def run(bench: Bench) -> Iterator[Result]:
 
 
 def cache_bytes(config: MoRConfig, device: str = "cpu", dtype: str = "float32") -> tuple[int, int]:
-    """Return the bytes of the tensors that a prefill and a few decoded tokens leave, and what the formula says."""
+    """Return the bytes of the cache's tensors after a prefill and a few decoded tokens, and those by the formula."""
     model = random_model(config, device, dtype)
     cache = RecursionCache(config)
     ids = random_tokens(config, 1, _PROMPT + _DECODED, device)
@@ -68,7 +68,7 @@ def cache_bytes(config: MoRConfig, device: str = "cpu", dtype: str = "float32") 
 
 @torch.no_grad()
 def _read(model: MoRForCausalLM, ids: torch.Tensor, cache: RecursionCache) -> list[int]:
-    rule = drawn_rule(model.config)
+    rule = random_rule(model.config)
     output = model(ids, past_key_values=cache, logits_to_keep=1, routing=rule)
     assert output.recursion_trace is not None
     return output.recursion_trace.active_counts()[0]

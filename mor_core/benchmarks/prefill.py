@@ -1,4 +1,4 @@
-"""`mor bench prefill`: how long a text of 1,024 tokens takes to be read, beside the vanilla model of the same depth."""
+"""`mor bench prefill`: time to prefill 1,024 tokens, against the vanilla model of the same unrolled depth."""
 
 from collections.abc import Iterator
 
@@ -8,10 +8,10 @@ from mor_core.benchmarks.harness import Bench, Side
 from mor_core.benchmarks.result import Result
 from mor_core.benchmarks.workloads import (
     RANDOM_WEIGHTS,
-    drawn_rule,
     peer_config,
     prefill_costs,
     random_model,
+    random_rule,
     random_tokens,
     shape,
 )
@@ -46,7 +46,7 @@ def run(bench: Bench) -> Iterator[Result]:
 def _side(bench: Bench, config: MoRConfig, length: int) -> tuple[Side, list[int]]:
     """Return a model's prefill as a side, and how many tokens take each recursion."""
     model = random_model(config, bench.device, bench.dtype)
-    ids, rule = random_tokens(config, 1, length, bench.device), drawn_rule(config)
+    ids, rule = random_tokens(config, 1, length, bench.device), random_rule(config)
 
     @torch.inference_mode()
     def prefill() -> MoROutput:

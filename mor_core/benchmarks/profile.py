@@ -1,7 +1,7 @@
-"""`mor bench profile`: where a token's time goes, in products, attention, copies, its record, and all the rest.
+"""`mor bench profile`: splits a token's time into matrix products, attention, copies, recording and the rest.
 
-Each run is timed as it is, then made again under PyTorch's profiler for the time of its large operations. The rest is
-what is left of the first time: small operations, which the profiler makes longer than they are, and Python.
+Each run is timed without a profiler, then repeated under PyTorch's profiler to measure its large operations. The rest
+is the first time minus these: small operations, whose time the profiler would overstate, and Python.
 """
 
 import statistics
@@ -15,7 +15,7 @@ from mor_core.benchmarks.decode import stream_costs
 from mor_core.benchmarks.harness import Bench, Side
 from mor_core.benchmarks.result import Result, fact
 from mor_core.benchmarks.roofline import Cost
-from mor_core.benchmarks.serve import Served, served_model
+from mor_core.benchmarks.serve import EngineSide, side_model
 from mor_core.benchmarks.workloads import RANDOM_WEIGHTS
 from mor_core.checkpoints.checkpoint import load_checkpoint, resolve_checkpoint
 from mor_core.generation.generation import dispatch, submit
@@ -28,22 +28,22 @@ from mor_core.traces.trace_updates import TraceBuilder
 
 OPERATIONS = ("products", "attention", "copies")
 PARTS = (*OPERATIONS, "recording", "rest")
-"""Of a token's time, in the order in which they are shown."""
+"""The parts of a token's time, in display order."""
 _PRODUCTS = {"addmm", "mm", "bmm", "mv", "linear", "_linear_pointwise"}
 _COPIES = {"copy_", "cat", "index", "index_select"}
 RECORDING = "mor: choosing and recording a token"
 
 
 def run(bench: Bench) -> Iterator[Result]:
-    """Take one stream of the demo model apart, then many requests at once, ours and the vanilla model's."""
+    """Profile one stream of the demo model, then concurrent requests of MoR and of the vanilla model."""
     bench.planned = bench.pick(3, 1)
     stream = _Stream(bench)
     yield from _parts(bench, "stream", stream.side(), lambda: stream.seconds)
     if bench.quick:
         return
     for key, is_plain in (("served", False), ("served_plain", True)):
-        model = served_model("135M", 3, is_plain, bench.device, bench.dtype)
-        served = Served(model, requests=32, new=16, slots=16)
+        model = side_model("135M", 3, is_plain, bench.device, bench.dtype)
+        served = EngineSide(model, requests=32, new=16, slots=16)
         name = "vanilla" if is_plain else "MoR-3"
         side = served.side(f"16 requests at once, {name} at the 135M shape")
         yield from _parts(bench, key, side, note=RANDOM_WEIGHTS)
@@ -56,7 +56,7 @@ def _parts(
     recording: Callable[[], float] = lambda: 0.0,
     note: str = "",
 ) -> Iterator[Result]:
-    """Yield one result a part, in milliseconds a token; `recording` says the seconds of one run's records."""
+    """Yield one result per part, in milliseconds per token; `recording` returns the recording seconds of one run."""
     whole = bench.compare(side.name, side, unit="ms")
     recorded = 1000 * recording()
     runs = [time_by_kind(bench, side) for _ in range(whole.repeats)]
@@ -80,7 +80,7 @@ def _parts(
 
 
 def time_by_kind(bench: Bench, side: Side) -> dict[str, float]:
-    """Return milliseconds of one run by kind of operation, those while a token is recorded left out."""
+    """Return the milliseconds of one run by kind of operation, without those spent recording tokens."""
     if side.prepare is not None:
         side.prepare()
     is_cuda = bench.device.startswith("cuda")
@@ -101,7 +101,7 @@ def time_by_kind(bench: Bench, side: Side) -> dict[str, float]:
 
 
 def kind_of(operation: str) -> str | None:
-    """Name what a large operation such as `aten::mm` does; `None` for small ones."""
+    """Return the kind of a large operation such as `aten::mm`; `None` for other operations."""
     name = operation.rpartition("::")[2]
     if "attention" in name:
         return "attention"
@@ -109,17 +109,17 @@ def kind_of(operation: str) -> str | None:
 
 
 class _Stream:
-    """One text that the demo model writes, its trace on.
+    """One stream of the demo model with its trace.
 
     Attributes:
-        seconds: that choosing and recording its tokens took in the last run.
+        seconds: time spent choosing and recording tokens in the last run.
     """
 
     def __init__(self, bench: Bench) -> None:
         dtype = getattr(torch, bench.dtype)
         folder = resolve_checkpoint("default")
         self._loaded = load_checkpoint(folder, device=bench.device, dtype=dtype)
-        self._loaded.model.config.eos_token_id = None  # every run is to have the same length
+        self._loaded.model.config.eos_token_id = None  # every run must have the same length
         self._new: int = bench.pick(100, 10)
         self._trace: Trace | None = None
         self.seconds = 0.0

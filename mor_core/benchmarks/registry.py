@@ -1,7 +1,7 @@
-"""Which benchmarks there are, how one is run, and the file that it leaves.
+"""Lists the benchmarks, runs one, and saves its results.
 
-A benchmark is one module `NAME.py` of this package with a function `run(bench)` that yields results. Results are saved
-one by one, so that nothing measured is lost when a later one fails.
+A benchmark is a module `NAME.py` of this package with a function `run(bench)` that yields results. Each result is saved
+at once, so that a later failure loses nothing.
 """
 
 import importlib
@@ -18,7 +18,7 @@ from mor_core.benchmarks.harness import Bench, Progress, threads
 from mor_core.benchmarks.result import Result
 from mor_core.common.machine import BUSY_CORES, OtherWork, describe_machine
 
-_LOOK_S = 1.0  # how long others are watched before anything is measured
+_WATCH_S = 1.0  # how long other processes are watched before measuring
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class Entry:
     """One benchmark of the list.
 
     Attributes:
-        question: that it answers.
-        minutes: that it may take in `mor bench all`, which ends in at most their sum.
-        needs_quiet: whether its numbers are times of this process.
+        question: that the benchmark answers.
+        minutes: time limit in `mor bench all`.
+        needs_quiet: whether other processes would distort its numbers.
         in_all: whether `mor bench all` runs it.
     """
 
@@ -51,7 +51,7 @@ BENCHMARKS: dict[str, Entry] = {
     "members": Entry("How fast does each checkpoint write and train?", 15, in_all=False),
     "soak": Entry("Does memory grow over 20 minutes of runs?", 20, needs_quiet=False, in_all=False),
 }
-"""In the order of `mor bench all`."""
+"""All benchmarks, in the order of `mor bench all`."""
 
 
 @dataclass(frozen=True)
@@ -60,12 +60,12 @@ class Settings:
 
     Attributes:
         device: such as `cpu` or `cuda`.
-        dtype: as torch names it.
-        quick: measure less.
-        num_threads: of the processor; `None` for torch's own choice.
-        repeats: of each side; `None` for the benchmark's own.
-        minutes: after which it is to end with what it has; `None` for no limit.
-        force: measure, and overwrite results, on a busy machine too.
+        dtype: by torch's name.
+        quick: measure less in less time.
+        num_threads: CPU threads; `None` for torch's default.
+        repeats: timed runs of each side; `None` for the benchmark's default.
+        minutes: time limit, after which the results so far are kept; `None` for no limit.
+        force: overwrite results even if the machine is busy.
     """
 
     device: str = "cpu"
@@ -85,17 +85,18 @@ def run_benchmark(
     on_progress: Progress = lambda _share, _what: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:
-    """Run one benchmark and return what it found: `results`, `hardware`, `settings`, `roofline`, `warnings`.
+    """Run one benchmark and return `results`, `hardware`, `settings`, `roofline`, `warnings` and more as plain data.
 
     Args:
         name: one of `BENCHMARKS`.
         settings: how to run it.
-        path: where to save; `None` saves nothing.
-        on_progress: is told how far things are.
-        should_stop: asked between runs; when true, `BenchmarkStopped` is raised.
+        path: the file to save to; `None` saves nothing.
+        on_progress: progress callback.
+        should_stop: called between runs; if true, the benchmark stops.
 
     Raises:
-        ValueError: the name is unknown, or the machine is busy and `path` holds results already.
+        ValueError: the name is unknown, or the machine is busy and `path` already holds results.
+        BenchmarkStopped: `should_stop` returned true.
     """
     if name not in BENCHMARKS:
         raise ValueError(f"benchmark must be one of {', '.join(BENCHMARKS)}, got {name!r}")
@@ -116,7 +117,7 @@ def run_benchmark(
             document["results"].append(result.as_dict())
             if path is not None:
                 save(document, _partial(path))
-        document["settings"]["warm_ups"] = bench.warm_ups  # which the benchmark may have changed
+        document["settings"]["warm_ups"] = bench.warm_ups  # the benchmark may have changed it
         document["seconds"] = time.monotonic() - started
         document["complete"] = bench.seconds_left() > 0
         cores = others.cores()
@@ -129,18 +130,18 @@ def run_benchmark(
     return document
 
 
-def busy_warnings(look_s: float = _LOOK_S) -> list[str]:
-    """Watch others for a moment and say if they keep this machine busy."""
+def busy_warnings(watch_s: float = _WATCH_S) -> list[str]:
+    """Watch other processes for `watch_s` seconds; return a warning if they keep this machine busy."""
     others = OtherWork()
-    time.sleep(look_s)
+    time.sleep(watch_s)
     cores = others.cores()
-    if cores is None:  # no such count on this system: the load of the last minute has to do
+    if cores is None:  # not reported by this system: use the load average of the last minute
         cores = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     return [f"others take {cores:.2f} cores of this machine"] if cores > BUSY_CORES else []
 
 
 def save(document: dict[str, Any], path: Path) -> None:
-    """Write a document so that a reader finds the old one or the new one, never half of one."""
+    """Write a document atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.draft")
     draft.write_text(f"{json.dumps(document, indent=1, ensure_ascii=False)}\n", encoding="utf-8")
@@ -148,7 +149,7 @@ def save(document: dict[str, Any], path: Path) -> None:
 
 
 def _partial(path: Path) -> Path:
-    """Return where an unfinished benchmark keeps what it has; no reader of results looks there."""
+    """Return the file for an unfinished benchmark's results, which no reader of results opens."""
     return path.with_suffix(".partial")
 
 

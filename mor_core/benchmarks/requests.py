@@ -1,4 +1,4 @@
-"""The requests that benchmarks of the engine make, and the loop that serves them: nothing is recorded."""
+"""Requests without a trace, for benchmarks of the engine, and the loop that serves them."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -12,12 +12,12 @@ from mor_core.serving.request_state import RequestState
 
 
 class Request(Protocol):
-    """What is wanted of the engine.
+    """A request to the engine.
 
     Attributes:
-        ids: of the prompt.
-        rule: its routing rule.
-        max_new_tokens: the most that it will ask for.
+        ids: token ids of the prompt.
+        rule: the routing rule.
+        max_new_tokens: upper limit on its new tokens.
     """
 
     ids: Sequence[int]
@@ -25,12 +25,12 @@ class Request(Protocol):
     max_new_tokens: int
 
     def take(self, processed: Processed) -> int | None:
-        """Take what was computed; return the next token, `None` to end."""
+        """Take a processed position; return the next token, `None` to end."""
 
 
 @dataclass
 class PlainRequest:
-    """A request for `max_new_tokens` tokens after `ids`, each the most probable; `num_taken` counts those it got."""
+    """A greedy request for `max_new_tokens` tokens after `ids`; `num_taken` counts the tokens so far."""
 
     ids: Sequence[int]
     rule: RoutingRule
@@ -38,26 +38,26 @@ class PlainRequest:
     num_taken: int = 0
 
     def take(self, processed: Processed) -> int | None:
-        """Take what was computed; return the most probable token, `None` once there are enough."""
+        """Take a processed position; return the most probable token, `None` after the last."""
         self.num_taken += 1
         chosen = int(processed.logits[-1].cpu().numpy().argmax())
         return chosen if self.num_taken < self.max_new_tokens else None
 
 
-def submitted(engine: Engine, request: Request) -> RequestState:
-    """Submit a request, whose prompt is to be read."""
+def submit_prompt(engine: Engine, request: Request) -> RequestState:
+    """Submit a request, whose prompt the engine will prefill."""
     return engine.submit(request.ids, request.rule, request.max_new_tokens)
 
 
 class Batch:
-    """Requests that one engine serves, as many at once as there are slots."""
+    """Requests that one engine serves, at most `num_slots` at a time."""
 
     def __init__(
         self,
         engine: Engine,
         requests: Iterable[Request],
         num_slots: int,
-        submit: Callable[[Engine, Request], RequestState] = submitted,
+        submit: Callable[[Engine, Request], RequestState] = submit_prompt,
     ) -> None:
         self.engine, self.num_slots = engine, num_slots
         self._submit = submit
@@ -65,16 +65,16 @@ class Batch:
         self._running: dict[RequestState, Request] = {}
 
     def run(self) -> None:
-        """Serve them all.
+        """Serve all requests.
 
         Raises:
-            Exception: of a model call; a request that failed would look fast.
+            Exception: a model call failed. It is not swallowed, since a failed request would look fast.
         """
         while self._waiting or self._running:
             self.step()
 
     def step(self) -> None:
-        """Admit whom there are slots for, step the engine, and hand out what it computed."""
+        """Admit waiting requests to free slots, step the engine, and dispatch its results."""
         while self._waiting and len(self._running) < self.num_slots:
             request = self._waiting.popleft()
             self._running[self._submit(self.engine, request)] = request

@@ -1,4 +1,4 @@
-"""What a benchmark found: one comparison or one number, how sure it is, and whether it reached its aim."""
+"""The result of a benchmark: one comparison or one number, its spread, and whether it reached its aim."""
 
 import statistics
 from collections.abc import Sequence
@@ -7,12 +7,12 @@ from typing import Any, Literal
 
 Better = Literal["higher", "lower"]
 BENCH_FOLDER = "bench"
-"""Of the checkpoints' folder: where results are kept."""
+"""Subfolder of the checkpoints' folder that holds results."""
 
 
 @dataclass(frozen=True)
 class Spread:
-    """How far the repeats of one side lie apart, in the result's unit."""
+    """The spread of one side's repeats, in the result's unit."""
 
     min: float
     max: float
@@ -25,19 +25,19 @@ class Result:
     """One measured comparison, or one measured number where `theirs` is `None`.
 
     Attributes:
-        what: was measured, with the shape.
-        peer: what `theirs` is.
+        what: a description of the measured quantity, with the shape.
+        peer: name of the peer.
         ours: median of our repeats.
-        theirs: median of the peer's.
+        theirs: median of the peer's repeats.
         unit: of both.
-        better: whether more or less of the unit is better.
+        better: whether a higher or a lower value is better.
         ratio: ours / theirs.
-        bound: the same ratio if both ran at the roofline.
-        repeats: of each side, warm-ups left out.
-        spread: of each side.
-        roofline_share: of each side: the least time the machine needs over the time taken.
-        aim: what the ratio, or ours if there is no peer, is to reach.
-        note: conditions that belong to this number alone.
+        bound: the ratio if both sides ran at the roofline.
+        repeats: timed runs of each side, without warm-ups.
+        spread: by side.
+        roofline_share: by side, the least time according to the roofline divided by the time taken.
+        aim: target of the ratio, or of `ours` without a peer.
+        note: conditions of this number.
         extra: further numbers, by name.
     """
 
@@ -70,7 +70,7 @@ class Result:
 
 
 def with_ratio(result: Result) -> Result:
-    """Return the result with ours / theirs filled in."""
+    """Return the result with `ratio` set, if there is a peer."""
     if result.theirs:
         return replace(result, ratio=result.ours / result.theirs)
     return result
@@ -88,13 +88,13 @@ def fact(
     note: str = "",
     extra: dict[str, Any] | None = None,
 ) -> Result:
-    """Return a result of numbers that were counted, or measured elsewhere, once."""
+    """Return a result of single numbers that were counted, or measured elsewhere."""
     found = Result(what, peer, ours, theirs, unit, better, aim=aim, note=note, extra=extra or {})
     return with_ratio(found)
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """Return the extremes of some values and the distance of their quartiles."""
+    """Return minimum, maximum and interquartile range of some values."""
     iqr = 0.0
     if len(values) > 1:
         low, _, high = statistics.quantiles(values, n=4, method="inclusive")

@@ -1,6 +1,6 @@
-"""What this machine can do at most, measured: matrix products and memory traffic; and what that bounds a run by.
+"""The roofline model: measures this machine's peak FLOP/s and memory bandwidth, and bounds a run's time by them.
 
-Source of the model: Williams, Waterman and Patterson, "Roofline", 2009.
+Source: Williams, Waterman and Patterson, "Roofline", 2009.
 """
 
 import time
@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 SQUARES = (512, 1024, 2048)
-GPU_SQUARES = (2048, 4096, 8192)  # smaller ones do not fill it
+GPU_SQUARES = (2048, 4096, 8192)  # smaller matrices do not saturate a GPU
 SKINNY_ROWS = (1, 4, 16, 32, 128)
 _SKINNY = (576, 1536)  # the 135M shape's feed-forward
 _WEIGHT_SIDE = 1024
@@ -19,7 +19,7 @@ _REPEATS = 5
 
 @dataclass(frozen=True)
 class Cost:
-    """What one phase of a run must do at least: floating-point operations, and bytes read and written."""
+    """The least cost of one phase of a run: floating-point operations, and bytes read and written."""
 
     flops: float
     num_bytes: float
@@ -31,8 +31,8 @@ class Roofline:
 
     Attributes:
         flops_per_s: of the fastest large matrix product.
-        bytes_per_s: of reading weights, or of copying: whichever was faster.
-        measured: every product and every transfer that was tried.
+        bytes_per_s: of reading weights or of copying, whichever is faster.
+        measured: the rate of every measured product and transfer, by name.
     """
 
     flops_per_s: float
@@ -40,7 +40,7 @@ class Roofline:
     measured: dict[str, float] = field(default_factory=dict)
 
     def seconds(self, costs: Iterable[Cost]) -> float:
-        """Return the least time for phases that run one after another."""
+        """Return the least seconds for phases that run one after another."""
         return sum(
             max(cost.flops / self.flops_per_s, cost.num_bytes / self.bytes_per_s) for cost in costs
         )
@@ -57,9 +57,9 @@ def measure_roofline(
     quick: bool = False,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Roofline:
-    """Measure matrix products of several shapes and the traffic of memory; takes seconds.
+    """Measure matrix products of several shapes and memory traffic; takes seconds.
 
-    `quick` takes smaller matrices and less memory, and so may find less than there is.
+    `quick` uses smaller matrices and less memory, and may therefore underestimate the limits.
     """
     import torch
 
@@ -99,7 +99,7 @@ def measure_roofline(
 def _traffic(
     best: Callable[[Callable[[], object]], float], place: Any, kind: Any, quick: bool
 ) -> dict[str, float]:
-    """Return bytes a second of products of one row with many weights, and of a copy."""
+    """Return the bytes per second of matrix-vector products, which read weights, and of a copy."""
     import torch
 
     total = _WEIGHT_BYTES // (4 if quick else 1)

@@ -1,7 +1,7 @@
-"""`mor bench serve`: requests in a continuous batch, MoR beside vanilla, on equal slots and on equal memory.
+"""`mor bench serve`: continuous batching of MoR and of the vanilla model, with equal slots and with equal memory.
 
-Both sides run on the same engine. Requests come with full caches, so that decoding is measured and no prefill; the
-copy of a cache into its slot is part of the time, as is every update of it.
+Both sides run on the same engine. Requests start with filled caches, so that decoding is measured without prefill. The
+time includes copying each cache into its slot and updating it.
 """
 
 import functools
@@ -18,10 +18,10 @@ from mor_core.benchmarks.result import Result
 from mor_core.benchmarks.roofline import Cost
 from mor_core.benchmarks.workloads import (
     RANDOM_WEIGHTS,
-    drawn_rule,
     layer_parameters,
     peer_config,
     random_model,
+    random_rule,
     shape,
 )
 from mor_core.evaluation.paper_results import THROUGHPUT
@@ -51,12 +51,12 @@ class _Case:
 
     @property
     def is_short(self) -> bool:
-        """Whether it is soon over, and may be measured twice though the whole grid is to fit an hour."""
+        """Whether the case is short enough to measure twice within the time for the whole grid."""
         return self.name == "135M" and self.slots >= 16
 
 
 def run(bench: Bench) -> Iterator[Result]:
-    """Walk the grid, what says most first, as far as the time allows."""
+    """Measure the cases of the grid, the most informative first, until the time is up."""
     cases = list(_cases(bench.quick))
     bench.planned = len(cases)
     bench.warm_ups = bench.pick(0, 1)  # a full run is hundreds of equal steps
@@ -88,8 +88,8 @@ def _measure(bench: Bench, case: _Case) -> Result:
         slots["ours"] = min(requests, budget // request_bytes(config, itemsize))
         how = f"equal KV memory ({budget / 2**20:.0f} MiB: {slots['ours']} slots against {case.slots})"
     ours, theirs = (
-        Served(
-            served_model(case.name, case.recursions, side == "theirs", bench.device, bench.dtype),
+        EngineSide(
+            side_model(case.name, case.recursions, side == "theirs", bench.device, bench.dtype),
             requests,
             new,
             slots[side],
@@ -104,11 +104,14 @@ def _measure(bench: Bench, case: _Case) -> Result:
         repeats=min(bench.repeats, bench.pick(2 if case.is_short else 1, 1)),
         note=f"{RANDOM_WEIGHTS}; caches of {_HELD} tokens filled beforehand; greedy",
     )
-    return _judged(result, case, slots)
+    return _with_facts(result, case, slots)
 
 
-def _judged(result: Result, case: _Case, slots: dict[str, int]) -> Result:
-    """Add what was served, how much of the bound's ratio was reached, whether it counts, and the paper's own ratio."""
+def _with_facts(result: Result, case: _Case, slots: dict[str, int]) -> Result:
+    """Add the case, the share of the bound that was reached, the paper's ratio, and whether the result counts.
+
+    A result counts if the vanilla side runs at 0.9 of our roofline share or more: a slow peer would flatter the ratio.
+    """
     fixed_batch, equal_memory = THROUGHPUT[case.recursions]
     published = equal_memory if case.equal_memory else fixed_batch
     facts: dict[str, object] = {
@@ -136,16 +139,16 @@ def request_bytes(config: MoRConfig, itemsize: int) -> int:
 
 
 @functools.lru_cache(maxsize=2)
-def served_model(
+def side_model(
     name: PaperName, recursions: int, plain: bool, device: str, dtype: str
 ) -> MoRForCausalLM:
-    """Return a side's model; neighbours in the grid share it."""
+    """Return a side's model, cached for the next cases of the same shape."""
     config = shape(name, recursions, context=_HELD + _NEW + 1)
     return random_model(peer_config(config) if plain else config, device, dtype)
 
 
-class Served:
-    """One side: an engine and its requests."""
+class EngineSide:
+    """One side of the comparison: an engine and its requests."""
 
     def __init__(self, model: MoRForCausalLM, requests: int, new: int, slots: int) -> None:
         config = self._config = model.config
@@ -158,7 +161,9 @@ class Served:
         self._fillings = [
             torch.randn(most, 2 * heads, width).to(self._engine.like) for _ in range(2)
         ]
-        self._batch = self._requests(2, 2)  # lays the weights out for products of several rows
+        self._batch = self._requests(
+            2, 2
+        )  # a first run packs the weights for products of several rows
         self._run()
 
     def side(self, name: str) -> Side:
@@ -175,7 +180,9 @@ class Served:
         self._engine.counters.reset()
 
     def _requests(self, requests: int, new: int) -> Batch:
-        rules = (drawn_rule(self._config, seed) or RoutingRule.causal() for seed in range(requests))
+        rules = (
+            random_rule(self._config, seed) or RoutingRule.causal() for seed in range(requests)
+        )
         wanted = [PlainRequest([1] * (_HELD + 1), rule, new) for rule in rules]
         return Batch(self._engine, wanted, self._slots, self._filled)
 

@@ -1,4 +1,4 @@
-"""The part of `mor bench growth` over slots: tokens a second and bytes as more requests share one engine."""
+"""The part of `mor bench growth` that varies slots: tokens/s and KV bytes as more requests share one engine."""
 
 from collections.abc import Iterator
 
@@ -9,9 +9,9 @@ from mor_core.benchmarks.requests import Batch, PlainRequest
 from mor_core.benchmarks.result import Result
 from mor_core.benchmarks.workloads import (
     RANDOM_WEIGHTS,
-    drawn_rule,
     peer_config,
     random_model,
+    random_rule,
     random_tokens,
 )
 from mor_core.model.config import MoRConfig
@@ -24,7 +24,7 @@ _PROMPT, _NEW_TOKENS, _REPEATS = 32, 24, 3
 
 
 def run(bench: Bench, config: MoRConfig) -> Iterator[Result]:
-    """Decode with more and more requests under way, all of them prefilled before the clock starts."""
+    """Decode with a growing number of concurrent requests, all prefilled before the timing starts."""
     models = [random_model(c, bench.device, bench.dtype) for c in (config, peer_config(config))]
     for slots in bench.pick(SLOTS, SLOTS[:2]):
         if bench.seconds_left() <= 0:
@@ -55,17 +55,17 @@ class _Slots:
         self.num_bytes = 0
 
     def side(self, name: str) -> Side:
-        """Return what is to be timed; its work is the tokens that were still to be made."""
+        """Return the side to time; its work is the number of tokens left to decode after the prefills."""
         side = Side(name, self._drive, prepare=lambda: setattr(side, "work", self._fill()))
         return side
 
     @torch.inference_mode()
     def _fill(self) -> int:
-        """Let every request in, and return how many tokens they still want."""
+        """Prefill every request, and return how many tokens are left to decode."""
         config = self.model.config
         requests = [
             PlainRequest(
-                ids, drawn_rule(config, seed) or default_rule(config, training=False), _NEW_TOKENS
+                ids, random_rule(config, seed) or default_rule(config, training=False), _NEW_TOKENS
             )
             for seed, ids in enumerate(self.prompts)
         ]

@@ -1,4 +1,4 @@
-"""`mor bench soak`: run after run in one page, and how much more browser and server hold at the end."""
+"""`mor bench soak`: repeats a run in one page and measures how the memory of browser and server grows."""
 
 import time
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ def run(bench: Bench) -> Iterator[Result]:
             heaps.append(viewer.heap_bytes())
             residents.append(resident_bytes(process))
         bench.finish(what)
-        complaints = list(viewer.complaints)
+        console_errors = list(viewer.console_errors)
     runs = f"{len(heaps) - 1} runs in {passed / 60:.1f} minutes, after {_WARM_RUNS} to warm up"
     yield fact(
         "growth of the page's JavaScript heap",
@@ -50,15 +50,15 @@ def run(bench: Bench) -> Iterator[Result]:
     )
     yield fact(
         "errors in the console",
-        len(complaints),
+        len(console_errors),
         "errors",
         aim=0,
-        extra={"noted": sorted(set(complaints))},
+        extra={"noted": sorted(set(console_errors))},
     )
 
 
 def resident_bytes(process: int, root: Path = Path("/proc")) -> int:
-    """Return the memory that a process holds; 0 where the system does not say."""
+    """Return the resident memory of a process in bytes; 0 if the system does not report it."""
     try:
         lines = (root / str(process) / "status").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""`mor bench train`: tokens a second of a training step, beside the vanilla model of the same width and depth."""
+"""`mor bench train`: tokens/s of a training step, against the vanilla model of the same width and unrolled depth."""
 
 import shutil
 from collections.abc import Iterator
@@ -21,8 +21,8 @@ from mor_core.model.decoder import DecoderLayer
 from mor_core.training.recipe import OptimiserSection
 
 _CONTEXT, _AIM, _PEAK_AIM = 512, 1.25, 0.55
-_ROWS, _GPU_ROWS = (8, 1), (64, 32)  # of the two shapes: enough to fill the device
-_TOUCHES = 10  # of every weight in a step: forward, backward, gradient, and AdamW's four reads and three writes
+_ROWS, _GPU_ROWS = (8, 1), (64, 32)  # by shape, enough to saturate the device
+_TOUCHES = 10  # memory accesses per weight in a step: forward, backward, gradient, AdamW's four reads and three writes
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def _measure(bench: Bench, case: _Case) -> Result:
 
 
 def _step_flops(case: _Case) -> int:
-    """Count a step as the trainer's log does, attention among k active tokens as k x k."""
+    """Return the FLOPs of a step, counted as in the training log: attention among k active tokens costs k x k."""
     counts = [max(1, int(share * _CONTEXT)) for share in case.config.capacity_schedule]
     return case.rows * training_flops(case.config, _CONTEXT, counts)
 

@@ -1,4 +1,4 @@
-"""`mor bench ui`: the app in a real browser against its budgets of time, traffic and good behaviour."""
+"""`mor bench ui`: measures the app in a real browser against its budgets of time, traffic and errors."""
 
 import statistics
 import tempfile
@@ -15,12 +15,12 @@ from mor_core.benchmarks.ui_driver import Viewer, chromium, serve, view
 RATE = 30.0
 _PAINT_S, _PIXEL_MS, _STOP_MS = 2.5, 150.0, 500.0
 _RUN_BYTES, _TOKEN_BYTES, _SPEED_KEPT = 50 * 1024, 1024.0, 0.9
-_UNWATCHED_S = 10.0  # the server gives a run up when nobody has asked for it for longer
+_UNWATCHED_S = 10.0  # the server cancels a run that no page has polled for longer
 
 
 @dataclass
 class Found:
-    """What was noted over all pages."""
+    """The measurements of all pages."""
 
     paints_s: list[float] = field(default_factory=list)
     pixels_ms: list[float] = field(default_factory=list)
@@ -30,22 +30,22 @@ class Found:
     token_bytes: list[float] = field(default_factory=list)
     watched: list[float] = field(default_factory=list)
     unwatched: list[float] = field(default_factory=list)
-    complaints: list[str] = field(default_factory=list)
+    console_errors: list[str] = field(default_factory=list)
     foreign: list[str] = field(default_factory=list)
 
     def take(self, viewer: Viewer) -> None:
-        """Take in what a page complained about and whom it asked."""
-        self.complaints += viewer.complaints
+        """Add a page's console errors and its requests to other hosts."""
+        self.console_errors += viewer.console_errors
         self.foreign += viewer.foreign_requests
 
 
 def run(bench: Bench) -> Iterator[Result]:
-    """Watch runs with the event route and with the fallback."""
+    """Measure runs with the event route and with the polling fallback."""
     found = Found()
     bench.planned = 4
     repeats = bench.pick(max(3, bench.repeats), 1)
     with tempfile.TemporaryDirectory() as folder, chromium() as browser:
-        paced = Paced(Path(folder))
+        limit = RateLimit(Path(folder))
         with serve("app/bench_server.py", MOR_BENCH=folder) as (address, _):
 
             def each(what: str, work: Callable[[Viewer], None], count: int) -> None:
@@ -56,15 +56,15 @@ def run(bench: Bench) -> Iterator[Result]:
                         found.take(viewer)
                 bench.finish(what)
 
-            with view(browser, address) as viewer:  # the first start of all pays for imports
-                paced.hold(0)
+            with view(browser, address) as viewer:  # the first run includes imports
+                limit.hold(0)
                 viewer.run()
                 viewer.wait_for("done")
             each("first paint", lambda viewer: found.paints_s.append(viewer.paint_s), repeats + 2)
             each(
-                "a run at 30 tokens a second", lambda viewer: _watch(viewer, paced, found), repeats
+                "a run at 30 tokens a second", lambda viewer: _watch(viewer, limit, found), repeats
             )
-            each("decode, watched and not", lambda viewer: _race(viewer, paced, found), repeats)
+            each("decode, watched and not", lambda viewer: _race(viewer, limit, found), repeats)
         with serve("app/main.py") as (address, _), view(browser, address) as viewer:
             bench.report(0.0, "a run without the event route")
             _fallback(viewer, found)
@@ -72,55 +72,55 @@ def run(bench: Bench) -> Iterator[Result]:
     yield from results_of(found)
 
 
-class Paced:
-    """The files by which `app/bench_server.py` is told its rate and tells when tokens were known."""
+class RateLimit:
+    """The rate limit of `app/bench_server.py` and the times of its tokens, exchanged through files."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.hold(0)
 
     def hold(self, rate: float) -> None:
-        """Hold the next run to a rate; 0 lets it go. Forgets what was known."""
+        """Limit the next run to `rate` tokens per second (0: no limit), and clear the recorded times."""
         (self.folder / "rate").write_text(str(rate))
         (self.folder / "known").write_text("")
 
     def known(self) -> dict[int, float]:
-        """Return when each position's token was known, wall clock in milliseconds."""
+        """Return the time at which each position's token was known, in wall-clock milliseconds."""
         pairs = (line.split() for line in (self.folder / "known").read_text().splitlines())
         return {int(pair[0]): float(pair[1]) for pair in pairs if len(pair) == 2}
 
 
-def _watch(viewer: Viewer, paced: Paced, found: Found) -> None:
+def _watch(viewer: Viewer, limit: RateLimit, found: Found) -> None:
     """Watch one whole run at 30 tokens a second, then stop another."""
-    paced.hold(RATE)
+    limit.hold(RATE)
     before = viewer.socket_bytes
     viewer.run()
     viewer.wait_for("done")
     viewer.page.wait_for_selector(".st-key-live_run button:enabled", timeout=30_000)
     found.run_bytes.append(viewer.socket_bytes - before)
     found.mounts.append(viewer.mounts())
-    known, painted = paced.known(), viewer.painted()
+    known, painted = limit.known(), viewer.painted()
     found.pixels_ms += [painted[at] - known[at] for at in known if at in painted]
-    paced.hold(RATE)
+    limit.hold(RATE)
     viewer.run()
     viewer.wait_for_tokens(16)
     found.stops_ms.append(1000 * viewer.stop())
 
 
-def _race(viewer: Viewer, paced: Paced, found: Found) -> None:
-    """Measure the rate of a run that is watched, and of one whose page has gone."""
-    paced.hold(0)
+def _race(viewer: Viewer, limit: RateLimit, found: Found) -> None:
+    """Measure the decode rate of a watched run, and of a run whose page has been closed."""
+    limit.hold(0)
     viewer.run()
     viewer.wait_for("done")
-    found.watched.append(tokens_per_s(paced.known()))
-    paced.hold(0)
+    found.watched.append(tokens_per_s(limit.known()))
+    limit.hold(0)
     viewer.run()
     viewer.page.goto("about:blank")
     gone = 1000 * time.time()
     end, last = time.monotonic() + _UNWATCHED_S, -1
-    while time.monotonic() < end and last != (last := len(paced.known())):
+    while time.monotonic() < end and last != (last := len(limit.known())):
         time.sleep(1.0)
-    alone = {at: known for at, known in paced.known().items() if known > gone}
+    alone = {at: known for at, known in limit.known().items() if known > gone}
     if len(alone) > 16:
         found.unwatched.append(tokens_per_s(alone))
 
@@ -136,13 +136,13 @@ def _fallback(viewer: Viewer, found: Found) -> None:
 
 
 def tokens_per_s(known: dict[int, float]) -> float:
-    """Return the rate between the first and the last token of a run."""
+    """Return the token rate between the first and the last token of a run."""
     times = sorted(known.values())
     return 1000 * (len(times) - 1) / (times[-1] - times[0])
 
 
 def percentile_95(values: list[float]) -> float:
-    """Return the value that 95 of 100 do not exceed."""
+    """Return the 95th percentile."""
     return (
         statistics.quantiles(values, n=20, method="inclusive")[-1] if len(values) > 1 else values[0]
     )
@@ -181,7 +181,7 @@ def results_of(found: Found) -> Iterator[Result]:
         yield _budget(*row)
     for name, noted in (
         ("requests to other hosts", found.foreign),
-        ("errors in the console", found.complaints),
+        ("errors in the console", found.console_errors),
     ):
         yield fact(name, len(noted), "", aim=0, extra={"noted": sorted(set(noted))})
     if not found.unwatched:

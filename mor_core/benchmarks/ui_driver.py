@@ -1,6 +1,6 @@
-"""Starts the app and a browser that watches it: what it paints and when, what it asks for, what it complains about.
+"""Starts the app and a browser that measures it: paint times, requests, traffic and console errors.
 
-Playwright and Chromium are optional; without them a message says how to get them.
+Playwright and Chromium are optional; without them an error says how to install them.
 """
 
 import os
@@ -33,7 +33,7 @@ _FLAGS = (
     "--enable-precise-memory-info",
 )
 
-# Every shadow root is remembered, so that the strip is found; once a frame, what is new is noted after it was painted.
+# Records every shadow root, to find the strip inside; once per frame it notes new tokens after they have been painted.
 _WATCH = """(() => {
     const roots = [document];
     const attach = Element.prototype.attachShadow;
@@ -79,10 +79,10 @@ _STOP = """() => new Promise((resolve) => {
 
 @contextmanager
 def serve(script: str, **environment: str) -> Iterator[tuple[str, int]]:
-    """Start a script of the app on a free port as a user would, and yield its address and its process's id.
+    """Start a script of the app on a free port, and yield its address and its process id.
 
     Raises:
-        ValueError: it does not come up.
+        ValueError: the app does not start.
     """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -111,7 +111,7 @@ def chromium() -> "Iterator[Browser]":
     """Start Chromium.
 
     Raises:
-        ValueError: it or Playwright is not installed.
+        ValueError: Chromium or Playwright is not installed.
     """
     found = next(
         filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -132,24 +132,24 @@ def chromium() -> "Iterator[Browser]":
 
 @dataclass
 class Viewer:
-    """One page of the app, and what was noted of it.
+    """One page of the app and its measurements.
 
     Attributes:
-        page: of Playwright.
-        paint_s: from asking for the page to the recorded run's tokens on the screen.
-        complaints: errors of the console.
-        foreign_requests: to other hosts.
-        socket_bytes: both ways over Streamlit's web socket.
+        page: Playwright's page.
+        paint_s: seconds from requesting the page to the recorded run's tokens on the screen.
+        console_errors: errors in the browser's console.
+        foreign_requests: URLs requested from other hosts.
+        socket_bytes: bytes in both directions over Streamlit's WebSocket.
     """
 
     page: "Page"
     paint_s: float = 0.0
-    complaints: list[str] = field(default_factory=list)
+    console_errors: list[str] = field(default_factory=list)
     foreign_requests: list[str] = field(default_factory=list)
     socket_bytes: int = 0
 
     def run(self) -> None:
-        """Press Run, once it can be pressed, and wait until this run streams."""
+        """Press Run as soon as it is enabled, and wait until the run streams."""
         self.page.wait_for_selector(".st-key-live_run button:enabled", timeout=120_000)
         self.page.evaluate(
             "() => { morBench.painted = {}; morBench.mounts = 0; morBench.strip = null; }"
@@ -164,7 +164,7 @@ class Viewer:
         self.page.wait_for_selector(", ".join(parts), timeout=300_000)
 
     def wait_for_tokens(self, count: int) -> None:
-        """Wait until so many tokens of this run have been painted."""
+        """Wait until `count` tokens of this run have been painted."""
         self.page.wait_for_function(
             f"() => Object.values(morBench.painted).filter(Boolean).length >= {count}",
             timeout=120_000,
@@ -175,16 +175,16 @@ class Viewer:
         return float(self.page.evaluate(_STOP)) / 1000
 
     def painted(self) -> dict[int, float]:
-        """Return when each token's position was on the screen, wall clock in milliseconds."""
+        """Return the time at which each position's token was painted, in wall-clock milliseconds."""
         found: dict[str, float] = self.page.evaluate("() => morBench.painted")
         return {int(position): at for position, at in found.items() if at}
 
     def mounts(self) -> int:
-        """Return how many strips have been on the screen since Run was pressed."""
+        """Return how many strips have been mounted since Run was pressed."""
         return int(self.page.evaluate("() => morBench.mounts"))
 
     def heap_bytes(self) -> int:
-        """Return what the page's JavaScript holds after a collection."""
+        """Return the size of the page's JavaScript heap after a garbage collection."""
         session = self.page.context.new_cdp_session(self.page)
         session.send("HeapProfiler.collectGarbage")
         session.detach()
@@ -193,7 +193,7 @@ class Viewer:
 
 @contextmanager
 def view(browser: "Browser", address: str) -> Iterator[Viewer]:
-    """Open the app in a fresh context, which has nothing cached, and watch it."""
+    """Open the app in a new browser context with an empty cache, and measure it."""
     context = browser.new_context(viewport={"width": 1280, "height": 1400})
     page = context.new_page()
     page.add_init_script(_WATCH)
@@ -214,10 +214,10 @@ def view(browser: "Browser", address: str) -> Iterator[Viewer]:
 
     def on_message(message: Any) -> None:
         if message.type == "error":
-            viewer.complaints.append(message.text)
+            viewer.console_errors.append(message.text)
 
     page.on("console", on_message)
-    page.on("pageerror", lambda error: viewer.complaints.append(str(error)))
+    page.on("pageerror", lambda error: viewer.console_errors.append(str(error)))
     page.on("request", on_request)
     page.on("websocket", on_socket)
     started = time.perf_counter()

@@ -1,6 +1,6 @@
-"""What several benchmarks measure: models of a given shape, drawn depths and their least cost, training steps.
+"""Workloads that several benchmarks share: random models of a given shape, random routing, least costs, training steps.
 
-Speed and memory depend on shapes and on how many tokens go on, not on what the weights say.
+Speed and memory depend on the shapes and on how many tokens take each recursion, not on the values of the weights.
 """
 
 from collections.abc import Sequence
@@ -29,17 +29,17 @@ DEMO = MoRConfig(
     max_position_embeddings=512,
 )
 """The shape of the bundled demo model."""
-RANDOM_WEIGHTS = "random weights at this shape; depths drawn from the capacity schedule"
+RANDOM_WEIGHTS = "random weights at this shape; random routing at the capacity schedule"
 
 
 def shape(name: PaperName, num_recursions: int, *, context: int | None = None) -> MoRConfig:
-    """Return one of the paper's shapes as MoR with expert-choice, or plain for one recursion."""
+    """Return one of the paper's shapes, as expert-choice MoR, or as a plain Transformer for one recursion."""
     config = paper_config(name, num_recursions, "expert_choice" if num_recursions > 1 else "none")
     return config if context is None else config.replaced(max_position_embeddings=context)
 
 
 def peer_config(config: MoRConfig) -> MoRConfig:
-    """Return the vanilla peer: the same widths and unrolled depth."""
+    """Return the config of the vanilla peer, with the same widths and unrolled depth."""
     return vanilla_config(config)
 
 
@@ -52,10 +52,10 @@ def random_model(
     return model.to(torch.device(device), getattr(torch, dtype))  # type: ignore[arg-type]
 
 
-def drawn_rule(config: MoRConfig, seed: int = 0) -> RoutingRule | None:
-    """Return the rule that draws each token's depth with the shares of the capacity schedule; `None` without a router.
+def random_rule(config: MoRConfig, seed: int = 0) -> RoutingRule | None:
+    """Return random routing with the depth shares of the capacity schedule; `None` without a router.
 
-    The gate is open: a random router's own would scale the block at random.
+    The gate is open, since an untrained router's gate would scale the block at random.
     """
     return RoutingRule.random(seed, gate="open") if config.has_router else None
 
@@ -83,8 +83,8 @@ def step_side(
         model: in training mode.
         ids: (rows, S) that each pass reads.
         settings: of the optimiser, as in a recipe.
-        passes: whose gradients are added up in one step.
-        costs: what a step must do at least.
+        passes: forward and backward passes whose gradients are accumulated in one step.
+        costs: the least cost of a step.
     """
     optimiser = make_optimiser(model, settings, model.device)
     weights = list(model.parameters())
@@ -104,10 +104,10 @@ def step_side(
 def prefill_costs(
     config: MoRConfig, num_tokens: int, active_counts: Sequence[int], num_logits: int, itemsize: int
 ) -> list[Cost]:
-    """Return the least cost of reading a text at once, layer by layer and the head.
+    """Return the least cost of a prefill, for each layer call and the head.
 
-    A query attends to the keys before it alone, which is half of what `accounting.active_flops` counts; every weight
-    is read once a layer call.
+    Causal attention needs half of the scores that `accounting.active_flops` counts; each layer call reads its weights
+    once.
     """
     costs = []
     for call in layer_schedule(config):
@@ -124,17 +124,17 @@ def prefill_costs(
 def decode_costs(
     config: MoRConfig, context: int, held: Sequence[int], rows: int, itemsize: int
 ) -> list[Cost]:
-    """Return the least cost of one step of `rows` sequences at a context, in the mean over depths by the schedule.
+    """Return the expected least cost of one decode step of `rows` sequences, with depths from the capacity schedule.
 
-    A layer's weights are read once if any row is expected to run it (else by that share of steps); each active row
-    reads its own keys and values.
+    A layer call reads its weights if at least one row is active, which happens with probability 1 - (1 - share)^rows;
+    each active row reads its own keys and values.
 
     Args:
         config: of the model.
         context: tokens before the new one.
-        held: entries of a row's slots of each recursion.
+        held: cache entries of a row at each recursion.
         rows: sequences in the step.
-        itemsize: bytes of a number.
+        itemsize: bytes per number.
     """
     costs = []
     entry = 2 * config.num_key_value_heads * config.attention_head_dim
@@ -144,8 +144,8 @@ def decode_costs(
             share = config.capacity_schedule[call.recursion_idx]
             keys = held[call.recursion_idx if config.kv_strategy == "recursion_wise" else 0]
         flops = rows * share * layer_flops(config, 1, keys + 1, projects_keys=call.computes_keys)
-        anybody = 1 - (1 - share) ** rows
-        weights = anybody * layer_parameters(config, projects_keys=call.computes_keys)
+        any_active = 1 - (1 - share) ** rows
+        weights = any_active * layer_parameters(config, projects_keys=call.computes_keys)
         costs.append(Cost(flops, itemsize * (weights + rows * share * (keys + 1) * entry)))
     head = config.vocab_size * config.hidden_size
     return [*costs, Cost(2 * rows * head, itemsize * head)]
@@ -154,7 +154,7 @@ def decode_costs(
 def visible_counts(
     config: MoRConfig, call: LayerCall, num_tokens: int, active_counts: Sequence[int]
 ) -> tuple[int, int]:
-    """Return how many queries and how many keys a layer call has in a text that is read at once."""
+    """Return the number of queries and of keys of a layer call in a prefill."""
     if call.recursion_idx is None or not config.has_router:
         return num_tokens, num_tokens
     shared = config.kv_strategy != "recursion_wise"
@@ -162,7 +162,7 @@ def visible_counts(
 
 
 def layer_parameters(config: MoRConfig, *, projects_keys: bool = True) -> int:
-    """Count the weights that one layer call reads."""
+    """Return the number of weights that one layer call reads."""
     query_width = config.num_attention_heads * config.attention_head_dim
     key_width = config.num_key_value_heads * config.attention_head_dim
     own = 2 * query_width + (2 * key_width if projects_keys else 0)

@@ -1,5 +1,5 @@
 """The `mor` command: options, help, terminal output.
 
 Each command calls one function of the packages below.
-Not here: anything that a library user could want.
+Not here: anything that a user of the library may need.
 """

@@ -1,6 +1,6 @@
-"""The `mor` command. Reads arguments, calls the library, prints; computes nothing itself.
+"""The `mor` command: reads arguments, calls the library and prints the results.
 
-torch is imported inside the commands that need it: help and errors of usage come at once.
+Commands that need torch import it themselves, so that help and usage errors appear at once.
 """
 
 import os
@@ -43,7 +43,7 @@ app = typer.Typer(
 
 
 def main() -> None:
-    """Run the command; what a user can cause ends in one line, not in a traceback."""
+    """Run the command; errors that a user can cause are printed as one line without a traceback."""
     silence_import_warnings()
     try:
         app()
@@ -95,19 +95,19 @@ def checkpoints(as_json: Json = False) -> None:
 
 
 @app.command()
-def generate(  # noqa: PLR0913 - one argument an option
+def generate(  # noqa: PLR0913 - one argument per option
     prompt: Annotated[str, typer.Option(help="The text to continue.")],
     checkpoint: Checkpoint = "default",
     max_new_tokens: Annotated[int, typer.Option(min=1)] = 100,
     seed: Seed = 0,
-    temperature: Annotated[float, typer.Option(min=0.0, help="0 is greedy.")] = 0.7,
+    temperature: Annotated[float, typer.Option(min=0.0, help="0 means greedy decoding.")] = 0.7,
     top_k: Annotated[int | None, typer.Option(min=1)] = None,
     threshold: Threshold = "0.5",
     routing: Routing = "causal",
     gate: Gate = "learned",
     max_depth: MaxDepth = None,
     recursions: Recursions = None,
-    trace: Annotated[Path | None, typer.Option(help="Write the run here.")] = None,
+    trace: Annotated[Path | None, typer.Option(help="Save the trace to this file.")] = None,
     device: Device = "cpu",
     dtype: Dtype = "float32",
     compiled: Compile = False,
@@ -174,7 +174,7 @@ def evaluate(
     dtype: Dtype = "float32",
     as_json: Json = False,
 ) -> None:
-    """Measure how well a checkpoint predicts a text, and at what cost."""
+    """Measure a checkpoint's loss on a text and the FLOPs spent, or its answers to puzzles."""
     if puzzles == (text is not None):
         raise typer.BadParameter("give exactly one of --text FILE and --puzzles")
     if text is None:
@@ -214,7 +214,7 @@ def quantise(
     checkpoint: Checkpoint = "default",
     as_json: Json = False,
 ) -> None:
-    """Measure what 8-bit weights change: size, speed, loss, and the depths of tokens."""
+    """Measure the effect of 8-bit weights on size, speed, loss and token depths."""
     from mor_core.evaluation.quantise import compare
     from mor_core.evaluation.quantise import quantise as quantised
     from mor_core.training.corpus import read_documents
@@ -233,7 +233,9 @@ def quantise(
 
 @app.command("app")
 def run_app(
-    host: Annotated[str, typer.Option(help="127.0.0.1 is this machine alone.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="127.0.0.1 accepts connections from this machine only.")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8501,
     device: Annotated[
         str, typer.Option(help="auto (a GPU if there is one), cpu, cuda:N.")
@@ -246,14 +248,16 @@ def run_app(
     script = root / "app" / "asgi.py"
     if not script.is_file():
         raise ValueError(
-            f"the app is not beside the library ({script.parent.name}/ is missing); run mor from a clone"
+            f"the app must lie beside the library, but {script.parent.name}/ is missing; run mor from a clone"
         )
-    placement("cpu" if device == "auto" else device, dtype)  # refused now and not at the first run
+    placement(
+        "cpu" if device == "auto" else device, dtype
+    )  # refuse a bad device now, not at the first run
     command = [sys.executable, "-m", "streamlit", "run", str(script)]
     command += ["--server.address", host, "--server.port", str(port)]
     os.chdir(root)
     os.environ.update(MOR_DEVICE=device, MOR_DTYPE=dtype, MOR_COMPILE=str(int(compiled)))
-    typer.echo(f"MoR Explorer on http://{host}:{port}  (Ctrl-C ends it)")
+    typer.echo(f"MoR Explorer on http://{host}:{port}  (Ctrl-C stops it)")
     os.execv(sys.executable, command)
 
 

@@ -1,4 +1,4 @@
-"""`mor bench`: runs one benchmark or all of them, shows how far it is, prints and saves what it found."""
+"""`mor bench`: runs one benchmark or all of them, shows progress, prints and saves the results."""
 
 import subprocess
 import sys
@@ -13,24 +13,25 @@ ALL = "all"
 
 
 def bench(
-    name: Annotated[str, typer.Argument(help="decode, serve, prefill, ...; all runs every one.")],
+    name: Annotated[str, typer.Argument(help="decode, serve, prefill, ..., or all.")],
     as_json: Json = False,
-    quick: Annotated[bool, typer.Option("--quick", help="Measure less, in less time.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="A shorter, less precise run.")] = False,
     out: Annotated[
         Path | None, typer.Option(help="Save here: a .json file, or a folder for NAME.json.")
     ] = None,
     device: Device = "cpu",
     dtype: Dtype = "float32",
     num_threads: Annotated[int | None, typer.Option("--threads", min=1)] = None,
-    repeats: Annotated[int | None, typer.Option(min=1, help="Of each side.")] = None,
+    repeats: Annotated[int | None, typer.Option(min=1, help="Timed runs of each side.")] = None,
     minutes: Annotated[
-        float | None, typer.Option(help="Ends a long benchmark with what it has by then.")
+        float | None,
+        typer.Option(help="Stop a long benchmark after this time; keep its results so far."),
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Overwrite results although the machine is busy.")
+        bool, typer.Option("--force", help="Overwrite results even if the machine is busy.")
     ] = False,
 ) -> None:
-    """Measure speed and memory against named peers, in turn, with the machine's limits beside."""
+    """Measure speed and memory against named peers, and compare both with the machine's limits (roofline)."""
     from mor_core.benchmarks.registry import Settings, run_benchmark
     from mor_core.checkpoints.checkpoint import DTYPE_NAMES
 
@@ -61,7 +62,7 @@ def bench(
 
 
 def lines(document: dict[str, Any]) -> list[str]:
-    """Write what a benchmark found as lines to read."""
+    """Return the results of a benchmark as lines of text."""
     machine = document["hardware"]
     found = [
         f"{document['benchmark']} on {machine['processor']}, {machine['threads']} threads, "
@@ -85,7 +86,11 @@ def lines(document: dict[str, Any]) -> list[str]:
 
 
 def _run_all(options: list[str], minutes: float | None) -> None:
-    """Run every benchmark, each in a process of its own: one that fails takes no other with it."""
+    """Run every benchmark in a process of its own, so that a failure does not stop the others.
+
+    Raises:
+        ValueError: names the benchmarks that failed.
+    """
     from mor_core.benchmarks.registry import BENCHMARKS
 
     failed = []
@@ -98,7 +103,7 @@ def _run_all(options: list[str], minutes: float | None) -> None:
         if subprocess.run(command, check=False).returncode:
             failed.append(name)
     if failed:
-        raise ValueError(f"these benchmarks failed: {', '.join(failed)}; what they said is above")
+        raise ValueError(f"these benchmarks failed: {', '.join(failed)}; their errors are above")
 
 
 def _file(out: Path | None, name: str) -> Path | None:
@@ -108,7 +113,7 @@ def _file(out: Path | None, name: str) -> Path | None:
 
 
 def _show_progress(share: float, what: str) -> None:
-    """Draw over the line before, on a terminal; elsewhere stay silent."""
+    """Overwrite the previous progress line on a terminal; print nothing elsewhere."""
     if sys.stderr.isatty():
         sys.stderr.write(f"\r\x1b[2K{share:4.0%} {what[:100]}")
         sys.stderr.flush()

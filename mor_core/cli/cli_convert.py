@@ -1,4 +1,4 @@
-"""Commands that read other programs' models: `mor convert` and `mor conformance`. Compute nothing themselves."""
+"""Commands that read other projects' models: `mor convert` and `mor conformance`."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,10 +24,11 @@ def convert(
         typer.Option("--set", help="Official: one setting, such as mor.expert.alpha=0.1."),
     ] = None,
     paper_defaults: Annotated[
-        bool, typer.Option("--paper-defaults", help="Official: the paper's choices for the rest.")
+        bool,
+        typer.Option("--paper-defaults", help="Official: the paper's values for unknown settings."),
     ] = False,
     recursions: Annotated[
-        int | None, typer.Option(min=1, help="Llama: fold the layers into so many recursions.")
+        int | None, typer.Option(min=1, help="Llama: fold the layers into this many recursions.")
     ] = None,
     init: Annotated[
         str | None,
@@ -46,13 +47,13 @@ def convert(
     for_llama = recursions is not None or init is not None or router is not None
     if for_official and for_llama:
         raise typer.BadParameter(
-            "--recursions, --init and --router fold a Llama; --settings, --set and --paper-defaults read a model of "
-            "the official code: give those of one kind"
+            "--recursions, --init and --router are for a Llama; --settings, --set and --paper-defaults for a model of "
+            "the official code: use options of one kind"
         )
     if for_llama or not (for_official or is_official(source)):
-        has_words = _convert_llama(source, destination, tokenizer, recursions, init, router)
+        has_tokenizer = _convert_llama(source, destination, tokenizer, recursions, init, router)
     else:
-        has_words = convert_official(
+        has_tokenizer = convert_official(
             source,
             destination,
             settings=dict(read_setting(assignment) for assignment in set_field or []),
@@ -61,9 +62,9 @@ def convert(
             tokenizer=tokenizer,
         )
     typer.echo(f"wrote {destination}")
-    if not has_words:
+    if not has_tokenizer:
         typer.echo(
-            "without a tokenizer it reads ids alone; for text, convert again with --tokenizer FOLDER"
+            "without a tokenizer, the model reads token ids only; for text, convert again with --tokenizer FOLDER"
         )
 
 
@@ -73,13 +74,13 @@ def conformance(
     ],
     as_json: Json = False,
 ) -> None:
-    """Compare our models with what the official code computed; exit status 1 if any case differs."""
+    """Compare our models with outputs of the official code; exit status 1 if any case differs."""
     from mor_core.interop.conformance import CaseResult, check_case, find_cases
 
     results: list[CaseResult] = []
     for folder in folders:
-        if folder.is_file():  # such as a README that a pattern of the shell caught
-            typer.echo(f"{folder}: no folder, left out", err=True)
+        if folder.is_file():  # such as a README that a shell pattern matched
+            typer.echo(f"{folder}: not a folder, skipped", err=True)
             continue
         for case in find_cases(folder):
             results.append(check_case(case))
@@ -95,13 +96,19 @@ def conformance(
 
 
 def _check_places(source: Path, destination: Path) -> None:
-    """Refuse what is not there, and to write over what is no checkpoint."""
+    """Refuse a missing source, and a destination that would overwrite anything but a checkpoint.
+
+    Raises:
+        ValueError: names the path, the rule and the value.
+    """
     if not source.exists():
         raise ValueError(
-            f"source must be a folder or a .gguf file, got {source}, which is not there"
+            f"source must be a folder or a .gguf file, got {source}, which does not exist"
         )
     if source.resolve() == destination.resolve():
-        raise ValueError("destination must be another place than source; it would be written over")
+        raise ValueError(
+            f"destination must differ from source, got {destination} for both; name a new folder"
+        )
     is_used = destination.exists() and (destination.is_file() or any(destination.iterdir()))
     if is_used and not (destination / "config.json").is_file():
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Commands for lm-evaluation-harness: `mor tasks` and `mor lm-eval`. Compute nothing themselves."""
+"""Commands for lm-evaluation-harness: `mor tasks` and `mor lm-eval`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,8 +9,10 @@ from mor_core.cli.cli_options import Checkpoint, Device, Dtype, Json, open_check
 
 
 def tasks(
-    folder: Annotated[Path, typer.Argument(help="Where the tasks go.")],
-    text: Annotated[Path, typer.Option(help="Held out, with <|endoftext|> between documents.")],
+    folder: Annotated[Path, typer.Argument(help="The folder to write the tasks into.")],
+    text: Annotated[
+        Path, typer.Option(help="A held-out text, with <|endoftext|> between documents.")
+    ],
 ) -> None:
     """Write our two small tasks as files for lm-evaluation-harness."""
     from mor_core.evaluation.lm_eval_tasks import write_tasks
@@ -23,16 +25,17 @@ def tasks(
 def lm_eval(
     names: Annotated[list[str], typer.Argument(help="Tasks, such as mor_last_word or hellaswag.")],
     tasks_folder: Annotated[
-        Path | None, typer.Option(help="With tasks as YAML files, such as `mor tasks` writes.")
+        Path | None,
+        typer.Option(help="A folder with tasks as YAML files, such as `mor tasks` writes."),
     ] = None,
     checkpoint: Checkpoint = "default",
-    limit: Annotated[int | None, typer.Option(min=1, help="Items of each task.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Items per task.")] = None,
     few_shot: Annotated[int | None, typer.Option(min=0, help="Solved examples first.")] = None,
     device: Device = "cpu",
     dtype: Dtype = "float32",
     as_json: Json = False,
 ) -> None:
-    """Run tasks of lm-evaluation-harness on a checkpoint, by its causal rule."""
+    """Run tasks of lm-evaluation-harness on a checkpoint, under its causal rule."""
     from mor_core.evaluation.lm_eval_adapter import run_tasks
 
     loaded = open_checkpoint(checkpoint, device, dtype)

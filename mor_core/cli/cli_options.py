@@ -1,4 +1,4 @@
-"""What the commands have in common: their options, and how a model and a rule are made of them."""
+"""The options that commands share, and the model and routing rule that they name."""
 
 import json
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,18 +15,22 @@ Routing = Annotated[str, typer.Option(help="causal, aux, top_k, fixed:D, random 
 Gate = Annotated[str, typer.Option(help="learned (the token's own) or open (alpha).")]
 Threshold = Annotated[
     str,
-    typer.Option(help="Score in (0, 1) at which a token goes on; 0.5,0.3,0.7 for each recursion."),
+    typer.Option(
+        help="Score in (0, 1) from which a token enters a recursion; 0.5,0.3,0.7 for each recursion."
+    ),
 ]
-MaxDepth = Annotated[int | None, typer.Option(help="Let nobody enter a deeper recursion.")]
+MaxDepth = Annotated[
+    int | None, typer.Option(help="Largest depth: no token enters a deeper recursion.")
+]
 Recursions = Annotated[
     int | None, typer.Option(help="An experiment: more recursions than the model was trained with.")
 ]
-Seed = Annotated[int, typer.Option(help="Of sampling, and of random routing.")]
+Seed = Annotated[int, typer.Option(help="Seed of sampling and of random routing.")]
 Compile = Annotated[
     bool,
     typer.Option(
         "--compile",
-        help="Compile what a single token runs through: half a minute once, then a faster decode on a CPU.",
+        help="Compile the modules of a decode step: takes half a minute once, then decoding on a CPU is faster.",
     ),
 ]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:0, ...")]
@@ -36,10 +40,10 @@ Dtype = Annotated[str, typer.Option(help="float32, bfloat16 or float16.")]
 def open_checkpoint(
     name: str, device: str, dtype: str, recursions: int | None = None
 ) -> "LoadedCheckpoint":
-    """Load what an option names, with more recursions than trained if asked for.
+    """Load the checkpoint that the options name, with `recursions` instead of the trained number if given.
 
     Raises:
-        ValueError: it cannot be loaded so; the message says what to change.
+        ValueError: the checkpoint cannot be loaded with these options; the message says what to change.
     """
     import torch
 
@@ -62,10 +66,10 @@ def open_checkpoint(
 def read_rule(
     routing: str, gate: str, threshold: str, seed: int, max_depth: int | None = None
 ) -> "RoutingRule":
-    """Build the rule that the options name.
+    """Return the routing rule that the options name.
 
     Raises:
-        ValueError: they name none.
+        ValueError: the options name no rule.
     """
     from mor_core.model.routing_rules import RoutingRule
 
@@ -75,7 +79,7 @@ def read_rule(
         thresholds = [float(part) for part in threshold.split(",")]
     except ValueError as error:
         raise typer.BadParameter(
-            f"threshold must be a score, or one for each recursion with commas between, got {threshold!r}"
+            f"threshold must be a score, or one score per recursion separated by commas, got {threshold!r}"
         ) from error
     given = thresholds[0] if len(thresholds) == 1 else thresholds
     rule = RoutingRule.parse(routing, gate=gate, threshold=given, seed=seed)  # type: ignore[arg-type]
@@ -88,5 +92,5 @@ def print_json(data: Any) -> None:
 
 
 def say(line: str) -> None:
-    """Report progress, apart from the output."""
+    """Print a progress line to stderr, so that it does not mix with the output."""
     typer.echo(line, err=True)

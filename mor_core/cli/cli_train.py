@@ -1,4 +1,4 @@
-"""The commands that make a checkpoint: train it, give it its papers, record runs of it."""
+"""The commands that make a checkpoint: train it, write its model card and result files, record runs of it."""
 
 import json
 from pathlib import Path
@@ -11,10 +11,10 @@ from mor_core.cli.cli_options import Checkpoint, Device, Json, open_checkpoint, 
 
 def train(
     recipe: Annotated[Path, typer.Argument(help="A TOML file, such as those in recipes/.")],
-    resume: Annotated[bool, typer.Option(help="Go on from the saved state.")] = False,
+    resume: Annotated[bool, typer.Option(help="Continue from the saved state.")] = False,
     from_state: Annotated[
         Path | None,
-        typer.Option(help="Begin with a copy of another run's state: runs/NAME/at-TOKENS."),
+        typer.Option(help="Start from a copy of another run's state: runs/NAME/at-TOKENS."),
     ] = None,
     data_dir: Annotated[
         Path | None, typer.Option(help="Folder of the text files; default MOR_DATA.")
@@ -24,11 +24,12 @@ def train(
         list[str] | None, typer.Option("--set", help="Replace a field: budget.tokens=100000")
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print steps, tokens and FLOPs, and read nothing.")
+        bool,
+        typer.Option("--dry-run", help="Print steps, tokens and FLOPs without reading any data."),
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Train a checkpoint by a recipe."""
+    """Train a checkpoint from a recipe."""
     overrides: dict[str, Any] = {}
     for assignment in set_field or []:
         name, separator, value = assignment.partition("=")
@@ -39,11 +40,11 @@ def train(
         except ValueError:
             overrides[name] = value
     if dry_run:
-        from mor_core.training.dry_run import dry_run as plan_of
+        from mor_core.training.dry_run import dry_run as dry_run_plan
         from mor_core.training.dry_run import plan_lines
         from mor_core.training.recipe import load_recipe
 
-        plan = plan_of(load_recipe(recipe, overrides))
+        plan = dry_run_plan(load_recipe(recipe, overrides))
         if as_json:
             print_json(plan)
         else:
@@ -67,30 +68,30 @@ def train(
 def report(
     text: Annotated[Path, typer.Option(help="The held-out text to evaluate on.")],
     training_text: Annotated[
-        Path, typer.Option(help="To look for verbatim overlaps of samples in.")
+        Path, typer.Option(help="The training text, to find verbatim overlaps with samples.")
     ],
     checkpoint: Checkpoint = "default",
     device: Device = "cpu",
 ) -> None:
-    """Give a finished checkpoint its evaluation, samples, recorded runs, credits and model card."""
+    """Write a finished checkpoint's evaluation, samples, recorded runs, credits and model card."""
     from mor_core.evaluation.checkpoint_evaluation import write_evaluation
     from mor_core.generation.record_gallery import record_gallery
-    from mor_core.reports import write_report as papers
+    from mor_core.reports import write_report
     from mor_core.reports.card import model_card
 
     loaded = open_checkpoint(checkpoint, device, "float32")
     write_evaluation(loaded, text, say)
-    papers.write_experiments(loaded, text, say)
-    papers.write_samples(loaded, training_text, say)
+    write_report.write_experiments(loaded, text, say)
+    write_report.write_samples(loaded, training_text, say)
     record_gallery(loaded, say)
-    papers.copy_credits(loaded.info.path, training_text.parent)
+    write_report.copy_credits(loaded.info.path, training_text.parent)
     (loaded.info.path / "README.md").write_text(model_card(loaded.info.path), encoding="utf-8")
 
 
 def record(
     checkpoint: Checkpoint = "default",
     only: Annotated[
-        list[str] | None, typer.Option("--only", help="Names of runs; without it, all of them.")
+        list[str] | None, typer.Option("--only", help="Names of runs; default: all.")
     ] = None,
     missing: Annotated[
         bool, typer.Option("--missing", help="Keep recorded runs; add what they lack.")
@@ -111,7 +112,7 @@ def lessons(checkpoint: Checkpoint = "default", device: Device = "cpu") -> None:
 
 
 def family() -> None:
-    """Put all evaluated checkpoints side by side into checkpoints/family.json."""
+    """Compare all evaluated checkpoints and write checkpoints/family.json."""
     from mor_core.checkpoints.checkpoint import checkpoint_root
     from mor_core.reports.checkpoint_family import write_family
 

@@ -1,4 +1,4 @@
-"""Prints tokens coloured by depth, with the depth as a digit beside each: colour is never the only sign."""
+"""Prints tokens coloured by depth, each with its depth as a digit, so that colour is never the only sign."""
 
 from collections.abc import Sequence
 
@@ -22,12 +22,12 @@ class TokenPrinter:
         self.console = Console(highlight=False, soft_wrap=True)
 
     def show(self, tokens: Sequence[TokenRecord]) -> None:
-        """Print tokens and their depths; control characters are shown as signs, never sent."""
+        """Print tokens and their depths; control characters are replaced by visible symbols."""
         for token in tokens:
             if token.special:
                 continue
             digit = "" if token.recursion_depth is None else _subscript(token.recursion_depth)
-            # A line break belongs behind its digit.
+            # The depth digit goes before the token's line breaks.
             body = token.text.rstrip("\n").translate(_CONTROL)
             breaks = "\n" * (len(token.text) - len(token.text.rstrip("\n")))
             shown = Text(body, style=self._style(token)) + Text(digit, style="dim") + Text(breaks)

@@ -33,8 +33,7 @@ def convert_llama(
     Args:
         source: a Llama folder, or a .gguf file (which needs the package `gguf`).
         destination: the checkpoint's folder; an existing one is replaced.
-        recursions: number of recursions to fold the layers into, except the first and the last layer; `None` keeps the
-            plain model.
+        recursions: fold the layers, except the first and the last, into this many; `None` keeps the plain model.
         init: how the shared layers are initialised, see `uptraining.source_layers`.
         router: `expert_choice` adds new, untrained routers to the folded model.
         tokenizer: a folder with a tokenizer.json; default: the source's own.

@@ -1,5 +1,5 @@
-"""A run as one page: the browser modules of strip, heatmaps and inspector, their joining, and the standalone HTML.
+"""The page that draws a run: browser modules of strip, heatmaps and inspector, their bundling, the standalone HTML.
 
-Words and colours come from the caller, so that no language and no palette is known here.
-Not here: the same modules inside Streamlit (app.components), and what only two runs or a lesson need (there too).
+The caller passes words and colours, so this package contains no language and no palette.
+Not here: the Streamlit components that use these modules, and the modules for two runs or lessons (app.components).
 """

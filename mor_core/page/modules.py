@@ -1,7 +1,7 @@
-"""Joins browser modules into one that imports nothing, so that users need no Node and a page of its own no server.
+"""Bundles browser modules into one without imports, so that users need no Node and a standalone page needs no server.
 
-Each module keeps a scope of its own: names of two modules cannot collide. The modules are standard JavaScript and run
-unjoined as well. Of its imports and exports they use these forms, each at the start of a line; others are refused:
+Each module keeps its own scope, so that names cannot collide. The modules are standard JavaScript and also run without
+bundling. Only these forms of import and export are supported, each at the start of a line; others are refused:
 
     import { one, two as second } from "./other.js";
     import render from "./other.js";
@@ -22,19 +22,19 @@ _RESULT = re.compile(r"^export default \w+;\n", re.MULTILINE)
 
 
 class ModuleError(ValueError):
-    """Browser modules that cannot be joined."""
+    """The browser modules cannot be bundled."""
 
 
 def join(entry: str, folder: Path) -> str:
-    """Return a module that does what `entry` does and imports nothing.
+    """Return a module equivalent to `entry` that contains all its imports.
 
     Args:
-        entry: source of a module; what it exports with a last line `export default name;` the result exports too.
+        entry: source of a module; if it has a line `export default name;`, the result has the same export.
         folder: that the entry's imports are relative to.
 
     Raises:
-        ModuleError: a form of import or export that is not supported, a module that is missing, a name that it does
-            not export, or modules that import each other in a circle.
+        ModuleError: a form of import or export is not supported, a module is missing or lacks an imported name, or
+            modules import each other in a cycle.
     """
     joined = _Joined()
     result = _RESULT.search(entry)
@@ -43,16 +43,16 @@ def join(entry: str, folder: Path) -> str:
 
 
 class _Joined:
-    """The modules met so far, each behind those that it imports."""
+    """The modules bundled so far, in order: each module comes after those that it imports."""
 
     def __init__(self) -> None:
         self.scopes: list[str] = []
         self._found: dict[
             Path, tuple[int, dict[str, str]]
-        ] = {}  # its number, and names outside: inside
+        ] = {}  # its number, and its exports: name inside the module by exported name
 
     def resolve(self, source: str, folder: Path, name: str, above: tuple[Path, ...]) -> str:
-        """Return a module's source with its imports taken from those that are joined already, and nothing exported."""
+        """Return a module's source with its imports read from the bundled modules, and without `export` keywords."""
 
         def taken(match: re.Match[str]) -> str:
             listed, default, target = match.groups()
@@ -70,17 +70,17 @@ class _Joined:
         body = _EXPORT.sub("", _IMPORT.sub(taken, source))
         if unknown := _UNKNOWN.search(body):
             raise ModuleError(
-                f"{name} must use the forms of import and export that are listed above `join`, got {unknown[0].strip()}"
+                f"{name} must use a form of import or export that modules.py lists, got {unknown[0].strip()}"
             )
         return body
 
     def _add(
         self, path: Path, importer: str, above: tuple[Path, ...]
     ) -> tuple[int, dict[str, str]]:
-        """Join a module unless that was done; return its number and its exports."""
+        """Bundle a module unless that is done already; return its number and its exports."""
         if path in above:
-            circle = " -> ".join(part.name for part in (*above[above.index(path) :], path))
-            raise ModuleError(f"modules must not import each other in a circle, got {circle}")
+            cycle = " -> ".join(part.name for part in (*above[above.index(path) :], path))
+            raise ModuleError(f"modules must not import each other in a cycle, got {cycle}")
         if path not in self._found:
             if not path.is_file():
                 raise ModuleError(f"{importer} imports {path.name}, which {path.parent} lacks")
@@ -98,7 +98,7 @@ class _Joined:
 
 
 def _names(listed: str) -> Iterator[tuple[str, str]]:
-    """Yield the name outside and the name inside for each of `one, two as second`."""
+    """Yield the exported and the local name of each item in an import list such as `one, two as second`."""
     for part in filter(None, map(str.strip, listed.split(","))):
         outside, _, inside = part.partition(" as ")
         yield outside, inside or outside

@@ -1,4 +1,4 @@
-// A run as a page of its own: words and run stand in the page as JSON, and nobody is told of what the reader does.
+// A standalone page of one run. The page holds words and run as JSON, and no server is told of the reader's actions.
 
 import { prepareHiddenWords } from "./strip/hidden.js";
 import render from "./strip/strip.js";

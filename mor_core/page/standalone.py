@@ -1,4 +1,4 @@
-"""A run as one HTML file that draws itself with the strip's own modules and asks no server for anything."""
+"""Writes a run as one self-contained HTML file, drawn by the strip's own modules without any server."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -24,10 +24,10 @@ def standalone_page(
 
     Args:
         trace: the run.
-        language: that the page speaks, one of those in `words`.
-        html_language: its HTML code, such as `zh-Hans`.
-        words: what the strip says.
-        colours: scales of depth as #rrggbb, by the number of their levels.
+        language: of the page, one of those in `words`.
+        html_language: its HTML language code, such as `zh-Hans`.
+        words: the strip's texts.
+        colours: depth colour scales as #rrggbb, by number of levels.
     """
     data = {
         "run": trace_id(trace),
@@ -67,5 +67,5 @@ def _read(name: str) -> str:
 
 
 def _inline(data: dict[str, Any]) -> str:
-    """Write JSON that stays data inside a script element, whatever the tokens spell."""
+    """Return JSON that is safe inside a script element, since it escapes every `<`."""
     return json.dumps(data, allow_nan=False).replace("<", "\\u003c")

@@ -1,4 +1,4 @@
-"""What the token strip is made of. The words that its modules say come from the caller, in every language."""
+"""The token strip's HTML, CSS and JavaScript. The caller passes its texts, in every language."""
 
 import json
 import os
@@ -13,11 +13,11 @@ STRIP = Path(__file__).parent / "strip"
 
 @dataclass(frozen=True)
 class PageWords:
-    """What the modules say and what they hide.
+    """The texts that the modules show, and the words that they hide.
 
     Attributes:
         texts: by name, then by language.
-        hidden: words that presenter mode does not show, lower case.
+        hidden: words that presenter mode hides, in lower case.
     """
 
     texts: Mapping[str, Mapping[str, str]]
@@ -35,11 +35,11 @@ def style() -> str:
 
 
 def script(module: Path, words: PageWords | None = None) -> str:
-    """Return a module joined with all that it imports, and with its words.
+    """Return a module bundled with its imports and its texts.
 
     Args:
         module: whose default export draws, such as `STRIP / "strip.js"`.
-        words: what it says and hides, where it does by way of the strip's modules.
+        words: its texts and hidden words; `None` if it does not use the strip's modules for them.
     """
     lines = [f'import render from "./{module.name}";', "export default render;", ""]
     if words is not None:

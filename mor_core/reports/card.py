@@ -1,4 +1,4 @@
-"""The model card: every number in it is read from the files beside it."""
+"""Writes the model card; every number in it is read from the checkpoint's other files."""
 
 import json
 import statistics
@@ -9,7 +9,7 @@ from mor_core.model.router_types import router_traits
 
 
 def model_card(folder: Path) -> str:
-    """Return the model card, read from the folder's own files."""
+    """Return the model card of a checkpoint folder."""
     config = _read_json(folder / "config.json")
     provenance = _read_json(folder / "provenance.json")
     evaluation = _read_json(folder / "evaluation.json")
@@ -21,7 +21,7 @@ def model_card(folder: Path) -> str:
         _origin(provenance, _read_log(folder / "train_log.jsonl")),
         *_coefficient(config),
         *quality_sections(evaluation),
-        *_experiments(folder / "experiments.json"),
+        *_experiments(folder / "experiments.json", config),
         _sample_section(samples),
         _limits(),
     ]
@@ -76,45 +76,47 @@ def _origin(provenance: dict[str, Any], log: list[dict[str, Any]]) -> str:
 
 
 def _branch(source: dict[str, Any] | None) -> dict[str, str]:
-    """Return the row of a run that began with another's state."""
+    """Return the row of a run that started from another run's state."""
     if source is None:
         return {}
     tokens = f"{source['num_tokens']:,}"
     return {
-        "began with": f"the state of {source['name']} at {tokens} tokens, which the sums include"
+        "started from": f"the state of {source['name']} at {tokens} tokens, which the totals include"
     }
 
 
 def _coefficient(config: dict[str, Any]) -> list[str]:
-    """Say what the auxiliary loss's coefficient means here, since the same number means another thing elsewhere."""
+    """Return the note on the auxiliary loss's coefficient, which is scaled differently in the official code."""
     if not router_traits(config).has_top_k or config.get("router_supervision") != "aux_loss":
         return []
     return [
-        f"The auxiliary loss has the coefficient {config['router_aux_loss_coef']}; it is averaged over candidates, "
-        "summed over recursions and divided by accumulation steps like every other term. The official code does not "
-        "divide it: with up to 16 accumulation steps its 0.001 acted as up to 0.016."
+        f"The auxiliary loss has the coefficient {config['router_aux_loss_coef']}. It is averaged over candidates, "
+        "summed over recursions and divided by the number of accumulation steps, like every other term. The official "
+        "code does not divide it: with up to 16 accumulation steps, its 0.001 corresponds to up to 0.016 here."
     ]
 
 
-def _experiments(path: Path) -> list[str]:
-    """Return the section on what the model was not trained for; none without measurements."""
+def _experiments(path: Path, config: dict[str, Any]) -> list[str]:
+    """Return the section on settings that the model was not trained with; empty without measurements."""
     if not path.is_file():
         return []
     found = _read_json(path)
-    lines = ["## What it was not trained for"]
+    lines = ["## Settings it was not trained with"]
     if "deeper" in found:
         deeper = found["deeper"]
         shares = ", ".join(f"{count:,}" for count in deeper["depth_histogram"])
+        has_router = router_traits(config).has_router
+        how_scored = ", the last one scored by the last trained router" if has_router else ""
         lines += [
             "",
-            f"With {deeper['num_recursions']} recursions instead, the last judged by the last router: "
-            f"{deeper['nll_nats_per_token']:.4f} nats a token, mean depth {deeper['mean_recursion_depth']:.3f} "
+            f"With {deeper['num_recursions']} recursions{how_scored}: {deeper['nll_nats_per_token']:.4f} nats per "
+            f"token, mean depth {deeper['mean_recursion_depth']:.3f} "
             f"(tokens at depth 1, 2, ...: {shares}).",
         ]
     if "int8" in found:
         lines += [
             "",
-            "Eight-bit weights (torchao, weight-only); speed is that of decoding, batch 1:",
+            "8-bit weights (torchao, weight-only); speed is decoding at batch size 1:",
             "",
             "| weights | MiB | NLL (nats/token) | depth unchanged | tokens/s (lowest to highest) |",
             "| --- | ---: | ---: | ---: | ---: |",
@@ -126,8 +128,8 @@ def _experiments(path: Path) -> list[str]:
             _weight_row("int8", "int8", int8, share),
             "",
             f"The first {int8['num_documents']} documents, {int8['num_tokens']:,} tokens; {how['threads']} threads, "
-            f"{how['new_tokens']} new tokens, {how['warm_ups']} warm-up, median of {how['repeats']} in turn with the "
-            "float model.",
+            f"{how['new_tokens']} new tokens, {how['warm_ups']} warm-up, median of {how['repeats']} runs that "
+            "alternate with those of the float model.",
         ]
     return ["\n".join(lines)]
 
@@ -145,7 +147,7 @@ def _sample_section(samples: dict[str, Any]) -> str:
         "## Samples",
         "",
         f"{len(samples['samples'])} samples, not selected: temperature {samples['temperature']}, seeds in order; "
-        "all are in `samples.json`. The longest run of words that any of them shares with the training text has "
+        "all are in `samples.json`. The longest sequence of words that a sample shares with the training text has "
         f"{longest} words.",
     ]
     for sample in samples["samples"][:3]:
@@ -164,11 +166,11 @@ def _limits() -> str:
         [
             "## Limits, licences and credits",
             "",
-            "A model of this size writes grammatical sentences and loses the plot. It knows old children's stories in "
+            "A model of this size writes grammatical sentences but loses the plot. It knows old children's stories in "
             "English and nothing else. Most of them are from 1860 to 1930; their words and views of peoples, women and "
             "animals are of that time and can hurt today.",
             "",
-            "Router depth is where this training run spent computation. It is no proof that a token is difficult.",
+            "Router depth shows where this model spends computation. It does not prove that a token is difficult.",
             "",
             "Weights: MIT. The training text is in the public domain in the USA (Project Gutenberg, Standard Ebooks), "
             "CC BY (African Storybook, Pratham Books, Book Dash) or MIT (TinyFabulist). Titles and authors of the "
@@ -188,19 +190,19 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def quality_sections(evaluation: dict[str, Any]) -> list[str]:
-    """Return the sections that this evaluation has the figures for."""
+    """Return the sections for which the evaluation has figures."""
     return [_quality(evaluation), *_router_section(evaluation), *_task_section(evaluation)]
 
 
 def _quality(evaluation: dict[str, Any]) -> str:
     with_intervals = "nll_interval" in evaluation["results"][0]
     lines = [
-        "## How well it does",
+        "## Evaluation",
         "",
-        f"On `{evaluation['text']}`: every document after one document start, every token scored once, windows of "
-        f"{evaluation['context']} tokens that move by half. Depth counts content tokens; FLOPs are those of routing, "
-        "a position, head included (multiply-add = 2)."
-        + (" Behind each figure: its 95% interval, bootstrapped over documents." * with_intervals),
+        f"On `{evaluation['text']}`: every document follows one document start, every token is scored once, windows of "
+        f"{evaluation['context']} tokens move by half. Mean depth is over content tokens; active FLOPs are per "
+        "position and include the head (multiply-add = 2)."
+        + (" In brackets: 95% intervals, bootstrapped over documents." * with_intervals),
         "",
         "| routing | gate | NLL (nats/token) | bits per byte | perplexity | mean depth | active MFLOPs |",
         "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
@@ -225,25 +227,25 @@ def _quality(evaluation: dict[str, Any]) -> str:
     lines += ["", f"Under the causal rule: {shares}."]
     if any(result["routing"]["name"] == "top_k" for result in evaluation["results"]):
         lines.append(
-            "`top_k` sees later tokens, as in training: it is a control, not a way to generate."
+            "`top_k` sees later tokens, as in training: it is a control and cannot generate text."
         )
     return "\n".join(lines)
 
 
 def _between(result: dict[str, Any], figure: str, digits: int) -> str:
-    """Write a figure's interval behind it, where it was computed."""
+    """Return a figure's interval as text; empty if it was not computed."""
     interval = result.get(f"{figure}_interval")
     return "" if interval is None else f" ({interval[0]:.{digits}f} to {interval[1]:.{digits}f})"
 
 
 def _router_section(evaluation: dict[str, Any]) -> list[str]:
-    """Return the section on where the depth goes; none for a model that has no choice."""
+    """Return the section on token depths; empty for a model without a router."""
     if "router" not in evaluation:
         return []
     depths, router = evaluation["depths"], evaluation["router"]
     explained, prediction = depths["explained_by_token"], depths["prediction_depth"]
     lines = [
-        "## Where the depth goes",
+        "## Depth of tokens",
         "",
         f"Over {depths['num_tokens']:,} held-out tokens under the model's own rule:",
         "",
@@ -255,19 +257,19 @@ def _router_section(evaluation: dict[str, Any]) -> list[str]:
         lines.append(f"| {name} | {group['num_tokens']:,} | {group['mean_depth']:.3f} | {shares} |")
     lines += [
         "",
-        f"The token's identity alone explains {_percent(explained['epsilon_squared'])} of the variance of depth "
-        f"(epsilon squared over {explained['num_types']:,} types). Rank correlation of depth with the surprise of the "
+        f"The token type alone explains {_percent(explained['epsilon_squared'])} of the variance of depth "
+        f"(epsilon squared over {explained['num_types']:,} types). Rank correlation of depth with the surprisal of the "
         f"next token: {_number(depths['by_next_surprisal']['rank_correlation'])}. Router depth equals prediction "
-        f"depth (the first recursion whose early exit says what the last one says; early exits are untrained) for "
+        f"depth (the first recursion whose early exit predicts the final token; early exits are untrained) for "
         f"{prediction['equal_share']:.1%} of tokens, rank correlation {_number(prediction['rank_correlation'])}.",
         "",
-        f"Entropy of the router in nats: {', '.join(map(_number, router['entropy']))}. Places of the window that never "
-        f"reach the last recursion: {router['dead_token_ratio']:.1%}.",
+        f"Entropy of the router in nats: {', '.join(map(_number, router['entropy']))}. Window positions at which no "
+        f"token reaches the last recursion: {router['dead_token_ratio']:.1%}.",
     ]
     if router["topk_threshold_agreement"]:
         agreement = ", ".join(f"{share:.1%}" for share in router["topk_threshold_agreement"])
         lines[-1] += (
-            f" The threshold decides as top-k does for {agreement} of the candidates of each recursion."
+            f" The threshold and top-k make the same decision for {agreement} of the candidates of each recursion."
         )
     if router["load_violation"] is not None:
         lines[-1] += f" Largest violation of equal load: {router['load_violation']:.3f}."
@@ -275,14 +277,14 @@ def _router_section(evaluation: dict[str, Any]) -> list[str]:
 
 
 def _task_section(evaluation: dict[str, Any]) -> list[str]:
-    """Return the section on the small tasks; none where they were not scored."""
+    """Return the section on the small tasks; empty if they were not scored."""
     if "tasks" not in evaluation:
         return []
     lines = [
         "## Two small tasks",
         "",
-        "From the held-out documents: the last word of a passage, where it has stood in the passage before; and the "
-        "true next sentence among four. Intervals: 95%, over documents.",
+        "Built from the held-out documents: predict the last word of a passage, which occurs earlier in it, and choose "
+        "the true next sentence among four. Intervals: 95%, over documents.",
         "",
         "| task | items | accuracy | chance |",
         "| --- | ---: | ---: | ---: |",

@@ -1,7 +1,7 @@
-"""The checkpoints side by side in checkpoints/family.json: what each cost, what it is worth, what it costs to run.
+"""Writes checkpoints/family.json, which compares all checkpoints: training cost, quality, and cost to run.
 
-Read from the folders' own papers, speeds from `mor bench members`, which alone measured all in one process; nothing is
-computed anew but closed forms of their configurations.
+The numbers come from the folders' result files and from `mor bench members`, which measures all speeds in one process.
+Only closed-form quantities of the configurations, such as parameter counts, are computed here.
 """
 
 import json
@@ -35,7 +35,7 @@ def write_family(root: Path) -> Path:
     """Write the family's file beside the checkpoints and return its path.
 
     Raises:
-        CheckpointError: a checkpoint has no evaluation, or one of other weights; or measured speeds are damaged.
+        CheckpointError: a checkpoint has no evaluation of its present weights, or the measured speeds are damaged.
     """
     path = root / FAMILY_FILE
     text = json.dumps(describe_family(root), indent=1, ensure_ascii=False)
@@ -44,7 +44,7 @@ def write_family(root: Path) -> Path:
 
 
 def describe_family(root: Path) -> dict[str, Any]:
-    """Return what the family's file is to hold: the members, and how every two of them and every two seeds differ.
+    """Return the content of the family's file: the members, and the differences between members and between seeds.
 
     Raises:
         CheckpointError: as in `write_family`.
@@ -59,10 +59,10 @@ def describe_family(root: Path) -> dict[str, Any]:
 
 
 def describe_member(info: CheckpointInfo, speeds: Speeds) -> dict[str, Any]:
-    """Return what a checkpoint's papers say that can be compared, and its speeds, `None` where not measured.
+    """Return the comparable numbers of a checkpoint's result files, and its speeds, `None` if not measured.
 
     Raises:
-        CheckpointError: it has no evaluation, or one of other weights.
+        CheckpointError: the checkpoint has no evaluation of its present weights.
     """
     evaluation, provenance = info.evaluation, info.provenance
     if evaluation.get("checkpoint_sha256") != info.sha256:
@@ -104,9 +104,10 @@ def _model(config: MoRConfig) -> dict[str, Any]:
 
 
 def _training(info: CheckpointInfo) -> dict[str, Any]:
-    """Return what the run cost; `None` for executed FLOPs in logs from before they were noted.
+    """Return the cost of the training run; `executed_flops` is `None` for older logs without this field.
 
-    Seconds and tokens a second are of that run on its machine, other work beside it included: not to be compared.
+    Seconds and tokens per second were measured on that run's machine with other processes running, so they are not
+    comparable between checkpoints.
     """
     lines = [
         json.loads(line)
@@ -128,7 +129,7 @@ def _training(info: CheckpointInfo) -> dict[str, Any]:
 
 
 def _kv_bytes_per_token(config: MoRConfig, own: dict[str, Any]) -> dict[str, dict[str, float]]:
-    """Return the cache's bytes for a token of the evaluation's text, a mean, and those of the plain Transformer."""
+    """Return the mean KV bytes per token of the evaluation's text, and those of the plain Transformer, by dtype."""
     histogram = [own["num_depth_zero"], *own["depth_histogram"]]
     shares = [sum(histogram[r:]) / sum(histogram) for r in range(1, config.num_recursions + 1)]
     entries = 0.0

@@ -1,7 +1,7 @@
-"""Gives a finished checkpoint its other papers: experiments, samples and credits.
+"""Writes further result files of a finished checkpoint: experiments, samples and credits.
 
-The evaluation is in `checkpoint_evaluation.py`, the recorded runs in `record_gallery.py`, the card, which is
-written of them all, in `card.py`.
+`checkpoint_evaluation.py` writes the evaluation, `record_gallery.py` the recorded runs, and `card.py` the model card,
+which is made from all of these files.
 """
 
 import importlib.util
@@ -21,7 +21,7 @@ from mor_core.training.data import file_sha256
 
 QUANTISED_DOCUMENTS = 100
 CREDIT_FILES = {
-    # beside the training text: what it is called in the checkpoint
+    # name beside the training text: name in the checkpoint
     "ATTRIBUTION.tsv": "ATTRIBUTION.tsv",
     "SOURCES.tsv": "SOURCES.tsv",
     "README.md": "CORPUS.md",
@@ -29,9 +29,9 @@ CREDIT_FILES = {
 
 
 def write_experiments(loaded: LoadedCheckpoint, text_path: Path, say: Report) -> None:
-    """Try what the model was not trained for, one more recursion and 8-bit weights; writes experiments.json.
+    """Evaluate one more recursion than trained, and 8-bit weights; writes experiments.json.
 
-    The 8-bit part is left out where torchao is not installed.
+    The 8-bit part is left out if torchao is not installed.
     """
     config, documents = loaded.model.config, read_documents(text_path)
     found: dict[str, Any] = {
@@ -57,14 +57,14 @@ def write_experiments(loaded: LoadedCheckpoint, text_path: Path, say: Report) ->
 
 
 def write_samples(loaded: LoadedCheckpoint, training_text: Path, say: Report) -> None:
-    """Generate unselected samples and compare them with the training text; writes samples.json."""
+    """Generate unselected samples and find their overlaps with the training text; writes samples.json."""
     text = training_text.read_text(encoding="utf-8")
     samples = make_samples(loaded, text, on_progress=lambda share: say(f"samples: {share:.0%}"))
     _write_json(loaded.info.path / "samples.json", samples)
 
 
 def copy_credits(folder: Path, data_folder: Path) -> None:
-    """Carry the corpus's credits and description into the checkpoint, as CC BY asks."""
+    """Copy the corpus's credits and description into the checkpoint, as CC BY requires."""
     for name, new_name in CREDIT_FILES.items():
         source = data_folder / name
         if source.is_file():

@@ -1,17 +1,17 @@
-"""The queue of one model's runs: viewers take turns, however many runs one of them submits.
+"""A fair queue for the runs of one model: viewers take turns, however many runs one of them requests.
 
-Runs that were cancelled, or whose viewer has gone, leave the queue. It is independent of models and not thread-safe:
-the caller must hold a lock.
+Cancelled runs and runs of absent viewers are dropped. The queue knows nothing of models and is not thread-safe: its
+user must hold a lock.
 """
 
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 
 class Owner(NamedTuple):
-    """Who submits a run, and for what purpose: a newer run of the same owner replaces a waiting one.
+    """A viewer and a purpose; a newer run of the same owner replaces one that still waits.
 
     Attributes:
-        viewer: the viewer's session.
+        viewer: id of the session.
         purpose: such as `live`; runs for different purposes do not replace each other.
     """
 
@@ -20,41 +20,41 @@ class Owner(NamedTuple):
 
 
 class Waiting(Protocol):
-    """What the queue needs of a run."""
+    """The interface of a run that the queue needs."""
 
     @property
     def owner(self) -> Owner | None:
-        """Who submitted it; a run without an owner counts as its own viewer."""
+        """The run's owner; each run without an owner counts as a viewer of its own."""
 
     @property
     def is_finished(self) -> bool:
-        """Whether it has ended."""
+        """Whether the run is over."""
 
     def should_stop(self) -> bool:
-        """Whether it was cancelled or its viewer has gone."""
+        """Whether the run was cancelled or its viewer is gone."""
 
     def cancel(self) -> None:
-        """End it."""
+        """Cancel the run."""
 
 
 Run = TypeVar("Run", bound=Waiting)
 
 
 class FairQueue(Generic[Run]):
-    """The runs of one model: those that run and those that wait.
+    """The running and waiting runs of one model.
 
-    A new run gets a turn: the current one, or the one after its viewer's last. So a viewer with many runs
-    waits behind the next run of every other viewer, and no run waits for ever.
+    Every new run gets a turn: the present turn, or the turn after its viewer's last run. So the later runs of a viewer
+    who requests many wait behind every other viewer's next run, and no run waits forever.
     """
 
     def __init__(self) -> None:
         self._running: list[Run] = []
         self._waiting: list[tuple[int, Run]] = []  # by turn, then by arrival
         self._turn = 0
-        self._last_turn: dict[object, int] = {}  # per viewer, of the runs that have begun
+        self._last_turn: dict[object, int] = {}  # of each viewer's started runs
 
     def put(self, run: Run) -> None:
-        """Add a run to those that wait."""
+        """Add a run to the waiting runs."""
         viewer = _viewer(run)
         turns = [turn for turn, other in self._waiting if _viewer(other) == viewer]
         last = max(turns, default=self._last_turn.get(viewer, -1))
@@ -62,14 +62,14 @@ class FairQueue(Generic[Run]):
         self._waiting.sort(key=lambda pair: pair[0])
 
     def replace(self, owner: Owner) -> None:
-        """Cancel the waiting runs of the same viewer and purpose."""
+        """Cancel the owner's waiting runs."""
         for _, run in self._waiting:
             if run.owner == owner:
                 run.cancel()
         self._drop_unwanted()
 
     def take(self) -> Run | None:
-        """Begin the next run; `None` if no run waits."""
+        """Move the next waiting run to the running ones and return it; `None` if none waits."""
         self._drop_unwanted()
         if not self._waiting:
             return None
@@ -84,16 +84,16 @@ class FairQueue(Generic[Run]):
 
     @property
     def num_running(self) -> int:
-        """Number of runs that have begun and not ended."""
+        """Number of running runs."""
         return len(self._running)
 
     def runs(self) -> list[Run]:
-        """Return the running runs, then the waiting ones in order."""
+        """Return the running runs, then the waiting ones in order of turn."""
         self._drop_unwanted()
         return [*self._running, *(run for _, run in self._waiting)]
 
     def num_ahead(self, run: Run) -> int:
-        """Count the runs that must end before this one begins; 0 if it runs or is not in this queue."""
+        """Return the run's place among the waiting runs, from 1; 0 if it does not wait."""
         self._drop_unwanted()
         waiting = [other for _, other in self._waiting]
         return waiting.index(run) + 1 if run in waiting else 0

@@ -1,6 +1,6 @@
-"""Jobs: the work, its status, and the events that it has produced so far.
+"""Jobs: a viewer's request as work, its status, and its output so far.
 
-A job is independent of page reruns; it ends when its work ends, by `cancel`, or when no viewer has polled it for
+A job does not depend on its viewer's page. It ends by itself, by `cancel`, or when no viewer has polled it for
 `SILENCE_S`. Imports no torch: the work brings the model.
 """
 
@@ -26,10 +26,10 @@ logger = logging.getLogger(__name__)
 SILENCE_S = 15.0
 
 Updates = Iterator[TraceUpdate | None]
-"""A run's updates; `None` stands for progress without an update."""
+"""A run's updates, `None` where nothing is new."""
 Work = Callable[[Callable[[], bool]], "Run | Updates"]
-"""Takes `should_stop`; returns a run for the engine, or an iterator of the updates of other work. The worker calls it
-on its own thread, where it may load its model."""
+"""Takes `should_stop`; returns a run for the engine, or an iterator of updates that the worker advances one by one.
+The worker's thread calls it, so it may load a model."""
 
 
 class JobStatus(StrEnum):
@@ -48,18 +48,18 @@ FINISHED = frozenset({JobStatus.DONE, JobStatus.CANCELLED, JobStatus.FAILED})
 
 @dataclass(eq=False)
 class Job:
-    """One job. Only its worker writes; readers read the length of `events` first, and events never change.
+    """One run. Only its worker writes; events never change, so readers need no lock.
 
     Attributes:
-        work: the work; `None` once it has begun.
-        owner: the viewer who submitted it.
+        work: the run's work; `None` once it has started.
+        owner: the viewer and purpose.
         language: the viewer's language, for error messages.
-        id: unguessable, since anyone who knows it may read the run.
-        status: its status.
-        events: append-only.
-        error: why it failed.
-        created: monotonic time.
-        last_seen: monotonic time at which a viewer last polled it.
+        id: a random secret, because knowing it suffices to read the run.
+        status: the present status.
+        events: the events so far; append-only.
+        error: the error that ended the job.
+        created: monotonic time of creation.
+        last_seen: monotonic time of the last poll.
     """
 
     work: Work | None
@@ -77,31 +77,31 @@ class Job:
 
     @property
     def trace(self) -> Trace | None:
-        """The trace so far, complete when the job is finished; `None` before the first update."""
+        """The run's trace so far, complete when the job is finished; `None` before the first update."""
         return self._builder.trace
 
     @property
     def is_finished(self) -> bool:
-        """Whether no event will follow."""
+        """Whether the job is over, so that no event follows."""
         return self.status in FINISHED
 
     def cancel(self) -> None:
-        """Stop the run after the current token; a run that still waits ends at once."""
+        """Stop the run after the current token; a waiting run ends at once."""
         self._cancelled.set()
         with self._start:
             if self.status is JobStatus.QUEUED:
                 self.status = JobStatus.CANCELLED
 
     def touch(self) -> None:
-        """Record that a viewer still polls the job."""
+        """Record that a viewer still watches."""
         self.last_seen = time.monotonic()
 
     def should_stop(self) -> bool:
-        """Whether the run was cancelled or no viewer polls it any more."""
+        """Whether the run was cancelled, or no viewer has polled it for `SILENCE_S`."""
         return self._cancelled.is_set() or time.monotonic() - self.last_seen > SILENCE_S
 
     def begin(self) -> "Run | Updates | None":
-        """Start the work; `None` if the job should stop."""
+        """Start the work and return its run or updates; `None` if the job was cancelled or abandoned."""
         work, self.work = self.work, None
         with self._start:
             if work is None or self.should_stop():
@@ -111,7 +111,7 @@ class Job:
         return work(self.should_stop)
 
     def take(self, update: TraceUpdate) -> None:
-        """Add an update of the run."""
+        """Add an update to the trace and the events."""
         if self.trace is None:
             self.events.append(header_event(update.header))
             self.status = JobStatus.RUNNING
@@ -122,7 +122,7 @@ class Job:
             self.end(update.finish_reason)
 
     def end(self, finish_reason: str | None) -> None:
-        """End the run, complete or not."""
+        """End the job; the trace keeps what was computed."""
         trace = self._builder.close()
         if trace is not None:
             trace.header.finish_reason = finish_reason
@@ -133,23 +133,25 @@ class Job:
         self.status = JobStatus.CANCELLED if is_cancelled else JobStatus.DONE
 
     def fail(self, error: Exception) -> None:
-        """End the run with an error, which its viewer is shown; the trace so far stays."""
+        """End the job with an error, which its viewer sees; the trace keeps what was computed."""
         if not isinstance(error, (ValueError, OSError)):
             logger.error("job %s failed", self.id, exc_info=error)
-        self.error = error.with_traceback(None)  # its frames would keep the model in memory
+        self.error = error.with_traceback(
+            None
+        )  # the traceback's frames would keep the model in memory
         self.status = JobStatus.FAILED
 
 
 def job_batch(job: Job, start: int, num_ahead: int = 0, message: str = "") -> dict[str, Any]:
-    """Return the events from `start` on and the status of the job.
+    """Return a job's events from `start` on, and its status.
 
-    The status is read before the events, so that a finished status never comes without the last event.
+    The status is read before the events, so a finished status never arrives before the last event.
 
     Args:
         job: the job.
         start: index of the first event.
-        num_ahead: the runs that must end before this one begins.
-        message: why it failed, in its viewer's language.
+        num_ahead: the job's place among the waiting runs.
+        message: why the job failed, in its viewer's language.
     """
     status = job.status
     return {

@@ -1,4 +1,4 @@
-"""All jobs of a process: gives each to the worker of its model, and finds it by its id."""
+"""The jobs of a process: passes each to the worker of its model, and finds jobs by id."""
 
 import threading
 from collections.abc import Hashable
@@ -8,15 +8,16 @@ from mor_core.server.jobs import Job, Work
 from mor_core.server.worker import MakeEngine, OnUpdate, Worker, plain_engine
 
 NUM_SLOTS = 8
-"""Jobs of one model that run at once; more wait."""
-MAX_FINISHED_JOBS = 64  # kept for viewers who return; a 512-token run takes about 2 MB
+"""Maximum number of simultaneous jobs per model; further jobs wait."""
+MAX_FINISHED_JOBS = 64  # kept for viewers who come back; a 512-token run takes about 2 MB
 
 
 class JobManager:
-    """All jobs, and one worker for each model that has jobs.
+    """All jobs, and one worker for each model with jobs.
 
     Attributes:
-        on_update: called with each update, on the worker's thread, before it is published; may block. For new workers.
+        on_update: called on the worker's thread with each update before it is published; may block. A change applies to
+            workers that start later.
     """
 
     def __init__(
@@ -29,8 +30,8 @@ class JobManager:
         """Create a manager without jobs.
 
         Args:
-            make_engine: makes a worker's engine for a model.
-            num_slots: jobs of one model that run at once.
+            make_engine: returns a new engine for a model.
+            num_slots: maximum number of simultaneous jobs per model.
             on_update: see the class.
 
         Raises:
@@ -48,12 +49,12 @@ class JobManager:
     def submit(
         self, model_key: Hashable, work: Work, owner: Owner | None = None, language: str = "en"
     ) -> Job:
-        """Queue a job of a model.
+        """Queue a run of a model.
 
         Args:
-            model_key: identifies the model, and so the worker.
-            work: the work.
-            owner: viewer and purpose; replaces the same owner's waiting job. `None` replaces none.
+            model_key: identifies the model's worker.
+            work: the run's work.
+            owner: viewer and purpose; replaces the same owner's waiting run. `None` replaces nothing.
             language: the viewer's language.
         """
         job = Job(work, owner, language)
@@ -74,19 +75,19 @@ class JobManager:
         return job
 
     def find(self, job_id: str) -> Job | None:
-        """Return a job by its id, `None` if unknown or forgotten."""
+        """Return a job by its id; `None` if unknown or removed."""
         with self._lock:
             return self._jobs.get(job_id)
 
     def num_ahead(self, job: Job) -> int:
-        """Count the runs that must end before this one begins."""
+        """Return the job's place among its model's waiting runs, from 1; 0 if it does not wait."""
         with self._lock:
             return max(
                 (worker.queue.num_ahead(job) for worker in self._workers.values()), default=0
             )
 
     def jobs_of(self, model_key: Hashable) -> list[Job]:
-        """Return a model's jobs that run or wait."""
+        """Return a model's running and waiting jobs."""
         with self._lock:
             worker = self._workers.get(model_key)
             return [] if worker is None else worker.queue.runs()

@@ -1,8 +1,8 @@
 """One model's worker: a thread that owns the engine, and one loop: admit, step, dispatch.
 
-Several runs share the engine's batch; more wait in one queue, in which viewers take turns. Work outside the engine
-(loading a model, analysing a text, a rule that recomputes) advances by one update per round of the loop, so that
-neither starves the other. torch is imported with the first run.
+Several runs share the engine's batch; further runs wait in one fair queue. Work without the engine (loading a model,
+analysing a text, a rule that recomputes the sequence) advances by one update per round, so that neither starves the
+other. torch is imported with the first run.
 """
 
 import threading
@@ -32,22 +32,22 @@ def plain_engine(model: "MoRForCausalLM") -> "Engine":
 
 
 class Worker:
-    """Runs the jobs of one model until none is left.
+    """Runs the jobs of one model until there are none.
 
     Attributes:
-        queue: its jobs; hold `lock` to read or change it.
-        is_over: whether the loop has ended, after which it takes no more jobs.
+        queue: the worker's jobs; reading or changing it requires the lock.
+        is_over: whether the loop has ended; then the worker takes no more jobs.
     """
 
     def __init__(
         self, lock: threading.Lock, num_slots: int, make_engine: MakeEngine, on_update: OnUpdate
     ) -> None:
-        """Prepare a worker.
+        """Create a worker without jobs.
 
         Args:
             lock: guards the queue.
-            num_slots: jobs that run at once.
-            make_engine: called when the first run of a model begins.
+            num_slots: maximum number of simultaneous jobs.
+            make_engine: returns a new engine for a model; called when its first run starts.
             on_update: called with each update before it is published; may block.
         """
         self.queue: FairQueue[Job] = FairQueue()
@@ -56,21 +56,20 @@ class Worker:
         self._num_slots = num_slots
         self._make_engine = make_engine
         self._on_update = on_update
-        # Usually one; two while a model that was moved to another device still has runs on both devices.
+        # Usually one engine; two while a model that moved to another device has runs on both.
         self._engines: list[Engine] = []
         self._generating: dict[RequestState, tuple[Job, Run]] = {}
         self._others: dict[Job, Updates] = {}
 
     def run(self) -> None:
-        """Run the loop until no job is left."""
-        # No local variables here: they would keep a model in memory that is no longer used.
-        while self._admit():
+        """Run until there are no jobs."""
+        while self._admit():  # no local variables here: they would keep an unloaded model in memory
             self._end_unwanted()
             self._step_engines()
             self._advance_others()
 
     def _admit(self) -> bool:
-        """Begin jobs while slots are free; return whether any job is running."""
+        """Start jobs while there are free slots; return whether there is work to do."""
         admitted = []
         with self._lock:
             while self.queue.num_running < self._num_slots and (job := self.queue.take()):
@@ -81,7 +80,7 @@ class Worker:
         return not self.is_over
 
     def _attempt(self, job: Job, act: Callable[[], None]) -> None:
-        """Act for one job. A failure is caught and reported here, and only here; a finished job frees its slot."""
+        """Call `act` for a job; the only place that catches a job's failure and frees its slot."""
         try:
             act()
         except Exception as error:
@@ -118,7 +117,7 @@ class Worker:
         self._publish(job, dispatch(engine, request, run))
 
     def _advance(self, job: Job, updates: Updates) -> None:
-        """Get one update of work outside the engine."""
+        """Take one update of a job that does not use the engine."""
         try:
             update = next(updates)
         except StopIteration:
@@ -132,7 +131,7 @@ class Worker:
         job.take(update)
 
     def _step_engines(self) -> None:
-        """Step each engine, and give each run its result."""
+        """Step every engine, and dispatch the results to the runs."""
         for engine in self._engines:
             for request in engine.step():
                 job, run = self._generating[request]
@@ -150,8 +149,8 @@ class Worker:
                 self._attempt(job, partial(job.end, "cancelled"))
 
     def _release(self, job: Job) -> None:
-        """Free the engine requests, the iterator and the slot of a finished job."""
-        for request in [key for key, (other, _) in self._generating.items() if other is job]:
+        """Free the resources of a finished job."""
+        for request in [held for held, (own, _) in self._generating.items() if own is job]:
             del self._generating[request]
             for engine in self._engines:
                 engine.end(request)

@@ -1,4 +1,4 @@
-"""A run while it grows: one update a model call, and the trace that the updates make."""
+"""Updates of a growing run, one per model call, and how they are combined into a trace."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -8,12 +8,12 @@ from mor_core.traces.trace import StepRecord, TokenRecord, Trace, TraceHeader
 
 @dataclass
 class TraceUpdate:
-    """What became known with one model call.
+    """The new information from one model call.
 
     Attributes:
         header: of the run, the same object in every update; its totals grow.
-        completed: tokens whose depth is known now: the whole prompt after the prefill, then one at a time.
-        newest: the token just chosen; its depth comes with the next update, if there is one.
+        completed: tokens whose depth became known: the whole prompt after the prefill, then one token per update.
+        newest: the token just chosen; the next update, if any, completes it with its depth.
         step: the model call.
         finish_reason: set in the last update.
     """
@@ -26,10 +26,10 @@ class TraceUpdate:
 
 
 class TraceBuilder:
-    """Puts a run's updates together.
+    """Combines the updates of a run into a trace.
 
     Attributes:
-        trace: so far, without the newest token while its depth may still come; `None` before the first update.
+        trace: the trace so far, without the newest token, whose depth is not known yet; `None` before the first update.
     """
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class TraceBuilder:
         self._newest: TokenRecord | None = None
 
     def take(self, update: TraceUpdate) -> None:
-        """Add what became known."""
+        """Add one update."""
         if self.trace is None:
             self.trace = Trace(update.header)
         self.trace.tokens += update.completed
@@ -46,7 +46,7 @@ class TraceBuilder:
         self._newest = update.newest
 
     def close(self) -> Trace | None:
-        """End the run, however far it came: its newest token gets no depth. Return the trace, if there is one."""
+        """End the run and return its trace, `None` without an update. The newest token is kept without a depth."""
         if self.trace is not None and self._newest is not None:
             self.trace.tokens.append(self._newest)
         self._newest = None
@@ -54,7 +54,7 @@ class TraceBuilder:
 
 
 def collect_trace(updates: Iterable[TraceUpdate]) -> Trace:
-    """Run to the end and return the whole trace.
+    """Consume all updates of a run and return its trace.
 
     Raises:
         ValueError: there was no update.

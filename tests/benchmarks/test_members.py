@@ -131,7 +131,7 @@ def test_time_that_is_up_leaves_the_steps_out(root, deadline, num_results):
 
 def test_no_checkpoint_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setenv("MOR_CHECKPOINTS", str(tmp_path))
-    with pytest.raises(ValueError, match="no sound checkpoint"):
+    with pytest.raises(ValueError, match="no valid checkpoint"):
         list(members_benchmark.run(bench()))
 
 

@@ -11,7 +11,7 @@ from mor_core.benchmarks import profile as profile_benchmark
 from mor_core.benchmarks.harness import Bench, Side
 from mor_core.benchmarks.profile import OPERATIONS, PARTS, kind_of
 from mor_core.benchmarks.roofline import Roofline
-from mor_core.benchmarks.serve import _HELD, _NEW, Served
+from mor_core.benchmarks.serve import _HELD, _NEW, EngineSide
 from tests.models import tiny_model
 
 
@@ -24,8 +24,10 @@ def found(tiny_checkpoint, monkeypatch):
     def model(_name, _recursions, is_plain, *_):
         return tiny_model(max_position_embeddings=_HELD + _NEW, **(plain if is_plain else {}))
 
-    monkeypatch.setattr(profile_benchmark, "served_model", model)
-    monkeypatch.setattr(profile_benchmark, "Served", lambda model, **_: Served(model, 2, 2, 2))
+    monkeypatch.setattr(profile_benchmark, "side_model", model)
+    monkeypatch.setattr(
+        profile_benchmark, "EngineSide", lambda model, **_: EngineSide(model, 2, 2, 2)
+    )
     monkeypatch.setattr("gc.collect", lambda: 0)  # walks all of torch
     bench = Bench(warm_ups=0, repeats=1, roofline=Roofline(1e9, 1e9))
     monkeypatch.setattr(bench, "pick", lambda full, _: min(full, 5))

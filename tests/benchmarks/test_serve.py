@@ -5,14 +5,14 @@ import torch
 
 from mor_core import RoutingRule
 from mor_core.benchmarks.requests import Batch, PlainRequest
-from mor_core.benchmarks.serve import _HELD, _NEW, Served
+from mor_core.benchmarks.serve import _HELD, _NEW, EngineSide
 from mor_core.serving.engine import Engine
 from tests.models import tiny_model
 
 
 def test_every_request_is_served_to_the_end():
     model = tiny_model(max_position_embeddings=_HELD + _NEW)
-    side = Served(model, requests=3, new=4, slots=2).side("MoR")
+    side = EngineSide(model, requests=3, new=4, slots=2).side("MoR")
     side.prepare()
     side.run()
     read, head = side.phases()[:2]

@@ -1,4 +1,4 @@
-"""What `mor bench ui` makes of what the browser noted, and the paced app that it watches."""
+"""What `mor bench ui` makes of what the browser noted, and the rate-limited app that it watches."""
 
 import itertools
 import os
@@ -30,7 +30,7 @@ def test_every_budget_of_the_app_has_its_result():
         token_bytes=[900.0],
         watched=[95.0],
         unwatched=[100.0],
-        complaints=["broken"],
+        console_errors=["broken"],
     )
     results = {result.what: result for result in ui_benchmark.results_of(found)}
     reached = [result.reached for result in results.values()]
@@ -41,9 +41,9 @@ def test_every_budget_of_the_app_has_its_result():
     assert slowdown.ratio == 0.95
 
 
-def test_paced_notes_when_a_token_is_known_and_holds_it_to_the_rate(tmp_path):
-    paced = ui_benchmark.Paced(tmp_path)
-    paced.hold(20)
+def test_the_rate_limit_notes_when_a_token_is_known_and_holds_it_to_the_rate(tmp_path):
+    limit = ui_benchmark.RateLimit(tmp_path)
+    limit.hold(20)
     code = (
         "from tests.scripted import scripted_trace\n"
         "from app import bench_server\nfrom app.runs.jobs import job_manager\n"
@@ -61,7 +61,7 @@ def test_paced_notes_when_a_token_is_known_and_holds_it_to_the_rate(tmp_path):
     before = 1000 * time.time()
     environment = {**os.environ, "MOR_BENCH": str(tmp_path)}
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, env=environment)
-    known = paced.known()
+    known = limit.known()
     assert list(known) == [0, 1, 2, 3]
     times = list(known.values())
     assert all(later - earlier >= 49 for earlier, later in itertools.pairwise(times))

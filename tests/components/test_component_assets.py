@@ -4,7 +4,7 @@ from pathlib import Path
 
 from streamlit.testing.v1 import AppTest
 
-from app.components.component_assets import ServedComponent
+from app.components.component_assets import AssetComponent
 from tests.loops import for_each
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -16,8 +16,8 @@ from tests.components.test_component_assets import LAMP, OTHER
 LAMP(key="lamp", data={"lit": True})
 st.text(get_bidi_component_manager().get_component_asset_root(LAMP.name))
 """
-LAMP = ServedComponent("lamp", html="<i></i>", css="i { color: red }", js="export default () => {}")
-OTHER = ServedComponent("lamp", html="", css="i { color: red }", js="export default null")
+LAMP = AssetComponent("lamp", html="<i></i>", css="i { color: red }", js="export default () => {}")
+OTHER = AssetComponent("lamp", html="", css="i { color: red }", js="export default null")
 
 
 def test_code_and_style_are_fetched_as_files() -> None:

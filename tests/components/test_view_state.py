@@ -1,8 +1,11 @@
-"""What a link says of a view: read back as written, and whatever else it holds is left aside."""
+"""Views in links: a view is read back as written, and invalid parameters become defaults."""
+
+import re
 
 import pytest
 
 from app.components.view_state import NAMES, ViewState, view_from, view_of
+from tests.test_architecture import ROOT
 
 
 @pytest.mark.parametrize(
@@ -15,6 +18,19 @@ from app.components.view_state import NAMES, ViewState, view_from, view_of
 )
 def test_a_view_survives_its_link(view):
     assert view_from(view.parameters) == view
+
+
+def test_a_link_can_name_every_metric_of_the_strip():
+    script = (ROOT / "mor_core/page/strip/metrics.js").read_text(encoding="utf-8")
+    declared = re.search(r"export const METRICS = \[(.+)\];", script)
+    names = re.findall(r'"(\w+)"', declared[1])
+    assert len(names) > 1
+    assert [view_from({"metric": name}).metric for name in names] == names
+
+
+@pytest.mark.parametrize("metric", ["button", "depth-2", "score-0", "score-100", "button_depth"])
+def test_a_name_that_is_no_metric_becomes_the_default(metric):
+    assert view_from({"metric": metric}).metric == "depth"
 
 
 def test_the_view_at_first_needs_no_parameters():

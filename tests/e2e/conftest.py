@@ -1,4 +1,4 @@
-"""One browser and one server a way to start the app for all browser tests; a fresh page for each."""
+"""Shared by all browser tests: one browser, and one server for each way to start the app. Each test gets a new page."""
 
 import shutil
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ CHROMIUM = (
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of the browser in one process, where the servers start once and meet one browser at a time."""
+    """Run all browser tests in one process, so that servers start only once and serve one browser at a time."""
     for item in items:
         if item.get_closest_marker("browser"):
             item.add_marker(pytest.mark.xdist_group("browser"))
@@ -59,22 +59,22 @@ def paced_app(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[tuple[str, 
     from tests.e2e.server import Pace, serve
 
     pace = Pace(tmp_path_factory.mktemp("pace"))
-    pace.let_go()
+    pace.lift()
     with serve("app/bench_server.py", MOR_BENCH=str(pace.folder)) as address:
         yield address, pace
 
 
 @pytest.fixture
 def pace(paced_app: "tuple[str, Pace]") -> "Iterator[Pace]":
-    """Holds the runs of `slow` to a rate, so that a test meets them under way on any machine."""
-    paced_app[1].hold(30)
+    """Limits the runs of `slow` to a token rate, so that a run is still going when a test looks at it."""
+    paced_app[1].limit(30)
     yield paced_app[1]
-    paced_app[1].let_go()
+    paced_app[1].lift()
 
 
 @pytest.fixture
 def slow(browser: "Browser", paced_app: "tuple[str, Pace]", pace: "Pace") -> "Iterator[Watched]":
-    """A page whose model writes 30 tokens a second until it is let go."""
+    """A page whose model writes 30 tokens per second until the test lifts the limit."""
     from tests.e2e.server import open_page
 
     watched = open_page(browser, paced_app[0])

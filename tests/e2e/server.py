@@ -1,4 +1,4 @@
-"""Starts the real app on a free port, and a browser that notes what must not happen."""
+"""Starts the real app on a free port, and opens pages that record console errors and foreign requests."""
 
 import os
 import socket
@@ -23,15 +23,15 @@ ROOT = Path(__file__).resolve().parents[2]
 ALL_DRAWN = (
     "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done())))"
 )
-ALL_SENT = "() => new Promise(done => setTimeout(done, 500))"  # widgets hold a change for 200 ms
+ALL_SENT = "() => new Promise(done => setTimeout(done, 500))"  # widgets delay changes by 200 ms
 
 
 @contextmanager
 def serve(script: str, **variables: str) -> Iterator[str]:
-    """Start `script` under Streamlit as a user would, and yield its address."""
+    """Start `script` with Streamlit as a user would, and yield its address."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     environment.pop("MOR_STREAM", None)
-    # A pipe that nobody reads would fill up and hold the server.
+    # An unread pipe would fill up and block the server.
     with tempfile.TemporaryFile("w+") as output:
         process, address = _start(script, environment | variables, output)
         try:
@@ -48,7 +48,7 @@ def serve(script: str, **variables: str) -> Iterator[str]:
 def _start(
     script: str, environment: dict[str, str], output: IO[str]
 ) -> "tuple[subprocess.Popen[str], str]":
-    for _ in range(3):  # between the look for a free port and its use, another may take it
+    for _ in range(3):  # another process may take the free port before the app does
         process, address = _on_free_port(script, environment, output)
         if _is_up(address, process):
             return process, address
@@ -92,20 +92,20 @@ def _is_up(address: str, process: "subprocess.Popen[str]") -> bool:
 
 @dataclass
 class Pace:
-    """Tells `app/bench_server.py` how many tokens a second its model may write; 0 lets it go."""
+    """Sets the token rate of `app/bench_server.py`, in tokens per second."""
 
     folder: Path
 
-    def hold(self, rate: float) -> None:
+    def limit(self, rate: float) -> None:
         (self.folder / "rate").write_text(str(rate))
 
-    def let_go(self) -> None:
-        self.hold(0)
+    def lift(self) -> None:
+        self.limit(0)
 
 
 @dataclass
 class Watched:
-    """A page, what its console complained about, which other hosts it asked, and its web socket's bytes, both ways."""
+    """A page with its console errors, its requests to other hosts, and its web socket's bytes in both directions."""
 
     page: Page
     complaints: list[str] = field(default_factory=list)
@@ -125,15 +125,15 @@ class Watched:
         return self.page.locator('[data-testid="run-status"]').get_attribute("data-status") or ""
 
     def drawn(self) -> None:
-        """Wait until the page has drawn what it has taken in: a click is taken in at once and drawn in a frame."""
+        """Wait until the page has drawn the last input: it handles a click at once and draws in the next frame."""
         self.page.evaluate(ALL_DRAWN)
 
     def sent(self) -> None:
-        """Wait until the page has sent what its widgets hold back for a moment."""
+        """Wait until the page has sent its widgets' changes, which it delays for a moment."""
         self.page.evaluate(ALL_SENT)
 
     def wait_for_status(self, *names: str, seconds: float = PATIENCE_S) -> None:
-        """Wait for this viewer's own run; the recorded one that is drawn first is always done."""
+        """Wait for this viewer's own run, not the recorded run that the page draws first."""
         live = ':has(.badge[data-badge="LIVE"])'
         choices = ", ".join(
             f'[data-testid="run-status"][data-status="{name}"]{live}' for name in names
@@ -142,14 +142,14 @@ class Watched:
 
 
 def new_page(browser: Browser, height: int = 1400) -> Page:
-    """Open an empty page that waits as long as a loaded machine may need."""
+    """Open an empty page with timeouts that suffice on a busy machine."""
     page = browser.new_page(viewport={"width": 1280, "height": height})
     page.set_default_timeout(1000 * PATIENCE_S)
     return page
 
 
 def open_page(browser: Browser, address: str) -> Watched:
-    """Open the app and note every console error and every request to another host."""
+    """Open the app and record every console error and every request to another host."""
     page = new_page(browser)
     watched = Watched(page)
     host = urlsplit(address).netloc

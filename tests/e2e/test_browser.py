@@ -24,7 +24,7 @@ if not MUST_RUN:
 
 from playwright.sync_api import Browser, Locator, expect  # noqa: E402
 
-from app.style.palettes import MOST_LEVELS, depth_colours  # noqa: E402
+from app.style.palettes import MAX_LEVELS, depth_colours  # noqa: E402
 from tests.e2e.server import Pace, Watched, open_page  # noqa: E402
 
 STOP_AND_WAIT = """node => new Promise(resolve => {
@@ -149,7 +149,7 @@ def test_run_goes_on_where_a_proxy_keeps_the_events(watched: Watched, answers: b
 
 
 def test_streaming_costs_the_page_no_reruns(slow: Watched, pace: Pace) -> None:
-    pace.hold(100)
+    pace.limit(100)
     set_number(slow, "New tokens", "200")
     press(slow, "Run")
     slow.wait_for_status("running")
@@ -182,7 +182,7 @@ def test_another_widget_does_not_end_a_run(slow: Watched, pace: Pace) -> None:
     slow.sent()
     assert slow.status() == "running"
     count = slow.num_tokens()
-    pace.let_go()
+    pace.lift()
     slow.wait_for_status("done")
     assert slow.num_tokens() > count
     assert_clean(slow)
@@ -209,7 +209,7 @@ def test_pinned_token_is_explained_and_keys_move_it(watched: Watched) -> None:
 
 
 def test_change_that_another_overtakes_leaves_the_strip_as_it_is(watched: Watched) -> None:
-    colours = {str(levels): depth_colours(levels) for levels in range(1, MOST_LEVELS + 1)}
+    colours = {str(levels): depth_colours(levels) for levels in range(1, MAX_LEVELS + 1)}
     watched.page.locator('[data-testid="token-strip"]').evaluate(OVERTAKEN, colours)
     total = watched.num_tokens()
     watched.page.locator('[data-testid="run-status"]').click()

@@ -107,7 +107,7 @@ def test_pause_holds_the_display_of_a_live_run_and_not_the_model(slow: Watched, 
     wait_until_held(slow)
     held = slow.num_tokens()
     assert slow.status() == "running"
-    pace.let_go()
+    pace.lift()
     slow.wait_for_status("done")
     assert slow.num_tokens() == held, "the run went on, the picture did not"
     assert slow.page.locator(".token.pending").count() == 1

@@ -149,7 +149,7 @@ def test_command_goes_on_after_a_failure_and_says_so_at_the_end(mor, case):
     }
     assert printed["cases"][0]["folder"] == str(EXPERT)
     assert "conf.yaml must hold" in printed["cases"][2]["error"]
-    assert "left out" in err
+    assert "skipped" in err
     status, out, _ = mor("conformance", TOKEN)
     assert status == 0
     assert out.startswith(f"pass  {TOKEN}: logits ")
@@ -237,7 +237,7 @@ def test_a_llama_is_told_from_a_recursive_model(mor, tmp_path, tiny_tokenizer):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--recursions", 3, "--set", "mor.temp=1"), "give those of one kind"),
+        (("--recursions", 3, "--set", "mor.temp=1"), "use options of one kind"),
         (("--recursions", 3, "--init", "best"), "--init must be stepwise"),
         (("--set", "mor.temp"), "a setting must be NAME=VALUE, got 'mor.temp'"),
         (("--set", "mor.tmp=1"), "did you mean mor.temp?"),
@@ -256,6 +256,6 @@ def test_nothing_else_is_written_over(mor, tmp_path, source):
     status, _, err = mor("convert", source, tmp_path / "letters", "--paper-defaults")
     assert status == 1
     assert "holds something else" in err
-    assert "another place than source" in mor("convert", source, source)[2]
-    assert "not there" in mor("convert", tmp_path / "nowhere", tmp_path / "ours")[2]
+    assert "must differ from source" in mor("convert", source, source)[2]
+    assert "does not exist" in mor("convert", tmp_path / "nowhere", tmp_path / "ours")[2]
     assert (tmp_path / "letters" / "dear.txt").read_text() == "dear"

@@ -111,7 +111,7 @@ def test_steps_lead_through_all_lessons() -> None:
         before = place
         place = lessons.neighbours(*place)[1]
         assert lessons.neighbours(*place)[0] == before
-        assert lessons.parse_place(str(place[0]), lessons.step_link(place[1])) == place
+        assert lessons.parse_link(str(place[0]), lessons.step_link(place[1])) == place
         count += 1
     assert count == len(LESSONS) * len(lessons.STEPS)
 

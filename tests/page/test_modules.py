@@ -128,13 +128,13 @@ def test_a_default_export_is_imported_by_any_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("sources", "problem"),
     [
-        ({"one": 'import { two } from "./one.js";'}, "circle, got one.js -> one.js"),
+        ({"one": 'import { two } from "./one.js";'}, "cycle, got one.js -> one.js"),
         (
             {
                 "one": 'import { b } from "./two.js";\nexport const a = 1;',
                 "two": 'import { a } from "./one.js";\nexport const b = 1;',
             },
-            "circle, got one.js -> two.js -> one.js",
+            "cycle, got one.js -> two.js -> one.js",
         ),
         ({"one": 'import { a } from "./two.js";'}, "one.js imports two.js, which"),
         (

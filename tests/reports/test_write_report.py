@@ -1,4 +1,4 @@
-"""A checkpoint's papers: written from what was computed, and nothing else."""
+"""A checkpoint's model card and result files are written from what was computed, and nothing else."""
 
 import importlib.util
 import json
@@ -40,8 +40,8 @@ PROVENANCE = {
 
 
 @pytest.fixture
-def papers(tiny_checkpoint, tmp_path, monkeypatch):
-    """A checkpoint with all its papers, made with small numbers."""
+def reported(tiny_checkpoint, tmp_path, monkeypatch):
+    """A checkpoint with all its result files, made with small numbers."""
     folder = shutil.copytree(tiny_checkpoint, tmp_path / "tiny")
     (folder / "provenance.json").write_text(json.dumps(PROVENANCE))
     line = {"step_flops": 61728, "tokens_per_s": 100.0}
@@ -64,9 +64,9 @@ def papers(tiny_checkpoint, tmp_path, monkeypatch):
     return folder
 
 
-def test_every_rule_is_evaluated_and_stands_in_the_card(papers):
-    evaluation = json.loads((papers / "evaluation.json").read_text())
-    rows = re.findall(r"^\| (\w+(?: \d)?) \| (\w+) \| ([\d.]+) \(", model_card(papers), re.M)
+def test_every_rule_is_evaluated_and_stands_in_the_card(reported):
+    evaluation = json.loads((reported / "evaluation.json").read_text())
+    rows = re.findall(r"^\| (\w+(?: \d)?) \| (\w+) \| ([\d.]+) \(", model_card(reported), re.M)
     assert len(evaluation["results"]) == len(rows) == 10
     for result, (name, gate, nll) in zip(evaluation["results"], rows, strict=True):
         assert name.split()[0] == result["routing"]["name"]
@@ -74,8 +74,8 @@ def test_every_rule_is_evaluated_and_stands_in_the_card(papers):
         assert float(nll) == pytest.approx(result["nll_nats_per_token"], abs=5e-5)
 
 
-def test_intervals_depths_and_tasks_stand_in_the_card(papers):
-    evaluation, card = json.loads((papers / "evaluation.json").read_text()), model_card(papers)
+def test_intervals_depths_and_tasks_stand_in_the_card(reported):
+    evaluation, card = json.loads((reported / "evaluation.json").read_text()), model_card(reported)
     for result in evaluation["results"]:
         low, high = result["bits_per_byte_interval"]
         assert f"{result['bits_per_byte']:.4f} ({low:.4f} to {high:.4f})" in card
@@ -83,14 +83,15 @@ def test_intervals_depths_and_tasks_stand_in_the_card(papers):
         assert f"| {name} | {group['num_tokens']:,} | {group['mean_depth']:.3f} |" in card
     agreement = evaluation["router"]["topk_threshold_agreement"]
     assert (
-        f"as top-k does for {agreement[0]:.1%}, {agreement[1]:.1%}, {agreement[2]:.1%} of" in card
+        f"and top-k make the same decision for {agreement[0]:.1%}, {agreement[1]:.1%}, {agreement[2]:.1%} of"
+        in card
     )
     for task in evaluation["tasks"].values():
         assert not task["num_items"] or f"| {task['num_items']} | {task['accuracy']:.1%} (" in card
 
 
-def test_the_card_names_origin_and_speed(papers):
-    card = model_card(papers)
+def test_the_card_names_origin_and_speed(reported):
+    card = model_card(reported)
     for fact in (
         "`mor train recipes/tiny.toml`",
         "| code | abc, then abd |",
@@ -100,25 +101,25 @@ def test_the_card_names_origin_and_speed(papers):
     ):
         assert fact in card
     assert "median 100 tokens/s" in card
-    assert "has the coefficient 0.001; it is averaged" in card
+    assert "has the coefficient 0.001. It is averaged" in card
 
 
-def test_the_card_names_the_run_it_branched_off(papers):
-    assert "began with" not in model_card(papers)
+def test_the_card_names_the_run_it_branched_off(reported):
+    assert "started from" not in model_card(reported)
     branch = {"name": "trunk", "step": 1, "num_tokens": 1234}
-    (papers / "provenance.json").write_text(json.dumps(PROVENANCE | {"branched_from": branch}))
-    assert "| began with | the state of trunk at 1,234 tokens, which" in model_card(papers)
+    (reported / "provenance.json").write_text(json.dumps(PROVENANCE | {"branched_from": branch}))
+    assert "| started from | the state of trunk at 1,234 tokens, which" in model_card(reported)
 
 
-def test_experiments_stand_in_the_card_as_measured(papers, tmp_path):
-    assert "not trained for" not in model_card(papers)
-    loaded, text = load_checkpoint(papers), tmp_path / "train.txt"
+def test_experiments_stand_in_the_card_as_measured(reported, tmp_path):
+    assert "not trained with" not in model_card(reported)
+    loaded, text = load_checkpoint(reported), tmp_path / "train.txt"
     write_report.write_experiments(loaded, text, lambda line: None)
-    found, card = json.loads((papers / "experiments.json").read_text()), model_card(papers)
+    found, card = json.loads((reported / "experiments.json").read_text()), model_card(reported)
     again = evaluate(with_recursions(loaded, 4), [STORY], RoutingRule.causal())
     assert found["deeper"]["nll_nats_per_token"] == pytest.approx(again.nll_nats_per_token)
     assert (
-        f"With 4 recursions instead, the last judged by the last router: {again.nll_nats_per_token:.4f}"
+        f"With 4 recursions, the last one scored by the last trained router: {again.nll_nats_per_token:.4f}"
         in card
     )
     if importlib.util.find_spec("torchao"):
@@ -127,11 +128,11 @@ def test_experiments_stand_in_the_card_as_measured(papers, tmp_path):
         assert row in card
 
 
-def test_samples_name_their_seed_and_overlap(papers):
-    made = json.loads((papers / "samples.json").read_text())["samples"]
+def test_samples_name_their_seed_and_overlap(reported):
+    made = json.loads((reported / "samples.json").read_text())["samples"]
     assert [sample["seed"] for sample in made] == [0, 1, 2]
-    assert (papers / "ATTRIBUTION.tsv").read_text() == "title\tauthor\n"
-    assert (papers / "CORPUS.md").read_text() == "Stories.\n"
+    assert (reported / "ATTRIBUTION.tsv").read_text() == "title\tauthor\n"
+    assert (reported / "CORPUS.md").read_text() == "Stories.\n"
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from app.runs import jobs, model_cache, resources
-from app.runs.model_cache import ModelName, ModelShelf
+from app.runs.model_cache import ModelCache, ModelName
 from mor_core.checkpoints.checkpoint import CheckpointInfo, describe_checkpoint
 from mor_core.checkpoints.placement import Placement
 from mor_core.server.jobs import JobStatus
@@ -39,20 +39,20 @@ def asked() -> list[tuple[str, str]]:
 
 
 @pytest.fixture
-def shelf(asked: list[tuple[str, str]]) -> ModelShelf:
+def cache(asked: list[tuple[str, str]]) -> ModelCache:
     def load(name: ModelName, place: Placement) -> Any:
         asked.append((name.path, place.dtype))
         return Loaded()
 
-    return ModelShelf(load, limit=2)
+    return ModelCache(load, limit=2)
 
 
 def test_a_model_is_loaded_once_however_many_ask(
-    shelf: ModelShelf, asked: list[tuple[str, str]]
+    cache: ModelCache, asked: list[tuple[str, str]]
 ) -> None:
     got: list[object] = []
     threads = [
-        threading.Thread(target=lambda: got.append(shelf.get(named("a"), CPU))) for _ in range(8)
+        threading.Thread(target=lambda: got.append(cache.get(named("a"), CPU))) for _ in range(8)
     ]
     for thread in threads:
         thread.start()
@@ -60,35 +60,35 @@ def test_a_model_is_loaded_once_however_many_ask(
         thread.join()
     assert len(set(map(id, got))) == 1
     assert asked == [("/a", "float32")]
-    assert [item.num_bytes for item in shelf.held()] == [12]
+    assert [item.num_bytes for item in cache.held()] == [12]
 
 
-def test_the_longest_unused_model_makes_room(shelf: ModelShelf) -> None:
-    first = weakref.ref(shelf.get(named("a"), CPU).model)
-    shelf.get(named("b"), CPU)
-    shelf.get(named("a"), CPU)
-    shelf.get(named("c"), CPU)
-    assert [item.name for item in shelf.held()] == [named("a"), named("c")]
+def test_the_longest_unused_model_makes_room(cache: ModelCache) -> None:
+    first = weakref.ref(cache.get(named("a"), CPU).model)
+    cache.get(named("b"), CPU)
+    cache.get(named("a"), CPU)
+    cache.get(named("c"), CPU)
+    assert [item.name for item in cache.held()] == [named("a"), named("c")]
     assert first() is not None
-    shelf.get(named("d"), CPU)
+    cache.get(named("d"), CPU)
     assert first() is None, "its memory is given back"
 
 
-def test_a_model_moves_to_the_place_that_was_chosen(shelf: ModelShelf) -> None:
-    shelf.get(named("a"), CPU)
-    shelf.get(named("a"), CPU_BF16)
-    shelf.choose(named("a"), CPU_BF16)
-    assert [item.place for item in shelf.held()] == [CPU_BF16]
-    assert shelf.chosen(named("a")) == CPU_BF16
-    assert shelf.chosen(named("b")) is None
+def test_a_model_moves_to_the_place_that_was_chosen(cache: ModelCache) -> None:
+    cache.get(named("a"), CPU)
+    cache.get(named("a"), CPU_BF16)
+    cache.choose(named("a"), CPU_BF16)
+    assert [item.placement for item in cache.held()] == [CPU_BF16]
+    assert cache.chosen(named("a")) == CPU_BF16
+    assert cache.chosen(named("b")) is None
 
 
 @pytest.fixture
 def info(tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CheckpointInfo]:
     monkeypatch.setenv("MOR_DEVICE", "cpu")
-    model_cache.shelf.cache_clear()
+    model_cache.loaded_models.cache_clear()
     yield describe_checkpoint(tiny_checkpoint)
-    model_cache.shelf.cache_clear()
+    model_cache.loaded_models.cache_clear()
 
 
 def test_unloading_ends_the_runs_and_frees_the_weights(
@@ -111,7 +111,7 @@ def test_unloading_ends_the_runs_and_frees_the_weights(
     resources.unload(info)
     assert running.status is JobStatus.CANCELLED
     assert waiting.status is JobStatus.CANCELLED
-    assert model_cache.shelf().held() == []
+    assert model_cache.loaded_models().held() == []
     assert weights() is None
 
 
@@ -119,7 +119,7 @@ def test_a_run_uses_the_chosen_type(info: CheckpointInfo) -> None:
     assert str(resources.loaded_checkpoint(info).model.dtype) == "torch.float32"
     resources.load_on(info, "cpu", "bf16")
     assert str(resources.loaded_checkpoint(info).model.dtype) == "torch.bfloat16"
-    assert [item.place for item in model_cache.shelf().held()] == [CPU_BF16]
+    assert [item.placement for item in model_cache.loaded_models().held()] == [CPU_BF16]
 
 
 def test_a_run_without_memory_gets_advice(monkeypatch: pytest.MonkeyPatch) -> None:

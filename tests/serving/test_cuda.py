@@ -77,8 +77,8 @@ def test_a_traced_run_equals_the_cpus(loaded, tiny_loaded):
         assert mine.router_scores == pytest.approx(theirs.router_scores, abs=1e-4)
 
 
-def test_an_evaluation_equals_the_cpus(loaded, tiny_loaded, place):
-    documents = read_documents(place / "valid.txt")
+def test_an_evaluation_equals_the_cpus(loaded, tiny_loaded, workspace):
+    documents = read_documents(workspace / "valid.txt")
     one, other = (evaluate(model, documents, RULES["causal"]) for model in (loaded, tiny_loaded))
     assert one.nll_nats == pytest.approx(other.nll_nats, rel=1e-4)
     assert one.token_depths == other.token_depths
@@ -108,11 +108,11 @@ def test_a_lone_token_waits_for_the_gpu_once_a_recursion_at_most(name):
 
 
 @pytest.mark.parametrize("name", [*MEMBERS, *MORE_MEMBERS])
-def test_a_member_trains_and_its_checkpoint_loads_on_the_cpu(place, name):
-    set_member(place, (MEMBERS | MORE_MEMBERS)[name])
-    run(place, "runs", stop_after_steps=6)
-    folder = run(place, "runs", resume=True)
-    log = log_of(place)
+def test_a_member_trains_and_its_checkpoint_loads_on_the_cpu(workspace, name):
+    set_member(workspace, (MEMBERS | MORE_MEMBERS)[name])
+    run(workspace, "runs", stop_after_steps=6)
+    folder = run(workspace, "runs", resume=True)
+    log = log_of(workspace)
     assert len(log) == STEPS
     assert log[-1]["loss"]["lm"] < log[0]["loss"]["lm"]
     assert log[-1]["peak_memory_bytes"] < 2**30

@@ -1,4 +1,4 @@
-"""A language is one folder of words: English and Chinese are whole, and a third shows English where it has none."""
+"""A language is one folder of words. A missing entry falls back to English; Chinese may lack only a few."""
 
 import json
 import re
@@ -18,6 +18,8 @@ from tests.test_architecture import ROOT
 FOLDER = ROOT / "app" / "text" / "words"
 COMPLETE = {"en": "en", "zh": "zh-Hans"}
 """The languages that have every entry, and what HTML calls them."""
+MAX_UNTRANSLATED = 8
+"""Entries that Chinese may lack: a new page or metric need not wait for its translation."""
 FRENCH = {
     "language.toml": 'name = "Français"\nhtml_lang = "fr"\n',
     "about.toml": 'words_heading = "Vocabulaire"\n',
@@ -42,10 +44,10 @@ def french(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     words.entries.cache_clear()
 
 
-def test_english_and_chinese_have_every_entry_and_their_own_names() -> None:
+def test_english_has_every_entry_and_chinese_all_but_a_few() -> None:
     own = words.read_words(FOLDER)
     assert next(iter(own)) == "en"
-    assert own["en"].keys() == own["zh"].keys()
+    assert len(own["en"].keys() - own["zh"].keys()) <= MAX_UNTRANSLATED
     assert words.LANGUAGES | {"en": "English", "zh": "中文"} == words.LANGUAGES
     assert {name: own[name]["language.html_lang"] for name in COMPLETE} == COMPLETE
     assert not [name for name, texts in own.items() if not texts.keys() <= own["en"].keys()]

@@ -15,57 +15,59 @@ KEPT = {"run.keep_state_tokens": 7 * 256 + 5}  # within step 8: the state after 
 LONGER = {"overrides": {"budget.tokens": 20 * 256, **KEPT}}
 
 
-def test_branch_from_a_kept_state_is_the_run_with_that_budget_bit_for_bit(place):
-    run(place, "whole")
-    run(place, "long", **LONGER)
-    kept = place / "long" / "tiny" / f"at-{7 * 256}"
+def test_branch_from_a_kept_state_is_the_run_with_that_budget_bit_for_bit(workspace):
+    run(workspace, "whole")
+    run(workspace, "long", **LONGER)
+    kept = workspace / "long" / "tiny" / f"at-{7 * 256}"
     assert load_state(kept).totals.step == 7
-    folder = run(place, "branch", branch_from=kept)
-    assert_same_run(place, "whole", "branch")
+    folder = run(workspace, "branch", branch_from=kept)
+    assert_same_run(workspace, "whole", "branch")
     provenance = json.loads((folder / "provenance.json").read_text())
     assert provenance["branched_from"] == {"name": "tiny", "step": 7, "num_tokens": 7 * 256}
     assert provenance["num_tokens"] == STEPS * 256
-    whole = json.loads((place / "whole-checkpoint" / "provenance.json").read_text())
+    whole = json.loads((workspace / "whole-checkpoint" / "provenance.json").read_text())
     assert whole["branched_from"] is None
-    assert load_state(place / "long" / "tiny").totals.step == 20  # the first run went on by itself
+    assert (
+        load_state(workspace / "long" / "tiny").totals.step == 20
+    )  # the first run went on by itself
 
 
-def test_keeping_a_state_changes_nothing_and_survives_a_stop_before_it(place):
-    run(place, "whole")
-    run(place, "kept", stop_after_steps=6, overrides=KEPT)
-    assert not list((place / "kept" / "tiny").glob("at-*"))
-    run(place, "kept", resume=True, overrides=KEPT)
-    assert_same_run(place, "whole", "kept")
-    assert [path.name for path in (place / "kept" / "tiny").glob("at-*")] == ["at-1792"]
+def test_keeping_a_state_changes_nothing_and_survives_a_stop_before_it(workspace):
+    run(workspace, "whole")
+    run(workspace, "kept", stop_after_steps=6, overrides=KEPT)
+    assert not list((workspace / "kept" / "tiny").glob("at-*"))
+    run(workspace, "kept", resume=True, overrides=KEPT)
+    assert_same_run(workspace, "whole", "kept")
+    assert [path.name for path in (workspace / "kept" / "tiny").glob("at-*")] == ["at-1792"]
 
 
-def test_a_branch_can_be_stopped_and_resumed_under_its_own_name(place):
-    run(place, "whole")
-    run(place, "long", **LONGER)
-    kept = place / "long" / "tiny" / f"at-{7 * 256}"
+def test_a_branch_can_be_stopped_and_resumed_under_its_own_name(workspace):
+    run(workspace, "whole")
+    run(workspace, "long", **LONGER)
+    kept = workspace / "long" / "tiny" / f"at-{7 * 256}"
     named = {"overrides": {"run.name": "twig"}}
-    run(place, "long", branch_from=kept, stop_after_steps=9, **named)
-    assert load_state(place / "long" / "twig").totals.branched_from["name"] == "tiny"
-    run(place, "long", branch_from=kept, resume=True, **named)  # its own state comes first
+    run(workspace, "long", branch_from=kept, stop_after_steps=9, **named)
+    assert load_state(workspace / "long" / "twig").totals.branched_from["name"] == "tiny"
+    run(workspace, "long", branch_from=kept, resume=True, **named)  # its own state comes first
     lines = [
-        without_clocks(read_log(place / runs / name / "train_log.jsonl"))
+        without_clocks(read_log(workspace / runs / name / "train_log.jsonl"))
         for runs, name in (("whole", "tiny"), ("long", "twig"))
     ]
     assert lines[0] == lines[1]
 
 
-def test_what_cannot_be_branched_is_refused(place):
-    run(place, "long", **LONGER)
-    kept = place / "long" / "tiny" / f"at-{7 * 256}"
+def test_what_cannot_be_branched_is_refused(workspace):
+    run(workspace, "long", **LONGER)
+    kept = workspace / "long" / "tiny" / f"at-{7 * 256}"
     with pytest.raises(TrainingError, match=r"differs in run\.seed; a run that branches off may"):
-        run(place, "branch", branch_from=kept, overrides={"run.seed": 1})
+        run(workspace, "branch", branch_from=kept, overrides={"run.seed": 1})
     with pytest.raises(TrainingError, match=r"differs in budget\.tokens; .* if no decay has begun"):
-        run(place, "branch", branch_from=kept, overrides={"budget.tokens": 8 * 256})
+        run(workspace, "branch", branch_from=kept, overrides={"budget.tokens": 8 * 256})
     with pytest.raises(TrainingError, match=r"state\.pt was not found; give the folder of a run"):
-        run(place, "branch", branch_from=place)
+        run(workspace, "branch", branch_from=workspace)
     (kept / "train_log.jsonl").unlink()
     with pytest.raises(TrainingError, match=r"must hold the 7 steps of the state beside it"):
-        run(place, "branch", branch_from=kept)
+        run(workspace, "branch", branch_from=kept)
 
 
 @pytest.mark.parametrize("tokens", [255, 10 * 256])

@@ -15,38 +15,40 @@ def named(name, **model):
     return parse_recipe(SECTIONS | {"data": data, "model": fields})
 
 
-def test_a_folders_tokenizer_is_taken_and_none_is_learnt(place, tiny_tokenizer):
-    save_tokenizer(tiny_tokenizer, place / "words")
-    found = prepare_data(named(str(place / "words")), place / "cache", place)
+def test_a_folders_tokenizer_is_taken_and_none_is_learnt(workspace, tiny_tokenizer):
+    save_tokenizer(tiny_tokenizer, workspace / "words")
+    found = prepare_data(named(str(workspace / "words")), workspace / "cache", workspace)
     assert tokenizer_sha256(found.tokenizer) == tokenizer_sha256(tiny_tokenizer)
-    assert not list((place / "cache").glob("tokenizer-*"))
-    learnt = prepare_data(named(""), place / "cache", place)
+    assert not list((workspace / "cache").glob("tokenizer-*"))
+    learnt = prepare_data(named(""), workspace / "cache", workspace)
     assert tokenizer_sha256(learnt.tokenizer) != tokenizer_sha256(tiny_tokenizer)
 
 
-def test_a_name_is_looked_up_on_the_hub(place, tiny_tokenizer, monkeypatch):
-    save_tokenizer(tiny_tokenizer, place / "words")
+def test_a_name_is_looked_up_on_the_hub(workspace, tiny_tokenizer, monkeypatch):
+    save_tokenizer(tiny_tokenizer, workspace / "words")
     asked = []
 
     def hub(name, *args, **options):
         asked.append(name)
-        return load_tokenizer(place / "words") if name == "some/words" else original(name)
+        return load_tokenizer(workspace / "words") if name == "some/words" else original(name)
 
     original = PreTrainedTokenizerFast.from_pretrained
     monkeypatch.setattr(PreTrainedTokenizerFast, "from_pretrained", hub)
-    found = prepare_data(named("some/words"), place / "cache", place)
+    found = prepare_data(named("some/words"), workspace / "cache", workspace)
     assert asked[0] == "some/words"
     assert tokenizer_sha256(found.tokenizer) == tokenizer_sha256(tiny_tokenizer)
 
 
-def test_what_is_not_there_or_too_large_is_refused(place, tiny_tokenizer, monkeypatch):
-    save_tokenizer(tiny_tokenizer, place / "words")
+def test_what_is_not_there_or_too_large_is_refused(workspace, tiny_tokenizer, monkeypatch):
+    save_tokenizer(tiny_tokenizer, workspace / "words")
     with pytest.raises(ValueError, match="at most vocab_size=100 tokens, got"):
-        prepare_data(named(str(place / "words"), vocab_size=100), place / "cache", place)
+        prepare_data(
+            named(str(workspace / "words"), vocab_size=100), workspace / "cache", workspace
+        )
 
     def offline(name, *args, **options):
         raise OSError("no network")
 
     monkeypatch.setattr(PreTrainedTokenizerFast, "from_pretrained", offline)
     with pytest.raises(ValueError, match=r"\[data\] tokenizer must be a folder .* got 'no/where'"):
-        prepare_data(named("no/where"), place / "cache", place)
+        prepare_data(named("no/where"), workspace / "cache", workspace)

@@ -25,20 +25,20 @@ PROJECT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("optimiser", ["adamw", "muon"])
-def test_interrupted_and_resumed_run_is_the_uninterrupted_one_bit_for_bit(place, optimiser):
+def test_interrupted_and_resumed_run_is_the_uninterrupted_one_bit_for_bit(workspace, optimiser):
     changes = {"overrides": {"optimiser.name": optimiser}}
-    run(place, "whole", **changes)
-    assert run(place, "parts", stop_after_steps=4, **changes) is None
-    assert run(place, "parts", stop_after_steps=7, resume=True, **changes) is None
-    run(place, "parts", resume=True, **changes)
-    assert_same_run(place, "whole", "parts")
+    run(workspace, "whole", **changes)
+    assert run(workspace, "parts", stop_after_steps=4, **changes) is None
+    assert run(workspace, "parts", stop_after_steps=7, resume=True, **changes) is None
+    run(workspace, "parts", resume=True, **changes)
+    assert_same_run(workspace, "whole", "parts")
 
 
-def test_a_run_that_moved_to_another_machine_names_both(place, monkeypatch):
-    run(place, "runs", stop_after_steps=4)
+def test_a_run_that_moved_to_another_machine_names_both(workspace, monkeypatch):
+    run(workspace, "runs", stop_after_steps=4)
     monkeypatch.setattr("mor_core.training.training.hardware", lambda _device: "another machine")
-    run(place, "runs", stop_after_steps=8, resume=True)
-    folder = run(place, "runs", resume=True)
+    run(workspace, "runs", stop_after_steps=8, resume=True)
+    folder = run(workspace, "runs", resume=True)
     provenance = json.loads((folder / "provenance.json").read_text())
     first, second = provenance["hardware"].split(", then ")
     assert second == "another machine" != first
@@ -46,22 +46,22 @@ def test_a_run_that_moved_to_another_machine_names_both(place, monkeypatch):
 
 
 @pytest.mark.slow
-def test_killed_run_resumes_bit_for_bit(place):
+def test_killed_run_resumes_bit_for_bit(workspace):
     """The kill comes when a step is in the log and not yet in the state; it waits there."""
-    log = place / "killed" / "tiny" / "train_log.jsonl"
+    log = workspace / "killed" / "tiny" / "train_log.jsonl"
     code = (
-        "import sys, time; from pathlib import Path; from mor_core import training; place = Path(sys.argv[1])\n"
+        "import sys, time; from pathlib import Path; from mor_core import training; workspace = Path(sys.argv[1])\n"
         "class Log(training.TrainingLog):\n"
         "    def append(self, line):\n"
         "        super().append(line)\n"
         "        if line['step'] == 3: time.sleep(600)\n"
         "training.TrainingLog = Log\n"
-        "training.train(place / 'tiny.toml', data_dir=place, runs_folder=place / 'killed', "
+        "training.train(workspace / 'tiny.toml', data_dir=workspace, runs_folder=workspace / 'killed', "
         "overrides={'run.save_every_s': 1e-9, 'run.validate_every_steps': 1})"
     )
     threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}
     process = subprocess.Popen(
-        [sys.executable, "-c", code, str(place)], cwd=PROJECT, env=os.environ | threads
+        [sys.executable, "-c", code, str(workspace)], cwd=PROJECT, env=os.environ | threads
     )
     while process.poll() is None and len(read_log(log)) < 3:
         time.sleep(0.01)
@@ -70,16 +70,16 @@ def test_killed_run_resumes_bit_for_bit(place):
     saved = load_state(log.parent)
     assert saved is not None
     assert (saved.totals.step, len(read_log(log))) == (2, 3)
-    run(place, "whole", overrides={"run.validate_every_steps": 1})
-    run(place, "killed", resume=True, overrides={"run.validate_every_steps": 1})
-    assert_same_run(place, "whole", "killed")
+    run(workspace, "whole", overrides={"run.validate_every_steps": 1})
+    run(workspace, "killed", resume=True, overrides={"run.validate_every_steps": 1})
+    assert_same_run(workspace, "whole", "killed")
 
 
-def test_log_and_checkpoint_tell_what_happened(place):
-    folder = run(place, "runs")
-    lines = read_log(place / "runs" / "tiny" / "train_log.jsonl")
+def test_log_and_checkpoint_tell_what_happened(workspace):
+    folder = run(workspace, "runs")
+    lines = read_log(workspace / "runs" / "tiny" / "train_log.jsonl")
     assert lines[-1]["loss"]["lm"] < lines[0]["loss"]["lm"] - 0.5
-    config = load_recipe(place / "tiny.toml").config()
+    config = load_recipe(workspace / "tiny.toml").config()
     per_step = 8 * training_flops(config, 32, [32, 21, 10])
     for number, line in enumerate(lines, start=1):
         assert line["tokens"] == 256 * number
@@ -103,18 +103,18 @@ def test_log_and_checkpoint_tell_what_happened(place):
     assert set(PROVENANCE) <= set(provenance)  # what the card reads
     assert provenance["num_tokens"] == STEPS * 256
     assert provenance["training_flops"] == per_step * STEPS
-    assert str(place) not in json.dumps(provenance)
-    assert load_recipe(folder / "recipe.toml") == load_recipe(place / "tiny.toml")
+    assert str(workspace) not in json.dumps(provenance)
+    assert load_recipe(folder / "recipe.toml") == load_recipe(workspace / "tiny.toml")
     stored = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    state = load_state(place / "runs" / "tiny")
+    state = load_state(workspace / "runs" / "tiny")
     assert torch.equal(stored.lm_head.weight, state.model["lm_head.weight"].bfloat16().float())
 
 
-def test_accumulated_micro_batches_are_one_large_batch(place):
+def test_accumulated_micro_batches_are_one_large_batch(workspace):
     for runs, micro in (("one", 8), ("four", 2)):
-        run(place, runs, stop_after_steps=3, overrides={"run.micro_batch": micro})
-    one, four = (load_state(place / runs / "tiny") for runs in ("one", "four"))
-    logs = [read_log(place / runs / "tiny" / "train_log.jsonl") for runs in ("one", "four")]
+        run(workspace, runs, stop_after_steps=3, overrides={"run.micro_batch": micro})
+    one, four = (load_state(workspace / runs / "tiny") for runs in ("one", "four"))
+    logs = [read_log(workspace / runs / "tiny" / "train_log.jsonl") for runs in ("one", "four")]
     for mine, theirs in zip(*logs, strict=True):
         assert mine["loss"] == pytest.approx(theirs["loss"], rel=1e-5)
         assert mine["grad_norm"] == pytest.approx(theirs["grad_norm"], rel=1e-4)
@@ -122,59 +122,59 @@ def test_accumulated_micro_batches_are_one_large_batch(place):
         torch.testing.assert_close(weight, four.model[name], atol=2e-4, rtol=0)
 
 
-def test_saved_run_is_neither_overwritten_nor_mixed_with_another(place):
-    run(place, "runs", stop_after_steps=2)
+def test_saved_run_is_neither_overwritten_nor_mixed_with_another(workspace):
+    run(workspace, "runs", stop_after_steps=2)
     with pytest.raises(
         TrainingError, match=r"step 2 of 12; go on with --resume, or delete the folder"
     ):
-        run(place, "runs")
+        run(workspace, "runs")
     with pytest.raises(TrainingError, match=r"differs in run\.seed"):
-        run(place, "runs", resume=True, overrides={"run.seed": 1})
-    with (place / "train.txt").open("a", encoding="utf-8") as file:
+        run(workspace, "runs", resume=True, overrides={"run.seed": 1})
+    with (workspace / "train.txt").open("a", encoding="utf-8") as file:
         file.write("One more.")
     with pytest.raises(TrainingError, match=r"train_sha256"):
-        run(place, "runs", resume=True)
+        run(workspace, "runs", resume=True)
 
 
-def test_budget_may_change_until_the_decay_begins(place):
+def test_budget_may_change_until_the_decay_begins(workspace):
     """Shortened on the way, a run is the run that was as short from the start, bit for bit."""
     longer = {"overrides": {"budget.tokens": 40 * 256}}
-    run(place, "whole")
-    run(place, "parts", stop_after_steps=9, **longer)
-    run(place, "parts", resume=True)
-    assert_same_run(place, "whole", "parts")
+    run(workspace, "whole")
+    run(workspace, "parts", stop_after_steps=9, **longer)
+    run(workspace, "parts", resume=True)
+    assert_same_run(workspace, "whole", "parts")
     with pytest.raises(TrainingError, match=r"differs in budget\.tokens"):
-        run(place, "parts", resume=True, **longer)
-    run(place, "late", stop_after_steps=10)
+        run(workspace, "parts", resume=True, **longer)
+    run(workspace, "late", stop_after_steps=10)
     with pytest.raises(TrainingError, match=r"differs in budget\.tokens"):
-        run(place, "late", resume=True, **longer)
+        run(workspace, "late", resume=True, **longer)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
-def test_full_disk_while_saving_keeps_the_state_before(place):
-    run(place, "runs", stop_after_steps=2)
-    folder = place / "runs" / "tiny"
+def test_full_disk_while_saving_keeps_the_state_before(workspace):
+    run(workspace, "runs", stop_after_steps=2)
+    folder = workspace / "runs" / "tiny"
     before = (folder / "state.pt").read_bytes()
     (folder / "state.partial").symlink_to("/dev/full")
     with pytest.raises(
         TrainingError, match=r"No space left.*the state saved before is kept.*--resume"
     ):
-        run(place, "runs", stop_after_steps=4, resume=True)
+        run(workspace, "runs", stop_after_steps=4, resume=True)
     assert (folder / "state.pt").read_bytes() == before
-    run(place, "runs", resume=True)
-    run(place, "whole")
-    assert_same_run(place, "whole", "runs")
+    run(workspace, "runs", resume=True)
+    run(workspace, "whole")
+    assert_same_run(workspace, "whole", "runs")
 
 
-def test_damaged_state_is_named(place):
-    run(place, "runs", stop_after_steps=1)
-    state = place / "runs" / "tiny" / "state.pt"
+def test_damaged_state_is_named(workspace):
+    run(workspace, "runs", stop_after_steps=1)
+    state = workspace / "runs" / "tiny" / "state.pt"
     state.write_bytes(state.read_bytes()[:1000])
     with pytest.raises(TrainingError, match=r"state\.pt cannot be read .* delete it"):
-        run(place, "runs", resume=True)
+        run(workspace, "runs", resume=True)
 
 
-def test_stop_signal_saves_and_says_how_to_go_on(place, monkeypatch):
+def test_stop_signal_saves_and_says_how_to_go_on(workspace, monkeypatch):
     append = TrainingLog.append
 
     def stop_at_second(log, line):
@@ -186,8 +186,8 @@ def test_stop_signal_saves_and_says_how_to_go_on(place, monkeypatch):
     with pytest.raises(
         TrainingInterrupted, match=r"stopped after step 2 of 12; .* go on with --resume"
     ):
-        run(place, "runs")
-    assert load_state(place / "runs" / "tiny").totals.step == 2
+        run(workspace, "runs")
+    assert load_state(workspace / "runs" / "tiny").totals.step == 2
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
@@ -246,13 +246,13 @@ def test_a_pair_of_optimisers_follows_the_rate_also_after_loading():
 
 
 @pytest.mark.slow
-def test_two_processes_share_one_batch(place):
+def test_two_processes_share_one_batch(workspace):
     """Two processes of four sequences take the steps of one process with eight."""
-    (place / "go.py").write_text(
+    (workspace / "go.py").write_text(
         "import sys; from pathlib import Path; from accelerate import PartialState\n"
         "from mor_core.training.training import train; "
-        "place = Path(sys.argv[1])\n"
-        "train(place / 'tiny.toml', data_dir=place, runs_folder=place / 'two', stop_after_steps=3)\n"
+        "workspace = Path(sys.argv[1])\n"
+        "train(workspace / 'tiny.toml', data_dir=workspace, runs_folder=workspace / 'two', stop_after_steps=3)\n"
         "assert PartialState().num_processes == 2\n"
     )
     launch = [
@@ -264,10 +264,10 @@ def test_two_processes_share_one_batch(place):
         "2",
     ]
     environment = os.environ | {"PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1"}
-    command = [*launch, str(place / "go.py"), str(place)]
+    command = [*launch, str(workspace / "go.py"), str(workspace)]
     subprocess.run(command, cwd=PROJECT, env=environment, check=True)
-    run(place, "one", stop_after_steps=3)
-    logs = [read_log(place / runs / "tiny" / "train_log.jsonl") for runs in ("one", "two")]
+    run(workspace, "one", stop_after_steps=3)
+    logs = [read_log(workspace / runs / "tiny" / "train_log.jsonl") for runs in ("one", "two")]
     for mine, theirs in zip(*logs, strict=True):
         assert mine["loss"] == pytest.approx(theirs["loss"], rel=1e-5)
         assert mine["tokens"] == theirs["tokens"]
@@ -277,18 +277,18 @@ def test_two_processes_share_one_batch(place):
 
 
 @pytest.mark.slow
-def test_bf16_run_learns_and_keeps_float32_weights(place):
+def test_bf16_run_learns_and_keeps_float32_weights(workspace):
     """In a process of its own: Accelerate keeps the precision of a process."""
     code = (
         "import sys; from pathlib import Path; from mor_core.training.training import train; "
-        "place = Path(sys.argv[1]); "
-        "train(place / 'tiny.toml', data_dir=place, runs_folder=place / 'bf16', output=place / 'out', "
+        "workspace = Path(sys.argv[1]); "
+        "train(workspace / 'tiny.toml', data_dir=workspace, runs_folder=workspace / 'bf16', output=workspace / 'out', "
         "overrides={'run.precision': 'bf16'})"
     )
-    subprocess.run([sys.executable, "-c", code, str(place)], cwd=PROJECT, check=True)
-    lines = read_log(place / "bf16" / "tiny" / "train_log.jsonl")
+    subprocess.run([sys.executable, "-c", code, str(workspace)], cwd=PROJECT, check=True)
+    lines = read_log(workspace / "bf16" / "tiny" / "train_log.jsonl")
     assert lines[-1]["loss"]["lm"] < lines[0]["loss"]["lm"] - 0.5
-    weights = load_state(place / "bf16" / "tiny").model.values()
+    weights = load_state(workspace / "bf16" / "tiny").model.values()
     assert {weight.dtype for weight in weights} == {torch.float32}
-    provenance = json.loads((place / "out" / "provenance.json").read_text())
+    provenance = json.loads((workspace / "out" / "provenance.json").read_text())
     assert provenance["precision"] == "bf16"

@@ -39,17 +39,17 @@ MORE_MEMBERS = {
 }
 
 
-def set_member(place, fields, **sections):
-    """Rewrite the recipe of `place` for another model."""
+def set_member(workspace, fields, **sections):
+    """Rewrite the recipe of `workspace` for another model."""
     changed = {**SECTIONS, "model": {**SECTIONS["model"], **fields}}
     for name, values in sections.items():
         changed[name] = {**changed.get(name, {}), **values}
-    (place / "tiny.toml").write_text(recipe_text(parse_recipe(changed)), encoding="utf-8")
-    return place
+    (workspace / "tiny.toml").write_text(recipe_text(parse_recipe(changed)), encoding="utf-8")
+    return workspace
 
 
-def log_of(place, runs="runs"):
-    return read_log(place / runs / "tiny" / "train_log.jsonl")
+def log_of(workspace, runs="runs"):
+    return read_log(workspace / runs / "tiny" / "train_log.jsonl")
 
 
 @pytest.mark.parametrize(
@@ -62,33 +62,33 @@ def log_of(place, runs="runs"):
         ),
     ],
 )
-def test_member_learns_resumes_bit_for_bit_and_loads(place, fields):
-    set_member(place, fields)
-    folder = run(place, "whole")
-    run(place, "parts", stop_after_steps=5)
-    run(place, "parts", resume=True)
-    assert_same_run(place, "whole", "parts")
-    lines = log_of(place, "whole")
+def test_member_learns_resumes_bit_for_bit_and_loads(workspace, fields):
+    set_member(workspace, fields)
+    folder = run(workspace, "whole")
+    run(workspace, "parts", stop_after_steps=5)
+    run(workspace, "parts", resume=True)
+    assert_same_run(workspace, "whole", "parts")
+    lines = log_of(workspace, "whole")
     assert lines[-1]["loss"]["lm"] < lines[0]["loss"]["lm"] - 0.3
     assert sum(lines[-1]["depth_shares"]) == pytest.approx(1)
-    trained, loaded = load_state(place / "whole" / "tiny").model, load_checkpoint(folder).model
+    trained, loaded = load_state(workspace / "whole" / "tiny").model, load_checkpoint(folder).model
     for name, tensor in loaded.state_dict().items():
         torch.testing.assert_close(tensor, trained[name], atol=2e-3, rtol=1e-2)
 
 
-def test_loss_free_bias_moves_by_one_rate_a_step_towards_what_got_little(place):
-    set_member(place, {**ROUTED["token choice, loss-free"], "router_bias_update_rate": 0.01})
-    run(place, "runs", stop_after_steps=1)
-    first = torch.tensor(log_of(place)[0]["depth_shares"])
-    bias = load_state(place / "runs" / "tiny").model["model.routers.0.bias"]
+def test_loss_free_bias_moves_by_one_rate_a_step_towards_what_got_little(workspace):
+    set_member(workspace, {**ROUTED["token choice, loss-free"], "router_bias_update_rate": 0.01})
+    run(workspace, "runs", stop_after_steps=1)
+    first = torch.tensor(log_of(workspace)[0]["depth_shares"])
+    bias = load_state(workspace / "runs" / "tiny").model["model.routers.0.bias"]
     torch.testing.assert_close(bias, 0.01 * torch.sign(1 / 3 - first))
-    run(place, "runs", resume=True)
+    run(workspace, "runs", resume=True)
     expected = sum(
-        0.01 * torch.sign(1 / 3 - torch.tensor(line["depth_shares"])) for line in log_of(place)
+        0.01 * torch.sign(1 / 3 - torch.tensor(line["depth_shares"])) for line in log_of(workspace)
     )
-    bias = load_state(place / "runs" / "tiny").model["model.routers.0.bias"]
+    bias = load_state(workspace / "runs" / "tiny").model["model.routers.0.bias"]
     torch.testing.assert_close(bias, expected)
-    assert "balancing" not in log_of(place)[0]["loss"]
+    assert "balancing" not in log_of(workspace)[0]["loss"]
 
 
 def test_loss_free_bias_selects_and_does_not_gate():
@@ -101,16 +101,16 @@ def test_loss_free_bias_selects_and_does_not_gate():
     assert torch.equal(router.gate(logits, "learned"), before)
 
 
-def test_capacity_warm_up_falls_along_half_a_cosine(place):
-    set_member(place, {}, schedule={"capacity_warmup_tokens": 4 * 256})
-    run(place, "runs")
-    lines = log_of(place)
+def test_capacity_warm_up_falls_along_half_a_cosine(workspace):
+    set_member(workspace, {}, schedule={"capacity_warmup_tokens": 4 * 256})
+    run(workspace, "runs")
+    lines = log_of(workspace)
     full, halfway, after = (lines[step]["depth_shares"] for step in (0, 2, 4))
     assert full == [0.0, 0.0, 1.0]
     second, third = (math.floor(32 * (factor + (1 - factor) / 2)) for factor in (2 / 3, 1 / 3))
     assert halfway == pytest.approx([(32 - second) / 32, (second - third) / 32, third / 32])
     assert after == pytest.approx([11 / 32, 11 / 32, 10 / 32])
-    config = load_recipe(place / "tiny.toml").config()
+    config = load_recipe(workspace / "tiny.toml").config()
     assert lines[0]["step_flops"] == 8 * training_flops(config, 32, [32, 32, 32])
 
 
@@ -157,9 +157,9 @@ def test_an_earned_fall_follows_levels_not_steps():
     assert plan.trial_rule(3).capacities is None  # the model's own
 
 
-def test_capacity_warm_up_without_capacities_is_refused(place):
+def test_capacity_warm_up_without_capacities_is_refused(workspace):
     with pytest.raises(RecipeError, match="belongs to expert-choice"):
-        set_member(place, TOKEN_CHOICE, schedule={"capacity_warmup_tokens": 256})
+        set_member(workspace, TOKEN_CHOICE, schedule={"capacity_warmup_tokens": 256})
 
 
 @pytest.mark.parametrize("name", ["adamw", "muon"])
@@ -174,16 +174,16 @@ def test_aux_router_learns_ten_times_as_fast_in_a_group_of_its_own(name):
     assert AUX_ROUTER_RATE == 10
 
 
-def test_a_large_gradient_of_the_aux_router_does_not_shrink_the_models(place, monkeypatch):
+def test_a_large_gradient_of_the_aux_router_does_not_shrink_the_models(workspace, monkeypatch):
     """They are clipped apart: with a huge auxiliary loss the model takes the same first step."""
     from mor_core.model import expert_choice
 
-    set_member(place, ROUTED["aux router"])
-    run(place, "plain", stop_after_steps=1)
+    set_member(workspace, ROUTED["aux router"])
+    run(workspace, "plain", stop_after_steps=1)
     original = expert_choice.auxiliary_loss
     monkeypatch.setattr(expert_choice, "auxiliary_loss", lambda *given: 1000 * original(*given))
-    run(place, "huge", stop_after_steps=1)
-    states = [load_state(place / runs / "tiny").model for runs in ("plain", "huge")]
+    run(workspace, "huge", stop_after_steps=1)
+    states = [load_state(workspace / runs / "tiny").model for runs in ("plain", "huge")]
     for name, tensor in states[0].items():
         if "aux_network" not in name:
             assert torch.equal(tensor, states[1][name]), name
@@ -245,11 +245,13 @@ def test_switch_scales_one_experts_output_by_its_probability():
     with torch.no_grad():
         mixed = layer.mlp(states, log)
         probabilities = layer.mlp.router(states).softmax(-1)
-        for place in range(5):
-            best = int(probabilities[0, place].argmax())
-            alone = probabilities[0, place, best] * layer.mlp.experts[best](states[0, place])
-            torch.testing.assert_close(mixed[0, place], alone)
-            assert log.expert_idx[0][0, place] == best
+        for workspace in range(5):
+            best = int(probabilities[0, workspace].argmax())
+            alone = probabilities[0, workspace, best] * layer.mlp.experts[best](
+                states[0, workspace]
+            )
+            torch.testing.assert_close(mixed[0, workspace], alone)
+            assert log.expert_idx[0][0, workspace] == best
 
 
 def test_total_loss_of_token_choice_and_switch_is_the_weighted_sum():

@@ -23,9 +23,9 @@ def root(tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         shutil.copytree(tiny_checkpoint, place)
     monkeypatch.setenv("MOR_CHECKPOINTS", str(root))
     monkeypatch.setenv("MOR_DEVICE", "cpu")
-    model_cache.shelf.cache_clear()
+    model_cache.loaded_models.cache_clear()
     yield root
-    model_cache.shelf.cache_clear()
+    model_cache.loaded_models.cache_clear()
 
 
 def press(page: AppTest, key: str) -> AppTest:
@@ -57,9 +57,11 @@ def test_a_model_is_loaded_where_one_chooses_and_unloaded_again(root: Path) -> N
     loaded(page, root)
     assert page.metric[2].value == "1 / 2"
     assert "in memory: cpu, bfloat16" in shown(page)
-    assert [item.place for item in model_cache.shelf().held()] == [Placement("cpu", "bfloat16")]
+    assert [item.placement for item in model_cache.loaded_models().held()] == [
+        Placement("cpu", "bfloat16")
+    ]
     press(page, f"unload_{root / 'tiny'}")
-    assert model_cache.shelf().held() == []
+    assert model_cache.loaded_models().held() == []
     assert "not loaded" in shown(page)
 
 

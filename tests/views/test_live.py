@@ -205,7 +205,7 @@ def test_checkpoint_that_breaks_after_it_was_listed_gets_a_message(
     page: AppTest, checkpoints: Path
 ) -> None:
     (checkpoints / "tiny" / "tokenizer.json").write_text("{}")
-    model_cache.shelf.cache_clear()
+    model_cache.loaded_models.cache_clear()
     press_run(page)
     assert finished(page).status is JobStatus.FAILED
     assert "tiny" in shown_errors(page)
@@ -238,10 +238,10 @@ def test_no_checkpoint_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_model_is_shared_by_weights_and_precision(checkpoints: Path) -> None:
     name = resources.model_key(describe_checkpoint(checkpoints / "tiny"))
-    shelf = model_cache.shelf()
-    single = shelf.get(name, Placement("cpu", "float32"))
-    assert shelf.get(name, Placement("cpu", "float32")) is single
-    other = shelf.get(name, Placement("cpu", "bfloat16"))
+    cache = model_cache.loaded_models()
+    single = cache.get(name, Placement("cpu", "float32"))
+    assert cache.get(name, Placement("cpu", "float32")) is single
+    other = cache.get(name, Placement("cpu", "bfloat16"))
     assert str(other.model.dtype) == "torch.bfloat16"
     assert str(single.model.dtype) == "torch.float32"
 

@@ -1,4 +1,4 @@
-"""The Router page and what it draws: judgements by hand, a moved threshold, and a page for every kind of router."""
+"""The Router page and what it draws: router scores by hand, a moved threshold, and a page for every kind of router."""
 
 import json
 import shutil
@@ -70,7 +70,7 @@ EVALUATION = {
 
 
 def test_judgements_are_the_logits_of_content_tokens():
-    found = router_tables.judgements([scripted_trace()])
+    found = router_tables.score_table([scripted_trace()])
     for number in (1, 2, 3):
         expected = [LOGITS[depth][number - 1] for depth in CONTENT]
         rows = found[found["recursion"] == number]
@@ -85,7 +85,7 @@ def test_judgements_are_the_logits_of_content_tokens():
 
 
 def test_moved_threshold_turns_exactly_the_decisions_between_the_two():
-    found = router_tables.judgements([scripted_trace()])
+    found = router_tables.score_table([scripted_trace()])
     rows = found[found["recursion"] == 2]  # logits -1, 1, -1, 1, 1 at depths 1, 3, 1, 2, 3
     assert [
         router_tables.move_threshold(rows, 0.0).count(change) for change in router_tables.CHANGES
@@ -129,7 +129,7 @@ def test_capacities_are_those_of_the_configuration(factors):
 
 
 def test_distribution_counts_every_judgement_once():
-    found = router_tables.judgements([scripted_trace()])
+    found = router_tables.score_table([scripted_trace()])
     found.loc[0, "logit"] = 50.0  # beyond the edge: in the outermost bar
     chart = router_charts.score_distributions(found, 3)
     for number in (1, 2, 3):
@@ -146,7 +146,7 @@ def test_distribution_counts_every_judgement_once():
 
 
 def test_moved_chart_names_who_would_change():
-    found = router_tables.judgements([scripted_trace()])
+    found = router_tables.score_table([scripted_trace()])
     moved = router_tables.move_threshold(found[found["recursion"] == 2], 1.5)
     chart = knob_charts.moved_threshold(moved, 2, 0.0, 6)
     leaving = next(data for data in chart.figure.data if data.name.startswith("would be skipped"))
@@ -234,7 +234,7 @@ def test_page_draws_the_evaluation(checkpoints: Path) -> None:
     assert len(figures(page)) == 7
     assert table(page, "agreement")["agreement"].tolist() == [1.0, 0.9, 0.8]
     assert table(page, "entropy_nats")["entropy_nats"].tolist() == [0.01, 0.2, 0.3]
-    assert table(page, "places")["places"].tolist() == ["1", "2-3"]
+    assert table(page, "positions")["positions"].tolist() == ["1", "2-3"]
 
 
 def test_page_says_what_is_missing(checkpoints: Path) -> None:

@@ -1,8 +1,8 @@
-"""A button that copies the address of the page with the state of its view: the browser alone knows it."""
+"""A button that copies the page's address, including the state of the view; only the browser knows the address."""
 
 from pathlib import Path
 
-from app.components.component_assets import ServedComponent
+from app.components.component_assets import AssetComponent
 from app.text.words import say
 from mor_core.page.strip_files import script
 
@@ -13,7 +13,7 @@ def _read(name: str) -> str:
     return (_FOLDER / name).read_text(encoding="utf-8")
 
 
-_mount = ServedComponent(
+_mount = AssetComponent(
     "copy_link",
     html=_read("copylink.html"),
     css=_read("copylink.css"),

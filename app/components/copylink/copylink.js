@@ -1,5 +1,5 @@
-// Copies the page's address. Where the page is not served safely (plain http on a LAN) browsers lend no clipboard:
-// there the address is selected in a field and copied as a person would.
+// Copies the page's address. Over plain HTTP, as on a LAN, browsers do not offer the clipboard API: there the script
+// selects the address in a temporary field and copies it with a command.
 
 /** @import { Component } from "../../../mor_core/page/strip/types" */
 
@@ -23,13 +23,13 @@ async function copy(text) {
 /** @param {Component<{ label: string, copied: string }>} component */
 export default function render({ parentElement, data }) {
   const button = /** @type {HTMLElement} */ (parentElement.querySelector(".copy-link"));
-  const said = /** @type {HTMLElement} */ (parentElement.querySelector(".said"));
+  const status = /** @type {HTMLElement} */ (parentElement.querySelector(".said"));
   button.setAttribute("aria-label", data.label);
   button.title = data.label;
   button.onclick = async () => {
     const address = window.location.href;
     const done = await copy(address).catch(() => false);
-    said.textContent = done ? data.copied : address;
-    setTimeout(() => { said.textContent = ""; }, SHOWN_MS);
+    status.textContent = done ? data.copied : address;
+    setTimeout(() => { status.textContent = ""; }, SHOWN_MS);
   };
 }

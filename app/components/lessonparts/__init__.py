@@ -1,6 +1,6 @@
-"""The lessons' two browser components: tokens that can be picked, and the bar that shows and changes the step.
+"""The lessons' two browser components: tokens to pick or show, and the bar that shows and changes the step.
 
-Token text only ever becomes `textContent`; the scripts are plain files beside this one.
+The scripts write token text only as `textContent`.
 """
 
 import hashlib
@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from app.components.component_assets import ServedComponent
+from app.components.component_assets import AssetComponent
 from app.style.theme import depth_colours
 from app.text.words import say
 from mor_core.page.strip_files import script
@@ -23,13 +23,13 @@ def _read(name: str) -> str:
     return (_FOLDER / name).read_text(encoding="utf-8")
 
 
-_tokens = ServedComponent(
+_tokens = AssetComponent(
     "lesson_tokens",
     html='<div class="lesson-tokens"></div>',
     css=_read("tokens.css"),
     js=script(_FOLDER / "tokens.js"),
 )
-_bar = ServedComponent(
+_bar = AssetComponent(
     "lesson_bar",
     html='<ol class="lesson-bar"></ol>',
     css=_read("bar.css"),
@@ -40,14 +40,14 @@ _bar = ServedComponent(
 def pick_tokens(
     tokens: Sequence[TokenRecord], *, key: str, label: str, picked: Collection[int], most: int
 ) -> list[int]:
-    """Draw tokens without depths, to be picked by click or key; return the picked positions.
+    """Draw tokens without depths that can be picked by click or key; return the picked positions.
 
     Args:
-        tokens: to pick from.
-        key: of the element.
-        label: what to pick, for readers of the screen.
-        picked: positions that are picked already.
-        most: how many can be picked.
+        tokens: the candidates.
+        key: the element's key.
+        label: what to pick, for screen readers.
+        picked: positions that are already picked.
+        most: the maximum number of picks.
     """
     data = {"mode": "pick", "picked": sorted(picked), "most": most, "depths": None}
     result = _draw(tokens, key, label, data)
@@ -71,12 +71,12 @@ def show_tokens(
     """Draw tokens with their depths as colours and digits.
 
     Args:
-        tokens: of a run.
+        tokens: tokens of a run.
         num_recursions: R, which fixes the colours.
-        key: of the element.
-        label: what is shown, for readers of the screen.
+        key: the element's key.
+        label: what is shown, for screen readers.
         marks: `HIT`, `MISS` or `CHANGED` by position.
-        shows_depths: else a place to write a guess.
+        shows_depths: if false, leaves room to write a guess by hand.
     """
     data = {
         "mode": "show",
@@ -89,17 +89,23 @@ def show_tokens(
     _draw(tokens, key, label, data)
 
 
-def step_bar(labels: Sequence[str], current: int, place: str, *, key: str) -> int | None:
-    """Draw the steps of a lesson, listen to the keys, and return the step that was clicked, from 0.
+def step_bar(labels: Sequence[str], current: int, step_id: str, *, key: str) -> int | None:
+    """Draw the steps of a lesson and return the 0-based step that was clicked.
 
     PageDown and the right arrow press the page's button `learn_next`, PageUp and the left arrow `learn_back`.
+
+    Args:
+        labels: the steps' labels.
+        current: 0-based index of the current step.
+        step_id: identifies lesson and step; when it changes, the page scrolls to its top.
+        key: the element's key.
     """
     result = _bar(
         key=key,
         data={
             "labels": list(labels),
             "current": current,
-            "place": place,
+            "step": step_id,
             "list": say("learn.steps"),
         },
         on_go_change=_ignore,
@@ -108,7 +114,7 @@ def step_bar(labels: Sequence[str], current: int, place: str, *, key: str) -> in
 
 
 def data_id(tokens: Sequence[TokenRecord]) -> str:
-    """Name a list of tokens by what it holds, so that another list under the same key starts anew."""
+    """Return a hash of a list of tokens, so that picks of another list under the same key are discarded."""
     ids = json.dumps([(token.position, token.token_id) for token in tokens])
     return hashlib.sha256(ids.encode()).hexdigest()[:16]
 
@@ -131,4 +137,4 @@ def _draw(tokens: Sequence[TokenRecord], key: str, label: str, data: dict[str, A
 
 
 def _ignore() -> None:
-    """Declare a state key; the value is read from the result."""
+    """Declare a state key to Streamlit; its value is read from the component's result."""

@@ -1,14 +1,14 @@
-// The steps of a lesson as a row of buttons, and the keys of a keyboard or a slide clicker.
+// The steps of a lesson as a row of buttons, also controlled by keyboard and slide clicker.
 
 /** @import { Component } from "../../../mor_core/page/strip/types" */
-/** @typedef {{ list: string, labels: string[], current: number, place: string }} BarData */
+/** @typedef {{ list: string, labels: string[], current: number, step: string }} BarData */
 
 /** @type {Record<string, string>} */
 const KEYS = { PageDown: "next", ArrowRight: "next", PageUp: "back", ArrowLeft: "back" };
 const TYPED = "input:not([type=radio]):not([type=checkbox]), textarea, select, [contenteditable=true]";
 const TAKES_ARROWS = `${TYPED}, input, [role=slider], [role=radio], [role=radiogroup], [role=tab], [role=option], [role=menuitem]`;
-/** @type {WeakMap<HTMLElement, { place: string | null }>} */
-const HELD = new WeakMap();
+/** @type {WeakMap<HTMLElement, { step: string | null }>} */
+const STATES = new WeakMap();
 
 /** @param {KeyboardEvent} event */
 function press(event) {
@@ -18,7 +18,7 @@ function press(event) {
   const isArrow = event.key.startsWith("Arrow");
   if (target.matches?.(isArrow ? TAKES_ARROWS : TYPED) && target.type !== "range") return;
   if (isArrow && target.type === "range") return;
-  event.preventDefault(); // the page would scroll, a slider would move
+  event.preventDefault(); // else the page would scroll or a slider would move
   event.stopPropagation();
   const button = /** @type {HTMLElement | null} */ (document.querySelector(`.st-key-learn_${name} button:not([disabled])`));
   button?.click();
@@ -28,10 +28,10 @@ function press(event) {
 export default function render(component) {
   const { data, parentElement, setTriggerValue } = component;
   const root = /** @type {HTMLElement} */ (parentElement.querySelector(".lesson-bar"));
-  let held = HELD.get(parentElement);
-  if (!held) {
-    held = { place: null };
-    HELD.set(parentElement, held);
+  let state = STATES.get(parentElement);
+  if (!state) {
+    state = { step: null };
+    STATES.set(parentElement, state);
     document.addEventListener("keydown", press, true);
   }
   root.setAttribute("aria-label", data.list);
@@ -47,13 +47,13 @@ export default function render(component) {
     item.append(button);
     return item;
   }));
-  if (held.place !== null && held.place !== data.place) {
-    document.querySelector('[data-testid="stMain"]')?.scrollTo(0, 0); // a new step is read from its top
+  if (state.step !== null && state.step !== data.step) {
+    document.querySelector('[data-testid="stMain"]')?.scrollTo(0, 0); // a new step starts at the page's top
   }
-  held.place = data.place;
+  state.step = data.step;
   return () => {
-    if (parentElement.isConnected) return; // Streamlit also ends a call that a newer one has overtaken; the row lives on
+    if (parentElement.isConnected) return; // Streamlit also cleans up after a superseded call; the element stays
     document.removeEventListener("keydown", press, true);
-    HELD.delete(parentElement);
+    STATES.delete(parentElement);
   };
 }

@@ -1,4 +1,4 @@
-// Tokens of a lesson: picked by click, Space or Enter, or shown with depth and marks. Drawn anew only when they change.
+// Tokens of a lesson: to pick by click, Space or Enter, or shown with depths and marks. Redrawn only on changed data.
 
 import { element } from "../../../mor_core/page/strip/dom.js";
 import { textOn, tokenLabel, tokenPieces } from "../../../mor_core/page/strip/format.js";
@@ -30,7 +30,7 @@ function drawToken(token, index, data, picked) {
   const text = element("span", "text");
   for (const piece of tokenPieces(token)) text.append(element("span", piece.mark ? "mark" : "", piece.text));
   const digit = element("span", "digit");
-  const said = [tokenLabel(token)];
+  const labels = [tokenLabel(token)];
   if (data.mode === "pick") {
     node.setAttribute("type", "button");
     setPicked(node, picked.has(token.position));
@@ -45,14 +45,14 @@ function drawToken(token, index, data, picked) {
       const colour = data.colours[depth - 1];
       node.style.setProperty("--token-colour", colour);
       node.style.setProperty("--token-text", textOn(colour));
-      said.push(`${data.words.depth} ${depth}`);
+      labels.push(`${data.words.depth} ${depth}`);
     }
     if (mark) {
       node.dataset.mark = mark;
-      said.push(data.words[mark]);
+      labels.push(data.words[mark]);
     }
   }
-  node.setAttribute("aria-label", said.join(", "));
+  node.setAttribute("aria-label", labels.join(", "));
   node.append(text, digit);
   return node;
 }
@@ -69,7 +69,7 @@ export default function render(component) {
   const root = /** @type {HTMLElement} */ (parentElement.querySelector(".lesson-tokens"));
   root.setAttribute("aria-label", data.label);
   root.setAttribute("role", data.mode === "pick" ? "group" : "list");
-  const { picked: ignored, ...drawn } = data; // what was picked here is known here
+  const { picked: ignored, ...drawn } = data; // the element already shows its own picks
   const signature = JSON.stringify(drawn);
   if (DRAWN.get(root) === signature) return;
   DRAWN.set(root, signature);

@@ -1,6 +1,6 @@
-"""Two runs in one browser component: laid under each other once finished, or growing side by side.
+"""Browser components of two runs: finished runs one below the other, and a race of two growing runs side by side.
 
-Shares words, numbers and the reading of events with the token strip; token text only ever becomes `textContent`.
+They share words, number formats and event handling with the token strip, and write token text only as `textContent`.
 """
 
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from app.components.component_assets import ServedComponent
+from app.components.component_assets import AssetComponent
 from app.components.strip import Badge, words
 from app.runs import session
 from app.tables.comparison import SIDES, Comparison, Side
@@ -26,9 +26,9 @@ def _read(name: str) -> str:
     return (_FOLDER / name).read_text(encoding="utf-8")
 
 
-def _component(name: str) -> ServedComponent:
-    """Return one of the folder's two; they say the strip's words too."""
-    return ServedComponent(
+def _component(name: str) -> AssetComponent:
+    """Return one of this folder's components; both also use the strip's words."""
+    return AssetComponent(
         name,
         html=_read(f"{name}.html"),
         css=_read("pair.css"),
@@ -41,13 +41,13 @@ _pair, _race = _component("pair"), _component("race")
 
 @dataclass(frozen=True)
 class Lane:
-    """One run of a race, as the browser is to read it.
+    """One run of a race, as the browser receives it.
 
     Attributes:
-        run: its id.
-        name: as plain text.
-        stream: path of the event route, where the browser can reach it.
-        batch: events to hand over with this rerun, where it cannot.
+        run: the run's id.
+        name: the run's name as plain text.
+        stream: path of the event route, if the browser can reach it.
+        batch: events to send with this rerun, if it cannot.
     """
 
     run: str
@@ -58,23 +58,23 @@ class Lane:
 
 @dataclass(frozen=True)
 class RaceState:
-    """What the browser reports of a race.
+    """The state of a race that the browser reports.
 
     Attributes:
-        unreachable: the event route does not answer this browser; send batches instead.
+        unreachable: whether the event route does not answer this browser, so that it needs batches instead.
     """
 
     unreachable: bool
 
 
 def draw_pair(comparison: Comparison, names: tuple[str, str], badge: Badge, *, key: str) -> None:
-    """Draw two finished runs under each other, with the difference of each piece.
+    """Draw two finished runs one below the other, with the difference of each piece.
 
     Args:
-        comparison: of the two runs.
-        names: of the runs, as plain text.
-        badge: whether the runs were computed for this viewer just now.
-        key: of the element.
+        comparison: the two aligned runs.
+        names: the runs' names as plain text.
+        badge: `LIVE` if the runs were computed for this viewer just now.
+        key: the element's key.
     """
     runs, scale = comparison.runs, comparison.scale
     _pair(
@@ -100,14 +100,14 @@ def draw_pair(comparison: Comparison, names: tuple[str, str], badge: Badge, *, k
 def draw_race(
     lanes: tuple[Lane, Lane], scale: Scale, badge: Badge, *, key: str, live: bool
 ) -> RaceState:
-    """Draw two runs that are generated at the same time, or were.
+    """Draw two runs that are, or were, generated at the same time.
 
     Args:
-        lanes: A and B.
-        scale: of depth, the same for both.
-        badge: whether the runs were computed for this viewer just now.
-        key: of the element.
-        live: tell when both are over.
+        lanes: the runs A and B.
+        scale: scale of depth, the same for both.
+        badge: `LIVE` if the runs are computed for this viewer just now.
+        key: the element's key.
+        live: whether the browser reports when both runs are over.
     """
     race = f"{lanes[0].run}+{lanes[1].run}"
     result = _race(
@@ -134,7 +134,7 @@ def draw_race(
 
 
 def _ignore() -> None:
-    """Declare a state key; the value is read from the result."""
+    """Declare a state key to Streamlit; its value is read from the component's result."""
 
 
 def _side(comparison: Comparison, side: Side, name: str) -> dict[str, Any]:
@@ -149,7 +149,7 @@ def _side(comparison: Comparison, side: Side, name: str) -> dict[str, Any]:
 
 
 def about(run: Trace) -> str:
-    """Say in one line where a run comes from, beside its name."""
+    """Return a line on a run's origin, shown beside its name: title, seed, device and weights."""
     header = run.header
     seed = header.sampling.get("seed")
     parts = [

@@ -1,4 +1,4 @@
-// What both components of this folder draw: a token with its value, the letters of the two runs, a legend of values.
+// Elements that both components of this folder draw: a token with its value, the runs' letters, a legend of values.
 
 import { element } from "../../../mor_core/page/strip/dom.js";
 import { fixed, textOn, tokenPieces } from "../../../mor_core/page/strip/format.js";
@@ -20,7 +20,7 @@ export function tokenMark(token, colours) {
 }
 
 /** @param {TokenNode} node  @param {Valued} token */
-export function writeToken(node, token) { // again where presenter mode hides a word
+export function writeToken(node, token) { // also called again when presenter mode hides a word
   if (node.written === token.text) return;
   node.written = token.text;
   node.children[0].replaceChildren(...tokenPieces(token).map((piece) => element("span", piece.mark ? "mark" : "", piece.text)));
@@ -55,7 +55,7 @@ export function valueLegend(colours, unit) {
   });
 }
 
-// A number with its sign, as differences are written.
+// Formats a difference with its sign.
 /** @param {number} value  @param {number} [digits] */
 export function signed(value, digits = 0) {
   return value > 0 ? `+${fixed(value, digits)}` : fixed(value, digits);

@@ -1,5 +1,5 @@
-// Two finished runs under each other: A, B and the difference, one column a piece of text, broken into lines like text.
-// Past the shared text each run goes on alone. The default export runs again on every change of data or theme.
+// Two finished runs one below the other: rows A, B and the difference, one column per piece, wrapped into lines like text.
+// After the shared text, each run's rest follows. The default export runs again on every change of data or theme.
 
 import { element } from "../../../mor_core/page/strip/dom.js";
 import { fixed, tokenLabel } from "../../../mor_core/page/strip/format.js";
@@ -14,10 +14,10 @@ import { say, setLanguage } from "../../../mor_core/page/strip/words.js";
 const VIEWS = new WeakMap();
 /** @type {Record<string, number>} */
 const STEPS = { ArrowRight: 1, j: 1, ArrowLeft: -1, k: -1 };
-const LESS = "#2166ac"; // B spends less; the diverging pair is used here only
+const LESS = "#2166ac"; // B spends less; the same pair as in app/charts/compare.py
 const MORE = "#b2182b";
 
-// For a stage: both runs with their hidden words as blocks.
+// Returns the data for presenter mode, with hidden words replaced by blocks.
 /** @type {(data: PairData) => PairData} */
 function withSidesHidden(data) {
   const [first, second] = data.sides.map((side) => ({ ...side, tokens: withHiddenWords(side.tokens, false).tokens }));
@@ -26,15 +26,15 @@ function withSidesHidden(data) {
 
 class PairView {
   /** @type {{ hovered: number | null, pinned: number | null }} */
-  focus = { hovered: null, pinned: null }; // pieces
+  focus = { hovered: null, pinned: null }; // indices of pieces
   data = /** @type {PairData} */ (/** @type {any} */ (null));
   drawn = "";
   /** @type {HTMLElement[]} */
   cells = [];
   /** @type {Set<number>} */
-  ends = new Set(); // pieces after which a line of text ends
+  ends = new Set(); // indices of pieces that end a line of text
   /** @type {number[] | null} */
-  widths = null; // of the cells
+  widths = null; // of the cells, in pixels
 
   /** @param {HTMLElement} root */
   constructor(root) {
@@ -128,7 +128,7 @@ class PairView {
     this.wrap(true);
   }
 
-  // Fills lines from left to right; each begins with the names of its rows.
+  // Distributes the cells over lines; each line starts with the names of its rows.
   /** @param {boolean} [anew] */
   wrap(anew = false) {
     const available = this.lines.clientWidth;
@@ -195,7 +195,7 @@ class PairView {
     return node;
   }
 
-  // The piece to look at first: where the runs differ most.
+  // Returns the piece that is selected at first: the one with the largest difference.
   largest() {
     const sizes = this.data.pieces.map((piece) => Math.abs(piece[4] ?? 0));
     const most = Math.max(...sizes, 0);
@@ -296,7 +296,7 @@ export default function render(component) {
   }
   view.receive(data);
   return () => {
-    if (parentElement.isConnected) return; // Streamlit also ends a call that a newer one has overtaken; the view lives on
+    if (parentElement.isConnected) return; // Streamlit also cleans up after a superseded call; the view stays
     view.close();
     VIEWS.delete(parentElement);
   };

@@ -1,5 +1,5 @@
-// Two runs that are generated at the same time: each reads its own events, the counters stand side by side.
-// One view a mount; the default export runs again on every change of data or theme.
+// Two runs that are generated at the same time. Each reads its own events; the counters compare them.
+// There is one view per mounted element; the default export runs again on every change of data or theme.
 
 import { statusText } from "../../../mor_core/page/strip/counters.js";
 import { element, setText } from "../../../mor_core/page/strip/dom.js";
@@ -11,16 +11,16 @@ import { currentLanguage, say, setLanguage } from "../../../mor_core/page/strip/
 
 /** @import { Component, Token } from "../../../mor_core/page/strip/types" */
 /** @import { LaneData, RaceData, RaceToken } from "./types" */
-/** @typedef {{ numbers: number[], texts: string[], label: string, note: string }} Figure what a tile says: both values as numbers and as text */
+/** @typedef {{ numbers: number[], texts: string[], label: string, note: string }} Figure content of a tile: both values as numbers and as text */
 /** @typedef {ReturnType<RaceView["makeTile"]>} Tile */
 
 /** @type {WeakMap<HTMLElement, RaceView>} */
 const VIEWS = new WeakMap();
-const SAME_SPEED = 0.02; // a smaller difference is called none
+const SAME_SPEED = 0.02; // relative difference below which both count as equally fast
 
-// One run of the race: what is known of it, and its text. Nodes are made once and painted once more when a depth comes.
+// One run of the race and its text. A token's node is created once and repainted when its depth arrives.
 class Lane {
-  run = new Run(""); // until the first begins
+  run = new Run(""); // a placeholder until the first run begins
   /** @type {HTMLElement[]} */
   nodes = []; // by position
   /** @type {HTMLElement | null} */
@@ -181,7 +181,7 @@ class RaceView {
   arrived(run) {
     run.hides = Boolean(this.data.present);
     if (run.frames.length) run.show(run.frames.length - 1);
-    if (this.isFinished && this.data.lanes[0].stream && !this.reported) { // else Python sees the end by itself
+    if (this.isFinished && this.data.lanes[0].stream && !this.reported) { // without a stream, Python knows the end itself
       this.reported = true;
       this.trigger("finished", this.data.race);
     }
@@ -200,7 +200,7 @@ class RaceView {
     this.drawLegend();
     this.lanes.forEach((lane) => lane.draw());
     this.tiles.forEach((tile) => this.drawTile(tile, this.figure(tile.id)));
-    const slower = this.data.live ? this.slower() : null; // recordings did not run at the same time
+    const slower = this.data.live ? this.slower() : null; // recorded runs were not timed side by side
     this.lanes.forEach((lane, side) => {
       const isSlower = slower !== null && slower.side === side;
       lane.chip.hidden = !isSlower;
@@ -263,7 +263,7 @@ class RaceView {
     setText(tile.note, figure.note);
   }
 
-  // The side that takes longer for a generated token, and how much; nothing while that is unknown or no difference.
+  // Returns the side with the longer time per generated token, and by what factor; null if unknown or within SAME_SPEED.
   slower() {
     const [ours, theirs] = this.lanes.map((lane) => lane.secondsPerToken);
     if (!ours || !theirs) return null;
@@ -282,7 +282,7 @@ export default function render(component) {
   }
   view.receive(component);
   return () => {
-    if (parentElement.isConnected) return; // Streamlit also ends a call that a newer one has overtaken; the view lives on
+    if (parentElement.isConnected) return; // Streamlit also cleans up after a superseded call; the view stays
     view.close();
     VIEWS.delete(parentElement);
   };

@@ -1,4 +1,4 @@
-// What Python sends to the two components of this folder: see draw_pair and draw_race.
+// Types of the data that Python sends to the two components of this folder: see draw_pair and draw_race.
 
 import type { Choice, Phase, Token, TokenText } from "../../../mor_core/page/strip/types";
 import type { Part } from "../../../mor_core/page/strip/feed.js";
@@ -20,12 +20,12 @@ export interface PairToken extends Valued {
 export interface Side {
   name: string;
   about: string;
-  rest: number; // where the run goes on alone
+  rest: number; // index of the first token after the shared text
   recursions: number;
   tokens: PairToken[];
 }
 
-/** Half-open ranges of tokens of A and of B, and what B spent more than A. */
+/** Half-open ranges of tokens of A and of B, and the depth of B minus that of A. */
 export type Piece = [startA: number, endA: number, startB: number, endB: number, difference: number | null];
 
 interface Common {
@@ -33,7 +33,7 @@ interface Common {
   present: boolean;
   badge: "LIVE" | "RECORDED";
   unit: string;
-  span: number; // the largest difference that there can be
+  span: number; // the largest possible difference
   colours: Record<string, string>; // by value
 }
 

@@ -1,17 +1,17 @@
-"""The token strip: one component that draws a run, live or finished, and tells which token is pinned.
+"""The token strip: one component that draws a run, live or finished, and reports which token is pinned.
 
-Text, heatmaps, counters and inspector live in one browser component, so that a growing run needs no rerun of the page.
-Its modules are those of `mor_core.page`; token text only ever becomes `textContent`.
+Text, heatmaps, counters and inspector are one browser component, so that a growing run needs no rerun of the page. Its
+modules are in `mor_core.page`; they write token text only as `textContent`.
 """
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from app.components.component_assets import ServedComponent
+from app.components.component_assets import AssetComponent
 from app.components.view_state import ViewState, view_of
 from app.runs import session
-from app.style.palettes import MOST_LEVELS, depth_colours
+from app.style.palettes import MAX_LEVELS, depth_colours
 from app.tables.trace_tables import class_label
 from app.text.hidden_words import hidden_words
 from app.text.words import entries
@@ -25,10 +25,10 @@ Badge = Literal["LIVE", "RECORDED"]
 
 
 def words(*pages: str) -> PageWords:
-    """Return what the browser modules say, in every language.
+    """Return the words of the browser modules in every language.
 
     Args:
-        pages: whose words are said besides the strip's, such as `pair`.
+        *pages: names of further word files besides the strip's, such as `pair`.
     """
     texts = {
         key.partition(".")[2]: found
@@ -38,20 +38,20 @@ def words(*pages: str) -> PageWords:
     return PageWords(texts, hidden_words())
 
 
-_mount = ServedComponent(
+_mount = AssetComponent(
     "token_strip", html=markup(), css=style(), js=script(STRIP / "strip.js", words())
 )
 
 
 @dataclass(frozen=True)
 class StripState:
-    """What the browser reports.
+    """The state of the strip that the browser reports.
 
     Attributes:
         pin: position of the pinned token.
-        unreachable: the event route does not answer this browser; send batches instead.
-        wants_run: True in the one run after a speaker asked for a run with the slide clicker.
-        view: what the reader chose to see of this run; `None` before the first choice, and without the tools.
+        unreachable: whether the event route does not answer this browser, so that it needs batches instead.
+        wants_run: whether a speaker just asked for a run with the slide clicker; true for one rerun.
+        view: the view that the reader chose; `None` before the first choice, and without the tools.
     """
 
     pin: int | None
@@ -72,10 +72,10 @@ def token_strip(
 
     Args:
         trace: the run.
-        key: of the element; a page keeps it while it changes the trace.
-        badge: whether the run was computed for this viewer just now.
-        view: what to show at first; with it come the tools to choose metric, units, tokens and several pins.
-        pin: position that a chart of the page asks to pin; taken once, when it changes.
+        key: the element's key, the same for every trace of a page.
+        badge: `LIVE` if the run was computed for this viewer just now.
+        view: the initial view. With one, the strip offers tools for metric, granularity, tokens and several pins.
+        pin: position that a chart of the page asks to pin; applied once whenever it changes.
     """
     tools = None if view is None else _tools(trace, view) | {"pin": pin}
     data = {"batch": recorded_batch(trace), "stream": None, "live": False, "badge": badge}
@@ -85,19 +85,19 @@ def token_strip(
 def live_strip(
     job: Job, *, key: str, stream: str | None = None, batch: Mapping[str, Any] | None = None
 ) -> StripState:
-    """Draw a job as it runs.
+    """Draw a job while it runs.
 
     Args:
         job: the run.
-        key: of the element.
-        stream: path of the event route, where the browser can reach it.
-        batch: events to hand over with this rerun, where it cannot.
+        key: the element's key.
+        stream: path of the event route, if the browser can reach it.
+        batch: events to send with this rerun, if it cannot.
     """
     return _draw(job.id, key, {"batch": batch, "stream": stream, "live": True, "badge": "LIVE"})
 
 
 def _tools(trace: Trace, view: ViewState) -> dict[str, Any]:
-    """Describe what the tools need beside the run: the class of each token, and what to show at first."""
+    """Return the tools' data besides the run: the class of each token, and the initial view."""
     numbers = {name: number for number, name in enumerate(CLASSES)}
     return {
         "view": asdict(view),
@@ -107,8 +107,8 @@ def _tools(trace: Trace, view: ViewState) -> dict[str, Any]:
 
 
 def depth_scales() -> dict[int, list[str]]:
-    """Return the colours of each scale of depth in the viewer's palette, by the number of its levels."""
-    return {levels: depth_colours(levels) for levels in range(1, MOST_LEVELS + 1)}
+    """Return the viewer's depth colours for each number of levels."""
+    return {levels: depth_colours(levels) for levels in range(1, MAX_LEVELS + 1)}
 
 
 def _draw(run_id: str, key: str, data: dict[str, Any]) -> StripState:
@@ -139,4 +139,4 @@ def _draw(run_id: str, key: str, data: dict[str, Any]) -> StripState:
 
 
 def _ignore() -> None:
-    """Declare a state key; the value is read from the result."""
+    """Declare a state key to Streamlit; its value is read from the component's result."""

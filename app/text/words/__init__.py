@@ -1,8 +1,8 @@
-"""Every text that the app shows: one folder a language, in it one TOML file a page and one entry a text.
+"""Every text that the app shows: one folder per language, with one TOML file per page and one entry per text.
 
-`say("page.entry")` is the text in the viewer's language; it may be shown as Markdown where the entry is written so.
-A folder with a `language.toml` is a language: its name is what links call it (`lang=zh`), and `language.toml` holds the
-language's own name and its HTML code. English has every entry; another language shows English where it has none.
+`say("page.entry")` returns the text in the viewer's language; some entries are Markdown. Each folder with a
+`language.toml` is a language. Links use the folder's name (`lang=zh`); `language.toml` holds the language's own name
+and its HTML code. English has every entry; where another language has none, it shows English.
 """
 
 import functools
@@ -32,8 +32,8 @@ def say(key: str, /, **values: object) -> str:
     """Return a text in the viewer's language.
 
     Args:
-        key: the file's name and the entry's, such as `live.run`.
-        **values: what stands in the text's braces, as `str.format` takes it. Without any, braces are as they are.
+        key: the names of the file and of the entry, such as `live.run`.
+        **values: replace the text's braces, as in `str.format`. Without values, braces stay as they are.
 
     Raises:
         KeyError: no such entry.
@@ -69,7 +69,7 @@ def terms() -> list[str]:
 
 
 def read_words(folder: Path) -> dict[str, dict[str, str]]:
-    """Return each language's own entries, key to text, without the fallback; English comes first."""
+    """Return each language's own entries (key to text) without the fallback; English comes first."""
     words = {
         found.parent.name: {
             f"{path.stem}.{name}": text
@@ -83,7 +83,7 @@ def read_words(folder: Path) -> dict[str, dict[str, str]]:
 
 @functools.cache
 def entries() -> dict[str, dict[str, str]]:
-    """Return every entry: its key, and its text in each language, in English where a language has none."""
+    """Return every entry's text in each language by key; where a language has none, the English text."""
     words = read_words(_FOLDER)
     return {
         key: {language: own.get(key, english) for language, own in words.items()}
@@ -91,4 +91,4 @@ def entries() -> dict[str, dict[str, str]]:
     }
 
 
-LANGUAGES = dict(entries()["language.name"])  # what links call a language: its own name
+LANGUAGES = dict(entries()["language.name"])  # code in links, such as `zh`: the language's own name

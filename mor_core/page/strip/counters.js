@@ -1,4 +1,4 @@
-// The line above the strip: where the run stands, four counters, and the depth legend with its counts.
+// The line above the strip: the run's status, four counters, and the depth legend with its counts.
 
 import { element, setText } from "./dom.js";
 import { fixed, formatBytes, formatFlops, sigmoid } from "./format.js";
@@ -20,7 +20,7 @@ export function statusText(run) {
   return reason ? say("finished_as", { reason }) : say("finished");
 }
 
-// What produced the run, in one line.
+// The run's checkpoint and settings, in one line.
 /** @param {Run} run */
 export function provenance(run) {
   const { header } = run;
@@ -110,7 +110,7 @@ export function drawStatus(root, run, badge) {
   const [mark, status, source] = /** @type {HTMLCollectionOf<HTMLElement>} */ (root.children);
   root.dataset.status = run.status.name;
   setText(mark, say(`badge_${badge}`));
-  setText(status, run.status.name === "failed" ? say("failed") : statusText(run)); // why stands above
+  setText(status, run.status.name === "failed" ? say("failed") : statusText(run)); // the error is shown above
   setText(source, run.header ? provenance(run) : "");
   mark.dataset.badge = badge;
 }

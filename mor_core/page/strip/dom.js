@@ -1,4 +1,4 @@
-// Elements of the page.
+// Helpers for DOM elements.
 
 /**
  * @template {keyof HTMLElementTagNameMap} Tag
@@ -18,7 +18,7 @@ export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
-// How much larger than its CSS pixels an element is drawn, as in presenter mode.
+// The scale at which an element is drawn relative to its CSS pixels, as in presenter mode.
 /** @param {HTMLElement & { currentCSSZoom?: number }} node */
 export function zoomOf(node) {
   return node.currentCSSZoom ?? 1;

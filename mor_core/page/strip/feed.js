@@ -1,16 +1,16 @@
-// Where the events of runs come from: the event route, or else Python, which is asked for what has not arrived yet and
-// answers with a rerun. Draws nothing.
+// Receives the events of runs: from the event route, or, if that does not answer, by polling Python, which answers with
+// a rerun. Draws nothing.
 
 /** @import { Run } from "./run.js" */
 /** @import { Batch, PackedBatch } from "./types" */
 /** @typedef {Batch & { answers: number }} Answer */
-/** @typedef {{ stream?: string | null, batch?: Batch | PackedBatch | null }} Part what Python hands over of a run */
+/** @typedef {{ stream?: string | null, batch?: Batch | PackedBatch | null }} Part what Python sends for a run */
 
-const EVENTS_AN_ANSWER = 15; // an answer costs about 4 KB besides its events
+const EVENTS_AN_ANSWER = 15; // an answer costs about 4 KB plus its events
 const [SOON, SHORTEST_PAUSE, LONGEST_PAUSE, LOST] = [150, 500, 1500, 8000]; // milliseconds
 
 export class Feed {
-  // `arrived` is called when a run has taken events in, `refused` when the event route does not answer; `ask` tells Python
+  // `arrived` is called after a run has taken events, `refused` if the event route does not answer; `ask` tells Python
   // how many events each run has.
   /**
    * @param {Run[]} runs
@@ -28,10 +28,10 @@ export class Feed {
     this.sources = [];
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     this.timer = undefined;
-    this.question = 0; // number of the last one
+    this.question = 0; // number of the last question
     this.isAsking = false;
     this.answeredAt = performance.now();
-    this.unpacked = Promise.resolve(); // one after the other: unpacking takes its time
+    this.unpacked = Promise.resolve(); // batches are unpacked one after the other, since unpacking is asynchronous
     this.isClosed = false;
   }
 
@@ -41,18 +41,18 @@ export class Feed {
     clearTimeout(this.timer);
   }
 
-  // Takes what Python hands over, a part for each run.
+  // Takes what Python sends, one part for each run.
   /** @param {Part[]} parts */
   receive(parts) {
     parts.forEach(({ stream }, index) => stream && this.listen(index, stream));
     const batches = parts.map(({ batch }) => batch);
-    const packed = batches.filter(isPacked); // of every run, or of none
+    const packed = batches.filter(isPacked); // for every run, or for none
     if (packed.length) {
       this.unpacked = this.unpacked.then(() => Promise.all(packed.map(unpack))).then((whole) => this.answered(whole));
     } else batches.forEach((batch, index) => batch && "events" in batch && this.take(index, batch));
   }
 
-  // Returns false if events are missing before these.
+  // Returns false if earlier events are missing.
   /** @param {number} index  @param {Batch} batch */
   take(index, batch) {
     const isWhole = this.runs[index].take(batch);
@@ -70,12 +70,12 @@ export class Feed {
     const { answers } = batches[0];
     const isAnswer = this.isAsking && answers === this.question;
     this.isAsking = false;
-    this.question = Math.max(this.question, answers); // a view before this one may have asked
+    this.question = Math.max(this.question, answers); // an earlier view may have asked
     const now = performance.now();
     const rate = (this.numEvents - before) / (now - this.answeredAt);
     this.answeredAt = now;
     const pause = Math.min(Math.max(EVENTS_AN_ANSWER / rate, SHORTEST_PAUSE), rate ? LONGEST_PAUSE : SHORTEST_PAUSE);
-    this.askIn(areWhole && isAnswer ? pause : SOON); // unasked: the viewer did something, such as Stop
+    this.askIn(areWhole && isAnswer ? pause : SOON); // not an answer: the viewer did something, such as Stop
   }
 
   /** @param {number} pause */
@@ -102,14 +102,14 @@ export class Feed {
       source.close();
       if (!this.isClosed && !run.isFinished) this.refused();
     };
-    const silence = setTimeout(refuse, LOST); // a proxy may hold back all that it is sent; the first message comes at once
+    const silence = setTimeout(refuse, LOST); // a proxy may buffer the stream; the first message is sent at once
     source.onmessage = (message) => {
       clearTimeout(silence);
       if (this.isClosed) return;
       this.take(index, JSON.parse(message.data));
       if (run.isFinished) source.close();
     };
-    source.onerror = () => { // a lost connection reconnects by itself; a refused one does not
+    source.onerror = () => { // EventSource reconnects a lost connection by itself, but not a refused one
       if (source.readyState !== EventSource.CLOSED) return;
       clearTimeout(silence);
       refuse();
@@ -122,7 +122,7 @@ function isPacked(batch) {
   return Boolean(batch && "packed" in batch);
 }
 
-// The batch with its events as Python had them.
+// Returns the batch with its events unpacked.
 /** @type {(batch: PackedBatch) => Promise<Answer>} */
 async function unpack({ packed, ...batch }) {
   const bytes = Uint8Array.from(atob(packed), (sign) => sign.charCodeAt(0));

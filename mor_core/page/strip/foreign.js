@@ -1,4 +1,4 @@
-// Whether a prompt is far from what the model read: text that its tokenizer has no pieces for falls into single bytes.
+// Warns about a prompt unlike the training text: characters without a token of their own split into single bytes.
 
 import { setText } from "./dom.js";
 import { fixed } from "./format.js";

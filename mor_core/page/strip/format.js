@@ -1,4 +1,4 @@
-// Numbers, colours and the text of a token. Knows neither the page nor the run.
+// Formats numbers, colours and the text of a token, independently of the page and the run.
 
 import { say } from "./words.js";
 
@@ -7,7 +7,7 @@ import { say } from "./words.js";
 /** @type {Record<string, string>} */
 const VISIBLE = { " ": "␣", "\n": "⏎", "\r": "␍", "\t": "⇥", "\u00a0": "⍽" };
 
-// What a token shows: pieces of {text, mark}, where a mark stands for something invisible.
+// The displayed text of a token: pieces of {text, mark}, where a mark stands for an invisible character.
 /** @param {TokenText} token */
 export function tokenPieces(token) {
   if (token.special) return [{ text: token.text, mark: false }];
@@ -33,7 +33,7 @@ export function tokenLabel(token) {
   return tokenPieces(token).map((piece) => piece.text).join("");
 }
 
-// A slot of a single recursion, such as "R2 L1", is called the same in all languages.
+// The label of a slot in one recursion, such as "R2 L1", is the same in all languages.
 /** @param {Slot} slot */
 export function slotLabel(slot) {
   return /^R\d/.test(slot.label) ? slot.label : say(`slot_${slot.stage}`, { number: slot.layer });
@@ -66,7 +66,7 @@ export const formatFlops = (flops) => withUnit(flops, ["FLOP", "kFLOP", "MFLOP",
 export const formatBytes = (bytes) => withUnit(bytes, ["B", "KiB", "MiB", "GiB"], 1024);
 
 /** @param {string} colour  @returns {number[]} */
-function channels(colour) { // of #rrggbb, or of what mix() returns
+function channels(colour) { // of #rrggbb, or of a colour from mix()
   if (colour.startsWith("rgb")) return (colour.match(/\d+/g) ?? []).map(Number);
   return [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16));
 }
@@ -80,7 +80,7 @@ function luminance(colour) {
   return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
 }
 
-// Black or white, whichever contrasts more with the background.
+// Returns black or white, whichever contrasts more with the background.
 /** @param {string} colour */
 export function textOn(colour) {
   const light = luminance(colour);
@@ -94,7 +94,7 @@ export function mix(from, to, share) {
   return `rgb(${start.map((value, i) => Math.round(value + (end[i] - value) * share)).join(",")})`;
 }
 
-// The colour of a depth. Python sends the scales up to a number of levels; a model with more gets the largest one spread.
+// The colour of a depth. Python sends scales up to a number of levels; for more levels the largest is interpolated.
 /** @param {Scales} scales  @param {number} depth  @param {number} levels */
 export function levelColour(scales, depth, levels) {
   if (scales[levels]) return scales[levels][depth - 1];

@@ -1,6 +1,6 @@
 // Heatmaps over the same positions on one canvas: recursion depth, prediction depth, router score, KV-cache occupancy.
-// Columns are positions, recursion 1 is at the top. A run's final length is expected from the start, so nothing rescales;
-// of a long run a window is drawn, which overview.js holds.
+// Columns are positions, recursion 1 is at the top. The axis has the run's expected final length from the start, so
+// nothing rescales; of a long run only a window is drawn, which overview.js holds.
 
 import { element, zoomOf } from "./dom.js";
 import { fixed, mix, sigmoid, slotLabel, textOn } from "./format.js";
@@ -19,11 +19,11 @@ import { currentLanguage, say } from "./words.js";
 
 export const TITLE_HEIGHT = 34;
 const AXIS_HEIGHT = 22;
-const MIN_COLUMN = 5; // narrower is not legible: of a longer run a window is drawn
+const MIN_COLUMN = 5; // narrower columns are not legible; of a longer run a window is drawn
 const MAX_COLUMN = 24;
 
 export class Heatmaps {
-  column = MAX_COLUMN; // pixels a position
+  column = MAX_COLUMN; // pixels per position
   height = 0;
   drawnLayout = "";
   drawnFor = "";
@@ -69,13 +69,13 @@ export class Heatmaps {
   /** @type {(run: Run) => Panel[]} */
   panels(run) {
     const recursions = Array.from({ length: run.numRecursions }, (_, index) => say("row_recursion", { number: index + 1 }));
-    const judged = run.header.router.chooses_once ? recursions.map((_, index) => say("row_depth", { number: index + 1 })) : recursions;
+    const rows = run.header.router.chooses_once ? recursions.map((_, index) => say("row_depth", { number: index + 1 })) : recursions;
     const slots = run.header.cache_slots.map(slotLabel);
     /** @type {Omit<Panel, "top">[]} */
     const panels = [
       { name: "depth", title: say("map_depth"), rows: recursions, height: 18 },
       ...(run.header.has_lens ? [{ name: /** @type {const} */ ("prediction"), title: say("map_prediction"), rows: [say("map_prediction_row")], height: 18 }] : []),
-      { name: "score", title: say("map_score"), rows: judged, height: 18 },
+      { name: "score", title: say("map_score"), rows, height: 18 },
       { name: "cache", title: say("map_cache"), rows: slots, height: slots.length > 14 ? 9 : 13 },
     ];
     let bottom = 0;
@@ -183,7 +183,7 @@ export class Heatmaps {
     const score = sigmoid(logit);
     const share = score >= threshold ? (score - threshold) / (1 - threshold) : (threshold - score) / threshold;
     this.fill(context, cell, mix(this.theme.neutral, score >= threshold ? SCORE_HIGH : SCORE_LOW, share));
-    if (token.recursion_depth > cell.row) this.dot(context, cell); // entered, so that colour is not alone
+    if (token.recursion_depth > cell.row) this.dot(context, cell); // a dot if entered, beside the colour
   }
 
   /** @param {Pen} context  @param {Cell} cell */
@@ -250,7 +250,7 @@ export class Heatmaps {
   }
 
   /** @param {Pen} context  @param {Run} run  @param {Panel[]} panels */
-  drawVeil(context, run, panels) { // over what the filters leave out
+  drawVeil(context, run, panels) { // over the tokens that the filters leave out
     const { filters } = this.view;
     if (!filters.isOn) return;
     context.fillStyle = this.theme.isDark ? "rgba(14, 17, 23, .76)" : "rgba(255, 255, 255, .78)";
@@ -304,7 +304,7 @@ export class Heatmaps {
     });
   }
 
-  // Row labels, panel titles and their legends, drawn once a run as elements beside and above the canvas.
+  // Row labels, panel titles and their legends: elements beside and above the canvas, made once per run.
   /** @param {Run} run  @param {Panel[]} panels */
   drawFrame(run, panels) {
     this.drawnFor = this.frameOf(run);

@@ -1,5 +1,5 @@
-// Words that presenter mode does not show, wherever a word begins and ends among the tokens. The words come from Python.
-// Only copies of the records are changed, and what is drawn is made of those; the run itself stays whole.
+// Hides words in presenter mode, wherever a word begins and ends among the tokens. The words come from Python. Only
+// copies of the records are changed and drawn; the run itself is not changed.
 
 /** @import { Choice, TokenText } from "./types" */
 
@@ -14,12 +14,12 @@ let longest = 0;
 /** @param {string[]} found */
 export function prepareHiddenWords(found) {
   hidden = new Set(found);
-  // Longer words that begin like this may follow, so an unfinished one waits behind blocks until it is known.
+  // An unfinished word may become a hidden one, so it stays behind blocks until its end is known.
   beginnings = new Set(found.flatMap((word) => [...word].map((_, at) => word.slice(0, at + 1))));
   longest = Math.max(...found.map((word) => word.length));
 }
 
-// Returns the records with hidden words as blocks, the same object where nothing is hidden, and how many words were.
+// Returns the records with hidden words as blocks (the same object if none is hidden), and the number of hidden words.
 /**
  * @template {TokenText & { alternatives?: Choice[], lens?: Choice[][] }} Shown
  * @param {Shown[]} records
@@ -59,7 +59,7 @@ export function withHiddenWords(records, isOpen, known = new Map()) {
   return { tokens, count };
 }
 
-// What could have followed a text, where it would have completed a hidden word; the same list if nothing would.
+// Returns the alternatives after a text, hiding those that would complete a hidden word; the same list if none would.
 /** @param {string} text  @param {Choice[]} choices */
 function choicesAfter(text, choices) {
   const before = text.match(/\p{L}+$/u)?.[0] ?? "";

@@ -1,4 +1,4 @@
-// What is known of one token, under two headings: what was spent at its position, and how it was chosen.
+// The inspector of one token, under two headings: the computation at its position, and how the token was chosen.
 
 import { element } from "./dom.js";
 import { fixed, formatBytes, sigmoid, slotLabel, textOn, tokenLabel } from "./format.js";
@@ -93,7 +93,7 @@ function scoreRow(run, token, index) {
 }
 
 /** @param {Token} token  @param {number} index  @param {number} logit */
-function depthScoreRow(token, index, logit) { // token-choice: every depth has a score, and the largest wins
+function depthScoreRow(token, index, logit) { // token-choice: every depth has a score, and the largest is chosen
   const row = element("div", "score-row");
   const score = token.router_scores[index] ?? 0;
   const chosen = token.recursion_depth === index + 1;

@@ -1,4 +1,4 @@
-// Above the text: what the colours mean. For depth the counts of each level, for others the scale.
+// The legend above the text: for depth the count of each level, for other metrics the colour scale.
 
 import { element, setText } from "./dom.js";
 import { textOn } from "./format.js";

@@ -1,4 +1,4 @@
-// The inspector's two further answers: what an early exit would have predicted, and what the token can attend to.
+// Two sections of the inspector: the predictions of early exits, and the positions that the token can attend to.
 
 import { element } from "./dom.js";
 import { fixed, tokenLabel } from "./format.js";

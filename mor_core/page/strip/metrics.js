@@ -1,4 +1,4 @@
-// What the tokens show: one metric at a time, as colour, sign and words. null means that it was not computed.
+// The metric that tokens show, one at a time, as colour, sign and words. null means that it was not computed.
 
 import { fixed, mix, sigmoid } from "./format.js";
 import { say } from "./words.js";
@@ -9,7 +9,7 @@ import { say } from "./words.js";
 
 const SURPRISE = "#a03a8a";
 const KEPT = "#2f7d4f";
-export const MAX_SURPRISE = 10; // nats; the scale is the same for every run, more is drawn as this much
+export const MAX_SURPRISE = 10; // nats; the scale is the same for every run, and larger values are clipped to it
 export const SCORE_LOW = "#2b6cb0"; // below the threshold
 export const SCORE_HIGH = "#dd7611"; // above it
 export const METRICS = ["depth", "score", "surprise", "prediction", "kept"];
@@ -21,19 +21,19 @@ export function predictionDepth(token) {
   return best.indexOf(best[best.length - 1]) + 1;
 }
 
-// The chosen metric of a view: its value at a token, and how a value looks. A mean of several tokens is a value too.
+// The chosen metric of a view: its value at a token, or the mean over several, and how a value looks.
 export class Metric {
   /** @param {Shown} view */
   constructor(view) {
     this.view = view;
     this.name = "depth";
     /** @type {number | undefined} */
-    this.recursion = undefined; // before which a score was made, as chosen
+    this.recursion = undefined; // the chosen recursion, whose router's score is shown
     this.choose("depth");
   }
 
   /** @param {string} id */
-  choose(id) { // such as "depth", or "score-2": the score of the router before recursion 2
+  choose(id) { // such as "depth", or "score-2": the score of recursion 2's router
     const [name, recursion] = id.split("-");
     this.name = METRICS.includes(name) ? name : "depth";
     if (recursion) this.recursion = Number(recursion);

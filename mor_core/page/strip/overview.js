@@ -1,5 +1,5 @@
-// A run longer than the heatmaps can show: all of it on one line, and the window of it that the heatmaps draw.
-// A pixel stands for whole tokens and shows both their maximum and their mean, so that nothing is left out silently.
+// For a run longer than the heatmaps can show: draws the whole run on one line, with the window that the heatmaps draw.
+// Each pixel covers whole tokens and shows both their maximum and their mean, so that no token is left out silently.
 
 import { element, setText, zoomOf } from "./dom.js";
 import { boundaries } from "./run.js";
@@ -17,11 +17,11 @@ export class Overview {
   start = 0; // of the window
   end = 0;
   /** @type {number | null} */
-  size = null; // chosen by the reader
+  size = null; // as chosen by the reader
   /** @type {{ offset: number } | { start: number } | { end: number } | null} */
-  held = null; // what the pointer moves: the window, or one of its ends while the other stays
+  held = null; // what the pointer drags: the window, or one of its ends
   total = 0;
-  most = MAX_WINDOW; // that the heatmaps have room for
+  most = MAX_WINDOW; // columns that the heatmaps have room for
   width = 1;
   isNeeded = false;
 
@@ -73,7 +73,7 @@ export class Overview {
     this.moveTo(position - (this.end - this.start) / 2);
   }
 
-  get perPixel() { // tokens a pixel, or pixels a token below 1
+  get perPixel() { // tokens per pixel; below 1, a token is wider than a pixel
     return this.total / this.width > 1 ? Math.ceil(this.total / this.width) : 1 / Math.max(1, Math.floor(this.width / this.total));
   }
 

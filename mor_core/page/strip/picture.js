@@ -1,4 +1,4 @@
-// The strip and its heatmaps as a picture: the same drawing as on the screen, into an SVG, or from there into a PNG.
+// Exports the strip and its heatmaps, drawn as on the screen, as an SVG, or from there as a PNG.
 
 import { counterValues, provenance, statusText } from "./counters.js";
 import { element } from "./dom.js";
@@ -18,9 +18,9 @@ const ANCHORS = { left: "start", center: "middle", right: "end" };
 /** @type {Record<string, string>} */
 const BASELINES = { top: "text-before-edge", middle: "central", alphabetic: "alphabetic" };
 
-// Takes what the heatmaps draw on a canvas and keeps it as SVG elements.
+// A canvas context for the heatmaps that records what they draw as SVG elements.
 export class SvgPen {
-  x = 0; // where what is drawn begins
+  x = 0; // origin of the drawing
   y = 0;
   /** @type {string | CanvasGradient | CanvasPattern} */
   fillStyle = "#000";
@@ -80,7 +80,7 @@ export class SvgPen {
   fill() { this.add("circle", { ...this.circle, fill: this.fillStyle }); }
 }
 
-// Draws the run as it is shown and returns the SVG element.
+// Returns an SVG element of the run as it is shown.
 /** @param {View} view */
 function pictureOf(view) {
   const { run } = view;
@@ -158,7 +158,7 @@ function drawPictureTokens(pen, view, top) {
   return top + 50;
 }
 
-// The heatmaps, as wide as they stand on the screen.
+// The heatmaps, as wide as on the screen.
 /** @param {SvgPen} pen  @param {View} view  @param {number} top */
 function drawPictureMaps(pen, view, top) {
   const { maps, run } = view;

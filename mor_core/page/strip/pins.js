@@ -1,4 +1,4 @@
-// Several tokens compared: pin A is the inspector's, Shift+click adds B to E. A letter stays with its token.
+// Compares several tokens: pin A is the inspector's, Shift+click adds B to E. A letter stays with its token.
 
 import { element } from "./dom.js";
 import { fixed, sigmoid, tokenLabel } from "./format.js";
@@ -11,7 +11,7 @@ import { currentLanguage, say } from "./words.js";
 
 const LETTERS = ["A", "B", "C", "D", "E"];
 /** @type {Record<string, string>} */
-const PIN_COLOURS = { B: "#d81b7a", C: "#d96b00", D: "#8a5a2b", E: "#5f6b7a" }; // no depth has them
+const PIN_COLOURS = { B: "#d81b7a", C: "#d96b00", D: "#8a5a2b", E: "#5f6b7a" }; // colours that no depth has
 
 export class Pins {
   /** @param {View} view */

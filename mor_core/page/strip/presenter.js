@@ -1,4 +1,4 @@
-// Presenter mode: what a speaker needs beside the run. A black screen, and a recorded run if the model falls silent.
+// Presenter mode: a black screen, and a recorded run to play if the model stops sending tokens.
 
 import { element } from "./dom.js";
 import { Run } from "./run.js";
@@ -9,8 +9,8 @@ import { currentLanguage, say } from "./words.js";
 /** @import { Batch, StripData } from "./types" */
 
 /** @type {{ run: string, batch: Batch } | null} */
-let lastRecorded = null; // the last recorded run that was drawn on this page: playing it needs no server
-const SILENT_MS = 3000; // an audience looks at a still screen no longer
+let lastRecorded = null; // the last recorded run drawn on this page, which can be played without the server
+const SILENT_MS = 3000; // after this time without tokens, the recorded run is offered
 
 export class Presenter {
   /** @param {View} view */
@@ -36,7 +36,7 @@ export class Presenter {
   receive(data) {
     this.view.root.classList.toggle("present", this.isOn);
     if (!data.live && data.batch && "events" in data.batch) lastRecorded = { run: data.run, batch: data.batch };
-    if (this.isOn && !this.wasOn) this.view.transport.setSpeed("ten"); // slow enough to be followed aloud
+    if (this.isOn && !this.wasOn) this.view.transport.setSpeed("ten"); // slow enough to explain while it plays
     this.wasOn = this.isOn;
     if (!this.isOn && this.blank.open) this.blank.close();
     clearInterval(this.timer);
@@ -78,7 +78,7 @@ export class Presenter {
     this.notice.append(element("span", "", say(isElsewhere ? "stall_playing" : "stall_silent")), button);
   }
 
-  // Between the live run and the recorded one.
+  // Switches between the live run and the recorded one.
   turn() {
     const { view } = this;
     if (view.run !== view.main) view.watch(view.main, !view.main.isFinished);
@@ -92,7 +92,7 @@ export class Presenter {
     this.draw();
   }
 
-  // Returns whether the key was one of its own.
+  // Handles a key; returns whether it was one of presenter mode's.
   /** @param {KeyboardEvent} event */
   key(event) {
     if (!this.isOn) return false;

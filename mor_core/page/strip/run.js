@@ -1,5 +1,5 @@
-// One run as the browser knows it: events in, and one frame for each call of the model. `tokens` and the totals are as of
-// the frame that is shown, so the same drawing serves a live run, a paused one and a replay. Draws nothing.
+// One run in the browser: takes events and makes one frame for each call of the model. `tokens` and the totals belong
+// to the shown frame, so the same drawing code serves a live run, a paused one and a replay. Draws nothing.
 
 import { withHiddenWords } from "./hidden.js";
 
@@ -10,28 +10,28 @@ export class Run {
   constructor(id) {
     this.id = id;
     /** @type {Header} */
-    this.header = /** @type {any} */ (null); // before the first event; whoever may be asked so early looks
+    this.header = /** @type {any} */ (null); // null before the first event; code that runs so early checks it
     /** @type {Token[]} */
-    this.records = []; // all that was received, by position
+    this.records = []; // all received tokens, by position
     /** @type {Frame[]} */
     this.frames = [];
-    this.at = -1; // the frame that is shown
+    this.at = -1; // index of the shown frame
     /** @type {Token[]} */
     this.tokens = []; // by position, as of that frame
     /** @type {Set<number>} */
     this.changed = new Set(); // positions to redraw
-    this.applied = 0; // events taken in
+    this.applied = 0; // number of events taken
     /** @type {Status} */
     this.status = { name: "queued", ahead: 0, message: "" };
     /** @type {string | null} */
     this.finishReason = null;
-    this.hides = false; // whether hidden words are blocks
+    this.hides = false; // whether hidden words are shown as blocks
     /** @type {Map<number, { token: Token, copy: Token }>} */
     this.blocked = new Map();
     this.numHidden = 0;
   }
 
-  // Returns false if events are missing before these.
+  // Returns false if earlier events are missing.
   /** @param {Batch} batch */
   take(batch) {
     if (batch.from > this.applied) return false;
@@ -54,7 +54,7 @@ export class Run {
     const { last } = this;
     last.fullDepthFlops = event.full_depth_flops;
     last.vanillaBytes = event.vanilla_kv_bytes;
-    // A plain cache keeps every position alike. What full depth would have cost is known only where it was recorded.
+    // A plain cache holds every position. The cost at full depth is known only if the step recorded it.
     for (const frame of this.frames.slice(first)) frame.vanillaBytes = (last.vanillaBytes * frame.computed) / last.computed;
   }
 
@@ -64,12 +64,12 @@ export class Run {
     const isDecode = step.phase === "decode";
     const cost = step.dense_flops ?? null;
     return {
-      computed: step.first_position + step.num_tokens, // positions that the model has been through
+      computed: step.first_position + step.num_tokens, // positions that the model has computed
       seconds: step.latency_s,
       activeFlops: last.activeFlops + step.active_flops,
       fullDepthFlops: cost === null || last.fullDepthFlops === null ? null : last.fullDepthFlops + cost,
       cacheBytes: step.cache_bytes.reduce((sum, bytes) => sum + bytes, 0),
-      vanillaBytes: 0, // known with the totals of the event
+      vanillaBytes: 0, // set from the totals of the event
       cacheEntries: step.cache_entries,
       decodeSeconds: last.decodeSeconds + (isDecode ? step.latency_s : 0),
       decodeTokens: last.decodeTokens + (isDecode ? step.num_tokens : 0),
@@ -84,7 +84,7 @@ export class Run {
     return this.frames[this.at] ?? NOTHING;
   }
 
-  // Shows the run as of a frame; tokens that the model had not been through by then have no depth yet.
+  // Shows the run as of a frame; tokens that the model had not computed by then have no depth yet.
   /** @param {number} at */
   show(at) {
     const before = this.tokens;
@@ -101,7 +101,7 @@ export class Run {
     }
   }
 
-  // The records as they may be drawn.
+  // The records to draw, with hidden words as blocks where needed.
   visible() {
     this.numHidden = 0;
     if (!this.hides) return this.records;
@@ -122,7 +122,7 @@ export class Run {
     return this.header ? this.header.num_recursions : 0;
   }
 
-  // Places on the x axis: those that are still to come keep theirs free, so nothing rescales.
+  // Number of positions on the x axis. Expected tokens count too, so that nothing rescales.
   get numColumns() {
     const expected = this.isFinished ? 0 : this.numTokens("prefill") + this.header.expected_new_tokens;
     return Math.max(this.records.length, expected, 1);
@@ -141,7 +141,7 @@ export class Run {
     return this.tokens.filter((token) => token && token.phase === phase).length;
   }
 
-  // Depths of content tokens: specials are left out, as is the newest token, which has none yet.
+  // Depths of the content tokens, without special tokens and without the newest token, which has no depth yet.
   /** @param {Phase} [phase] */
   depths(phase) {
     return this.tokens
@@ -162,7 +162,7 @@ const NOTHING = {
   computed: 0, seconds: 0, activeFlops: 0, fullDepthFlops: 0, cacheBytes: 0, vanillaBytes: 0, cacheEntries: [], decodeSeconds: 0, decodeTokens: 0,
 };
 
-// A token as it stood when it had been chosen and not been through the model.
+// A token as it was after it had been chosen and before the model computed its position.
 /** @param {Token} token */
 function withoutDepth(token) {
   if (token.recursion_depth === null) return token;
@@ -172,14 +172,14 @@ function withoutDepth(token) {
   };
 }
 
-// Where a text that was read in windows goes on in the next one.
+// The positions at which the next window of a long text begins.
 /** @param {Run} run */
 export function boundaries(run) {
   return run.header.windows.slice(0, -1).map(([, end]) => end).filter((position) => run.tokens[position]);
 }
 
-// The positions whose keys and values a recursion can read at a position: those kept in its slot, itself included.
-// A long text is read in windows: what was read again at the start of a window left no record of its own.
+// The positions whose keys and values a recursion can read at a position: those in its slot, itself included.
+// A long text is read in windows; tokens that a window reads again as context have no record of their own there.
 /** @param {Run} run  @param {number} position  @param {number} recursion */
 export function attendable(run, position, recursion) {
   const slots = run.header.cache_slots;
@@ -195,7 +195,7 @@ export function attendable(run, position, recursion) {
   return { found, of: position - first + 1, again: index > 0 ? first - windows[index][0] : 0 };
 }
 
-// Splits a run into what one unit shows: arrays of tokens. A word ends where a space, a line or a special token begins.
+// Splits a run into display units, each an array of tokens. A word ends before a space, line break or special token.
 /** @param {Run} run  @param {Granularity} granularity */
 export function unitsOf(run, granularity) {
   const units = [];

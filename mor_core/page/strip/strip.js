@@ -1,5 +1,5 @@
 // The component: takes data from Python, reads a live run's events, and keeps pin and hover.
-// The default export runs again on every change of data or theme; one view a mount lives on.
+// The default export runs again on every change of data or theme; the view persists for the life of a mount.
 
 import { drawCounters, drawStatus } from "./counters.js";
 import { setText } from "./dom.js";
@@ -47,21 +47,21 @@ export class View {
     /** @type {Granularity} */
     this.granularity = "token";
     /** @type {number | null} */
-    this.attending = null; // a recursion, whose readable positions are marked
+    this.attending = null; // the recursion whose readable positions are marked
     /** @type {number | null | undefined} */
-    this.asked = undefined; // the pin that a chart of the page asked for last
+    this.asked = undefined; // the pin that a chart of the page requested last
     this.hasTools = false;
     /** @type {string[]} */
     this.classLabels = [];
     /** @type {Set<number>} */
-    this.present = new Set(); // classes that the run has
+    this.present = new Set(); // token classes that occur in the run
     /** @type {Feed | undefined} */
     this.feed = undefined;
     /** @type {Component["setStateValue"]} */
     this.setState = () => {};
     /** @type {Component["setTriggerValue"]} */
     this.setTrigger = () => {};
-    this.textShown = this.inspected = ""; // for which run, and which of its tokens
+    this.textShown = this.inspected = ""; // keys of the text and of the token that are drawn now
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     this.reportTimer = undefined;
     /** @type {number | null} */
@@ -130,7 +130,7 @@ export class View {
     this.presenter.hear();
   }
 
-  // Draws this run from now on: the one that Python names, or a recorded one in its place.
+  // Draws this run from now on: Python's run, or a recorded one in its place.
   /** @param {Run} run  @param {boolean} plays */
   watch(run, plays) {
     run.hides = Boolean(this.data.present);
@@ -145,7 +145,7 @@ export class View {
     this.overview.reset();
     this.list.reset();
     this.list.attend(null);
-    this.isRestored = false; // what the link says, once a run
+    this.isRestored = false; // restore the link's settings once per run
     this.part("counters").replaceChildren();
     this.transport.arrived();
     this.redraw();
@@ -168,7 +168,7 @@ export class View {
     const { main } = this;
     if (batch.events.length || main.isFinished) this.presenter.hear();
     if (this.run === main) this.transport.arrived();
-    if (main.isFinished && this.data.stream && !this.reported) { // else Python sees the end by itself
+    if (main.isFinished && this.data.stream && !this.reported) { // otherwise Python sees the end itself
       this.reported = true;
       this.setTrigger("finished", main.id);
     }
@@ -186,12 +186,12 @@ export class View {
   draw() {
     const run = this.run;
     if (!run) return;
-    this.readTheme(); // once a frame: asking for styles makes the browser compute them
+    this.readTheme(); // once per frame, since reading styles forces a style computation
     this.root.dataset.run = run.id;
     this.root.style.setProperty("--neutral", this.theme().neutral);
     drawStatus(this.part("status"), run, this.badge);
     drawCounters(this.part("counters"), run);
-    this.part("legend").style.visibility = run.header ? "" : "hidden"; // what it counts is the run before
+    this.part("legend").style.visibility = run.header ? "" : "hidden"; // its counts belong to the previous run
     if (run.header) {
       this.restore();
       this.toolbar.draw(run);
@@ -204,7 +204,7 @@ export class View {
     if (this.textShown === run.id) {
       this.maps.update(run);
       if (!this.part("maps").hidden) this.overview.update(run);
-    } else this.redraw(); // the text first, its maps a frame later
+    } else this.redraw(); // the text first, the heatmaps one frame later
     this.textShown = run.id;
     this.pins.draw(this.part("pins"), run);
     this.transport.draw();
@@ -272,7 +272,7 @@ export class View {
     if (name === "k") this.pin(this.pinned === null ? last : Math.max(this.pinned - 1, 0));
   }
 
-  // Says whether the viewer chose another palette: the run is then drawn anew, which is rare.
+  // Returns whether the viewer has chosen another palette; the run is then redrawn completely.
   /** @param {Scales} colours */
   recolour(colours) {
     const isOther = JSON.stringify(this.colours) !== JSON.stringify(colours);
@@ -322,7 +322,7 @@ export class View {
     return this.look;
   }
 
-  // What a reader chooses beside the pin: metric, units, filters, several pins, the window. Python hears of it for the link.
+  // The reader's choices besides the pin: metric, units, filters, further pins, window. Python gets them for the link.
   /** @param {StripData} data */
   readTools(data) {
     this.hasTools = Boolean(data.tools);
@@ -335,7 +335,7 @@ export class View {
     return this.data.tools ? this.data.tools.classes[token.position] : null;
   }
 
-  restore() { // what the link says, once a run
+  restore() { // restore the link's settings once per run
     if (this.isRestored || !this.run.tokens.length) return;
     this.isRestored = true;
     /** @type {Partial<Tools["view"]>} */
@@ -383,7 +383,7 @@ export class View {
   }
 
   /** @param {number | null} position */
-  takePin(position) { // a chart of the page asks, once
+  takePin(position) { // when a chart of the page requests it, once
     if (position === this.asked) return;
     this.asked = position;
     if (position !== null && this.run.tokens[position]) this.pin(position);
@@ -403,21 +403,21 @@ export class View {
     this.list.attend(isKnown ? new Set(attendable(this.run, token.position, attending).found) : null);
   }
 
-  windowMoved() { // by the reader: the text follows
+  windowMoved() { // the reader moved the window: the text follows
     this.redraw();
     requestAnimationFrame(() => this.list.show(this.overview.start));
     this.report();
   }
 
   /** @param {number} position */
-  scrolled(position) { // the text was: the window follows
+  scrolled(position) { // the reader scrolled the text: the window follows
     if (!this.overview.isNeeded || !this.run.isFinished || !this.run.isAtEnd) return;
     this.overview.start = position;
     this.redraw();
     this.report();
   }
 
-  report() { // once it rests
+  report() { // once the choices stop changing
     clearTimeout(this.reportTimer);
     this.reportTimer = setTimeout(() => {
       const { run, pinned, overview } = this;
@@ -439,7 +439,7 @@ export default function render(component) {
   }
   view.receive(component);
   return () => {
-    if (parentElement.isConnected) return; // Streamlit also ends a call that a newer one has overtaken; the view lives on
+    if (parentElement.isConnected) return; // Streamlit also ends a call that a newer one has replaced
     view.close();
     VIEWS.delete(parentElement);
   };

@@ -1,5 +1,5 @@
-// The text itself as coloured units: tokens, words or lines. Append-only by token: a node is made once, and changed once
-// when its depth becomes known. Words and lines show the mean of their tokens, and are for reading what is there.
+// The text as coloured units: tokens, words or lines. By token it is append-only: a node is made once, and changed once
+// when its depth becomes known. Words and lines show the mean of their tokens.
 
 import { element } from "./dom.js";
 import { textOn, tokenLabel, tokenPieces } from "./format.js";
@@ -13,11 +13,11 @@ import { say } from "./words.js";
 /** @import { Token, TokenNode } from "./types" */
 
 /** @type {WeakMap<Element, () => string[]>} */
-const DIVIDED = new WeakMap(); // the words beside a divider, in the viewer's language
+const DIVIDED = new WeakMap(); // the label beside a divider, in the viewer's language
 
 export class TokenList {
   /** @type {TokenNode[]} */
-  nodes = []; // by position; the tokens of a unit share one
+  nodes = []; // by position; the tokens of a unit share a node
   /** @type {Token[][]} */
   units = [];
   /** @type {HTMLElement | null} */
@@ -64,7 +64,7 @@ export class TokenList {
   /** @param {Run} run */
   update(run) {
     this.trim(run.tokens.length);
-    const arrivesWhole = run.isFinished && !this.nodes.length; // a recording is read from its first token
+    const arrivesWhole = run.isFinished && !this.nodes.length; // a recording is shown from its first token
     const positions = [...run.changed].sort((a, b) => a - b);
     if (this.view.granularity === "token") {
       for (const position of positions) if (run.tokens[position]) this.draw(run, [run.tokens[position]]);
@@ -73,7 +73,7 @@ export class TokenList {
   }
 
   /** @param {number} length */
-  trim(length) { // after a step back
+  trim(length) { // after stepping back
     for (const position of this.nodes.keys()) if (position >= length) this.nodes[position]?.remove();
     this.nodes.length = Math.min(this.nodes.length, length);
     this.units.length = Math.min(this.units.length, length);
@@ -87,7 +87,7 @@ export class TokenList {
   }
 
   /** @param {Run} run */
-  rebuild(run) { // in other units
+  rebuild(run) { // after other units were chosen
     const top = this.root.scrollTop;
     const { follows } = this;
     this.reset();
@@ -161,7 +161,7 @@ export class TokenList {
   }
 
   /** @param {Run} run */
-  translate(run) { // after the viewer changed the language; tokens that are not drawn yet come in it anyway
+  translate(run) { // after the viewer changed the language; tokens drawn later use it anyway
     for (const divider of this.root.querySelectorAll(".divider")) {
       const [before, after] = DIVIDED.get(divider)?.() ?? [];
       const [first, , last] = divider.children;
@@ -183,7 +183,7 @@ export class TokenList {
   }
 
   /** @param {TokenNode} node  @param {Token[]} unit */
-  write(node, unit) { // again where presenter mode hides a word
+  write(node, unit) { // also again, when presenter mode hides a word
     const written = unit.map((token) => token.text).join("");
     if (node.written === written) return;
     node.written = written;
@@ -204,7 +204,7 @@ export class TokenList {
   }
 
   /** @param {Pins} pins */
-  mark(pins) { // the letters of the pins, where there are several
+  mark(pins) { // the letters of the pins, if there are several
     for (const node of /** @type {NodeListOf<HTMLElement>} */ (this.root.querySelectorAll("[data-pin]"))) delete node.dataset.pin;
     if (pins.all.length < 2) return;
     for (const [letter, position] of pins.all) {
@@ -215,7 +215,7 @@ export class TokenList {
   }
 
   /** @param {Filters} filters */
-  filter(filters) { // what is left out stays readable, but recedes
+  filter(filters) { // filtered-out tokens stay readable but are dimmed
     this.root.classList.toggle("filtered", filters.isOn);
     for (const unit of this.units) {
       if (unit) this.nodes[unit[0].position].classList.toggle("out", filters.isOn && !unit.some((token) => filters.matches(token)));
@@ -223,7 +223,7 @@ export class TokenList {
   }
 
   /** @param {Set<number> | null} positions */
-  attend(positions) { // a set of positions that a token can attend to, or null
+  attend(positions) { // the set of positions that a token can attend to, or null
     this.root.classList.toggle("attending", positions !== null);
     for (const unit of this.units) {
       if (unit) this.nodes[unit[0].position].classList.toggle("attended", positions !== null && unit.some((token) => positions.has(token.position)));
@@ -235,7 +235,7 @@ export class TokenList {
     const before = this.root.scrollTop;
     this.ownScroll = true;
     this.root.scrollTop = top;
-    if (this.root.scrollTop === before) this.ownScroll = false; // no event will come
+    if (this.root.scrollTop === before) this.ownScroll = false; // no scroll event will follow
   }
 
   /** @param {number} position */

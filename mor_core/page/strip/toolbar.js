@@ -1,4 +1,4 @@
-// Above the text: which metric the tokens show, by token, word or line, and which tokens are meant.
+// The toolbar above the text: the metric, the unit (token, word or line), and filters of tokens.
 
 import { element } from "./dom.js";
 import { METRICS, predictionDepth } from "./metrics.js";

@@ -1,5 +1,5 @@
-// Moves through a run: follows it, holds it, or shows it again. Pacing only delays what the model has already done; every
-// picture is the state after one call of the model.
+// Playback controls: follow a run, pause it, or replay it. The speed only delays what the model has already computed;
+// every frame is the state after one call of the model.
 
 import { element, setText } from "./dom.js";
 import { currentLanguage, say } from "./words.js";
@@ -8,9 +8,9 @@ import { currentLanguage, say } from "./words.js";
 /** @import { View } from "./strip.js" */
 
 /** @type {[string, number | null][]} */
-const SPEEDS = [["real", null], ["ten", 100], ["three", 1000 / 3], ["step", Infinity]]; // at least so many milliseconds a token
-const LONGEST_WAIT = 3000; // of a replayed pause
-// Runs that this page has begun to show. A new one plays once; a recorded one, or one that is seen again, stands at its end.
+const SPEEDS = [["real", null], ["ten", 100], ["three", 1000 / 3], ["step", Infinity]]; // least milliseconds per token
+const LONGEST_WAIT = 3000; // milliseconds; longer pauses are cut in a replay
+// Runs that this page has shown. A new live run plays once; a recorded run, or one seen again, is shown at its end.
 export const PLAYED = new Set();
 
 export class Transport {
@@ -22,8 +22,8 @@ export class Transport {
     this.paused = false;
     /** @type {ReturnType<typeof setTimeout> | null} */
     this.timer = null;
-    this.received = -1; // the last frame that had arrived when it was last asked
-    this.shownAt = 0; // when the present frame appeared
+    this.received = -1; // the last frame that had arrived at the last check
+    this.shownAt = 0; // the time at which the present frame appeared
     /** @type {(id: string, sign: string, act: () => void) => HTMLButtonElement} */
     const button = (id, sign, act) => {
       const node = element("button", "transport-button", sign);
@@ -78,7 +78,7 @@ export class Transport {
     this.timer = null;
   }
 
-  // Called when something of the run has arrived.
+  // Called when events of the run have arrived.
   arrived() {
     const { run } = this;
     const last = run.frames.length - 1;
@@ -110,14 +110,14 @@ export class Transport {
     }, Math.max(0, this.shownAt + wait - performance.now()));
   }
 
-  // Milliseconds that a frame is due after the one before it.
+  // Milliseconds between a frame and the one before it.
   /** @param {number} at */
   wait(at) {
     const took = Math.min(this.run.frames[at].seconds * 1000, LONGEST_WAIT);
     return Math.max(took, this.shortest);
   }
 
-  // Steps by as many frames as their times allow: a timer cannot be shorter than a few milliseconds, a model can.
+  // Steps by as many frames as are due, since timers cannot be shorter than a few milliseconds but model calls can.
   advance() {
     const { run } = this;
     const late = performance.now() - this.shownAt;
@@ -161,7 +161,7 @@ export class Transport {
     this.show(Math.min(Math.max(at, 0), run.frames.length - 1));
   }
 
-  // To the newest token; a run that goes on is followed from there.
+  // Jumps to the newest token; a run that is still going is followed from there.
   toNewest() {
     const { run } = this;
     if (run.at < 0) return;
@@ -185,7 +185,7 @@ export class Transport {
     return !run.isFinished || !run.isAtEnd;
   }
 
-  // Returns whether the key was one of its own.
+  // Handles a key; returns whether it was a playback key.
   /** @param {KeyboardEvent} event */
   key(event) {
     if (this.root.hidden || isForAnother(event)) return false;
@@ -205,7 +205,7 @@ export class Transport {
   draw() {
     const { run } = this;
     const last = run.frames.length - 1;
-    this.root.hidden = !this.view.data.live && last < 1; // nothing to move through
+    this.root.hidden = !this.view.data.live && last < 1; // nothing to play
     if (this.root.hidden) return;
     const waits = last < 1;
     for (const node of [this.play, this.back, this.next, this.newest, this.slider]) node.disabled = waits;
@@ -248,7 +248,7 @@ export class Transport {
   }
 }
 
-// Whether a key belongs to a field, a button or a menu that has the focus.
+// Whether the key is handled by a focused field, button or menu.
 /** @param {KeyboardEvent} event */
 export function isForAnother(event) {
   const path = /** @type {HTMLElement[]} */ (event.composedPath());

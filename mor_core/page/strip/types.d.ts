@@ -1,4 +1,5 @@
-// What Python sends and the modules share. The shapes of a run are those of mor_core/traces: trace.py and events.py.
+// Types of the data that Python sends and that modules share. The fields of a run are those of mor_core/traces
+// (trace.py, events.py).
 
 export type Phase = "prefill" | "decode";
 
@@ -27,7 +28,7 @@ export interface Token {
   lens: Choice[][];
 }
 
-/** What is shown of a token's text. */
+/** The fields that a token's text is shown from. */
 export type TokenText = Pick<Token, "text" | "token_bytes" | "special">;
 
 export interface Step {
@@ -55,7 +56,7 @@ export interface Routing {
   [setting: string]: unknown;
 }
 
-/** What the router can do, whatever it is called. */
+/** The traits of the router type. */
 export interface Router {
   type: string;
   chooses_once: boolean;
@@ -118,7 +119,7 @@ export interface Batch {
   status: Status;
 }
 
-/** A batch that Python hands over with an answer: its events as deflated JSON in base64. */
+/** A batch in an answer from Python, with its events as deflated JSON in base64. */
 export interface PackedBatch extends Omit<Batch, "events"> {
   packed: string;
   answers: number; // the number of the question
@@ -126,7 +127,7 @@ export interface PackedBatch extends Omit<Batch, "events"> {
 
 /** A run after one call of the model. A cost that was not recorded is null. */
 export interface Frame {
-  computed: number; // positions that the model has been through
+  computed: number; // positions that the model has computed
   seconds: number;
   activeFlops: number;
   fullDepthFlops: number | null;
@@ -151,12 +152,12 @@ export interface Theme {
 /** Colours of depth 1, 2, ... as #rrggbb, by the number of levels. */
 export type Scales = Record<number, string[]>;
 
-/** What the modules say: text by name, then by language. */
+/** The texts of the modules, by name and then by language. */
 export type Words = Record<string, Record<string, string>>;
 
 export type Granularity = "token" | "word" | "line";
 
-/** What Python sends to the strip with every rerun. */
+/** The data that Python sends to the strip with every rerun. */
 export interface StripData {
   run: string;
   language: string;
@@ -171,12 +172,12 @@ export interface StripData {
 
 export interface Tools {
   view: { metric: string; granularity: Granularity; pins: string; window: [number, number] | null };
-  pin: number | null; // that a chart of the page asks for
+  pin: number | null; // requested by a chart of the page
   class_labels: string[];
   classes: number[]; // of each token
 }
 
-/** What Streamlit hands to a component's default export. */
+/** The argument of a component's default export, passed by Streamlit. */
 export interface Component<Data = StripData> {
   data: Data;
   parentElement: HTMLElement;

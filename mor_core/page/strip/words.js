@@ -1,4 +1,4 @@
-// Words in the viewer's language. They come from Python once, in all languages, so that switching sends nothing.
+// Texts in the viewer's language. Python sends them once, in all languages, so that switching needs no request.
 
 /** @import { Words } from "./types" */
 
