@@ -1,5 +1,5 @@
-"""Made data: texts whose properties are known by construction, with what made them and what solves them.
+"""Synthetic data: texts whose properties are known by construction, with their generators and solvers.
 
-`puzzles.py` knows puzzles alone; `puzzle_files.py` writes them as a corpus with its tokenizer.
-Not here: reading a corpus for training (training), scores of a checkpoint on it (evaluation).
+`puzzles.py` defines the puzzles; `puzzle_files.py` writes them as a corpus with its tokenizer.
+Not here: reading a corpus for training (training), evaluating a checkpoint on puzzles (evaluation).
 """

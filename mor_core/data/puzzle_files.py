@@ -1,4 +1,4 @@
-"""Writes puzzles as a corpus to train on: training and held-out text, and a tokenizer whose words are the puzzles'."""
+"""Writes puzzles as a training corpus: training text, held-out text, and a tokenizer with one token per puzzle word."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ from mor_core.data.puzzles import NUM_FACTS, Puzzle, PuzzleError, make_puzzle, v
 
 TRAIN_FILE, VALID_FILE, TOKENIZER_FOLDER = "puzzles-train.txt", "puzzles-valid.txt", "tokenizer"
 _PIECES = r" ?[^\s]+|\n+|\s+"
-"""A word with its space is one piece, so that " n=e" becomes one token."""
+"""Pre-tokenizer pattern: a word with its leading space is one piece, so that " n=e" becomes one token."""
 _MAX_DOCUMENTS = 10_000_000
 
 
@@ -24,15 +24,15 @@ def write_puzzles(
     seed: int,
     num_facts: int = NUM_FACTS,
 ) -> list[Path]:
-    """Write the files of a puzzle corpus; the same arguments give the same bytes.
+    """Write the files of a puzzle corpus; equal arguments give equal bytes.
 
     Args:
-        folder: is made if it is missing; files of before are replaced.
-        hops: of the questions of every puzzle.
-        num_documents: puzzles to train on.
-        num_valid: held-out puzzles, none of which is among those to train on.
-        seed: of both.
-        num_facts: of every puzzle.
+        folder: destination; it is created if missing, and existing files are replaced.
+        hops: hops of each question; every puzzle has one question per entry.
+        num_documents: number of training puzzles.
+        num_valid: number of held-out puzzles, none of which is a training puzzle.
+        seed: seed of the training and held-out puzzles.
+        num_facts: facts in every puzzle.
 
     Returns:
         Training text, held-out text, tokenizer folder.
@@ -53,14 +53,14 @@ def write_puzzles(
 
 
 def puzzle_tokenizer(context_length: int = 1024) -> PreTrainedTokenizerFast:
-    """Return a byte-level tokenizer for which every word of a puzzle is one token; other text survives as bytes."""
+    """Return a byte-level tokenizer with one token per puzzle word; other text is encoded as bytes."""
     return train_tokenizer(["".join(vocabulary())] * 3, None, context_length, pieces=_PIECES)
 
 
 def held_out_puzzles(
     hops: Sequence[int], count: int, seed: int, num_facts: int = NUM_FACTS
 ) -> list[Puzzle]:
-    """Return puzzles of an evaluation, drawn by another stream than any corpus's."""
+    """Return puzzles for an evaluation; their random stream differs from that of every corpus."""
     generator = np.random.default_rng([seed, 2])
     return [make_puzzle(generator, hops, num_facts) for _ in range(count)]
 
@@ -73,7 +73,7 @@ def _write(
     count: int,
     excluded: set[str],
 ) -> set[str]:
-    """Write puzzles that are not among the excluded ones; return their texts."""
+    """Write distinct puzzles, none of which is in `excluded`; return their texts."""
     generator = np.random.default_rng(seed)
     written: set[str] = set()
     draft = path.with_name(f".{path.name}.draft")

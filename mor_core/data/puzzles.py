@@ -1,13 +1,13 @@
-"""Puzzles whose answers need a known number of steps: pointer chains in short readable text.
+"""Puzzles whose answers need a known number of lookups: pointer chains in short readable text.
 
     Given k=m c=7 m=c x=2 p=x     facts in random order; a letter points to a letter or to a digit
     Ask k? 7 p? 2                 k -> m -> c -> 7 takes 3 hops
 
-A fact (" k=m") and a question (" k?") are one token each, so no layer is needed to put a fact together. Each question
-begins a chain of its own, so that no answer helps with another, and the digits of a puzzle differ. A model whose keys
-and values come from the embeddings does one lookup a recursion: k hops need at least k recursions.
+A fact (" k=m") and a question (" k?") are one token each, so the model needs no layer to assemble a fact. Each question
+starts a separate chain, so that no answer helps with another, and the digits of a puzzle differ. A model whose keys
+and values come from the embeddings does one lookup per recursion: k hops need at least k recursions.
 
-Imports neither torch nor transformers: the app makes and solves puzzles without a model.
+This module imports neither torch nor transformers, since the app makes and solves puzzles without a model.
 """
 
 import itertools
@@ -20,7 +20,7 @@ import numpy as np
 LETTERS = "abcdefghijklmnop"
 DIGITS = "0123456789"
 NUM_FACTS = 12
-"""In a puzzle of the trained form."""
+"""Facts in a training puzzle."""
 MAX_FACTS = len(LETTERS)
 MAX_QUESTIONS = 8
 TRAINED_HOPS = (1, 2, 3, 4)
@@ -29,7 +29,7 @@ _FORM = 'a puzzle reads "Given n=e e=6 ...", then on a new line "Ask n? ..."'
 
 
 class PuzzleError(ValueError):
-    """A text that is no puzzle: what is wrong, where, and what would be right."""
+    """The text or the numbers give no valid puzzle; the message says what is wrong and what would be right."""
 
 
 @dataclass(frozen=True)
@@ -37,14 +37,14 @@ class Question:
     """One question of a puzzle.
 
     Attributes:
-        chain: from the letter asked about to the digit that answers, such as ("n", "e", "c", "6").
+        chain: nodes from the letter in the question to the digit that answers it, such as ("n", "e", "c", "6").
     """
 
     chain: tuple[str, ...]
 
     @property
     def name(self) -> str:
-        """The letter asked about."""
+        """The letter in the question."""
         return self.chain[0]
 
     @property
@@ -54,40 +54,42 @@ class Question:
 
     @property
     def hops(self) -> int:
-        """Facts to follow from the letter to the digit."""
+        """Number of facts to follow from the letter to the digit."""
         return len(self.chain) - 1
 
 
 @dataclass(frozen=True)
 class Puzzle:
-    """Facts and questions, in the order in which the text gives them.
+    """Facts and questions, in the order of the text.
 
     Attributes:
-        facts: pairs of a letter and what it points to, each letter once.
-        questions: with their chains.
+        facts: pairs of a letter and the letter or digit that it points to; each letter has one fact.
+        questions: the questions with their chains.
     """
 
     facts: tuple[tuple[str, str], ...]
     questions: tuple[Question, ...]
 
     def text(self, *, answers: bool = True) -> str:
-        """Write the puzzle as the models read it; without answers it ends with the first question."""
-        return "".join(self.words() if answers else self.words()[: self.question_places()[0] + 1])
+        """Return the puzzle as the models read it; without answers, the text ends with the first question."""
+        return "".join(self.words() if answers else self.words()[: self.question_indices()[0] + 1])
 
     def words(self) -> list[str]:
-        """Return the pieces of text that are one token each, the document start left out."""
+        """Return the words of the text, one token each, without the document start."""
         given = [f" {letter}={target}" for letter, target in self.facts]
-        asked = [word for each in self.questions for word in (f" {each.name}?", f" {each.answer}")]
-        return ["Given", *given, "\n", "Ask", *asked]
+        questions = [
+            word for each in self.questions for word in (f" {each.name}?", f" {each.answer}")
+        ]
+        return ["Given", *given, "\n", "Ask", *questions]
 
-    def question_places(self) -> list[int]:
-        """Return where the questions stand among the words; in a token sequence each is one further on."""
+    def question_indices(self) -> list[int]:
+        """Return the indices of the questions in `words()`; with the document start, token positions are one higher."""
         first = len(self.facts) + 3
         return [first + 2 * number for number in range(len(self.questions))]
 
 
 def vocabulary() -> list[str]:
-    """Return every word that a puzzle can hold."""
+    """Return every word that can occur in a puzzle."""
     facts = [f" {letter}={end}" for letter in LETTERS for end in LETTERS + DIGITS]
     return [
         *("Given", "\n", "Ask"),
@@ -102,16 +104,17 @@ def make_puzzle(
     hops: Sequence[int] = TRAINED_HOPS,
     num_facts: int = NUM_FACTS,
 ) -> Puzzle:
-    """Draw a puzzle with one question for each number of hops, its facts and questions in random order.
+    """Draw a puzzle with one question for each entry of `hops`, its facts and questions in random order.
 
-    Facts beyond the chains are distractors: they point into a chain from outside, or to a digit of their own.
+    The facts beyond the chains are distractors: a new letter points to a letter of a chain or of another distractor,
+    or to an unused digit.
 
     Raises:
-        PuzzleError: the facts cannot hold the chains, or the letters or digits do not suffice.
+        PuzzleError: there are too few facts for the chains, or too few letters or digits.
     """
     check_shape(hops, num_facts)
-    letters = [LETTERS[place] for place in generator.permutation(len(LETTERS))]
-    digits = [DIGITS[place] for place in generator.permutation(len(DIGITS))]
+    letters = [LETTERS[index] for index in generator.permutation(len(LETTERS))]
+    digits = [DIGITS[index] for index in generator.permutation(len(DIGITS))]
     facts: list[tuple[str, str]] = []
     questions: list[Question] = []
     for count in hops:
@@ -120,20 +123,20 @@ def make_puzzle(
         questions.append(Question(chain))
     linked = [letter for letter, _ in facts]
     for _ in range(num_facts - len(facts)):
-        ends_alone = bool(digits) and generator.random() < 0.5
-        end = digits.pop() if ends_alone else linked[generator.integers(len(linked))]
+        has_own_digit = bool(digits) and generator.random() < 0.5
+        end = digits.pop() if has_own_digit else linked[generator.integers(len(linked))]
         facts.append((letters.pop(), end))
     return Puzzle(
-        tuple(facts[place] for place in generator.permutation(len(facts))),
-        tuple(questions[place] for place in generator.permutation(len(questions))),
+        tuple(facts[index] for index in generator.permutation(len(facts))),
+        tuple(questions[index] for index in generator.permutation(len(questions))),
     )
 
 
 def check_shape(hops: Sequence[int], num_facts: int) -> None:
-    """Refuse puzzles that cannot be made.
+    """Check that puzzles with these hops and this number of facts exist.
 
     Raises:
-        PuzzleError: names the field, the rule, the value and the remedy.
+        PuzzleError: they do not; the message names field, rule, value and remedy.
     """
     if not 1 <= len(hops) <= MAX_QUESTIONS:
         raise PuzzleError(f"hops must name 1 to {MAX_QUESTIONS} questions, got {len(hops)}")
@@ -147,14 +150,14 @@ def check_shape(hops: Sequence[int], num_facts: int) -> None:
 
 
 def read_puzzle(text: str) -> Puzzle:
-    """Read a typed puzzle and solve it; answers in the text are not needed and not believed.
+    """Parse a puzzle that a user typed and solve it; answers in the text are optional and ignored.
 
     Raises:
-        PuzzleError: says which word is wrong and what would be right.
+        PuzzleError: the text is not a valid puzzle; the message says which word is wrong and what would be right.
     """
     if len(text) > _MAX_CHARACTERS:
         raise PuzzleError(f"a puzzle has at most {_MAX_CHARACTERS:,} characters, got {len(text):,}")
-    given, asked = _parts(text)
+    given, questions = _split(text)
     facts: dict[str, str] = {}
     for word in given:
         letter, target = _fact(word)
@@ -163,7 +166,7 @@ def read_puzzle(text: str) -> Puzzle:
                 f"each letter points to one thing, got two facts for {letter}; leave one out"
             )
         facts[letter] = target
-    names = [_asked_letter(word) for word in asked if word not in DIGITS]
+    names = [_asked_letter(word) for word in questions if word not in DIGITS]
     if not 1 <= len(names) <= MAX_QUESTIONS:
         raise PuzzleError(f"ask 1 to {MAX_QUESTIONS} questions, got {len(names)}")
     return Puzzle(tuple(facts.items()), tuple(Question(chain_of(facts, name)) for name in names))
@@ -173,7 +176,7 @@ def chain_of(facts: dict[str, str], name: str) -> tuple[str, ...]:
     """Follow the facts from a letter to a digit.
 
     Raises:
-        PuzzleError: the chain ends in a letter or runs in a circle.
+        PuzzleError: the chain ends in a letter or forms a cycle.
     """
     chain = [name]
     while chain[-1] not in DIGITS:
@@ -191,7 +194,7 @@ def chain_of(facts: dict[str, str], name: str) -> tuple[str, ...]:
     return tuple(chain)
 
 
-def _parts(text: str) -> tuple[list[str], list[str]]:
+def _split(text: str) -> tuple[list[str], list[str]]:
     """Return the words between Given and Ask, and those after Ask."""
     words = text.split()
     if not words or words[0] != "Given":
@@ -200,8 +203,8 @@ def _parts(text: str) -> tuple[list[str], list[str]]:
         )
     if "Ask" not in words:
         raise PuzzleError(f'{_FORM}; the word "Ask" is missing')
-    place = words.index("Ask")
-    return words[1:place], words[place + 1 :]
+    ask = words.index("Ask")
+    return words[1:ask], words[ask + 1 :]
 
 
 def _fact(word: str) -> tuple[str, str]:

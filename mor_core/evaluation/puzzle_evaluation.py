@@ -1,7 +1,7 @@
-"""How well a checkpoint answers puzzles, how deep its questions go, and what each routing rule costs.
+"""Evaluates a checkpoint on puzzles: accuracy, recursion depth at the questions, and FLOPs, by routing rule.
 
-On a puzzle depth can be right or wrong: a question of k hops needs k lookups. Every figure comes with an interval over
-puzzles, since the questions of one puzzle share its facts.
+A puzzle tells which depth is right: a question of k hops needs k lookups. Confidence intervals resample whole puzzles,
+since the questions of one puzzle share its facts.
 
 Shapes: N puzzles, S tokens, Q questions of a puzzle, R recursions.
 """
@@ -34,7 +34,7 @@ NUM_PUZZLES = 2000
 NUM_RANDOM_SEEDS = 20
 SEED = 0
 UNTRAINED_MIXES = ((1, 2, 3), (4,), (1, 1, 1, 4), (2, 2, 4, 4), (3, 3, 3), (1, 1, 2, 2))
-"""Hops of puzzles that are never trained on, all within the trained tokens and facts."""
+"""Hops of puzzles that are not in the training data, with the trained vocabulary and number of facts."""
 FIVE_HOPS = (1, 2, 4, 5)
 FACT_HOPS = (1, 3)
 """Hops of the puzzles with 4 to 12 facts."""
@@ -45,18 +45,18 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class PuzzleBatch:
-    """Puzzles of one shape as tokens.
+    """Puzzles with equal numbers of facts and questions, as tokens.
 
     Attributes:
         puzzles: the N puzzles.
-        ids: (N, S), the document start first, the true answers included.
-        places: (N, Q) positions of the questions.
-        hops: (N, Q).
+        ids: (N, S) token ids: the document start, then the puzzle with its correct answers.
+        positions: (N, Q) positions of the questions in `ids`.
+        hops: (N, Q) hops of the questions.
     """
 
     puzzles: Sequence[Puzzle]
     ids: Tensor
-    places: NDArray[np.int64]
+    positions: NDArray[np.int64]
     hops: NDArray[np.int64]
 
     def __len__(self) -> int:
@@ -65,21 +65,21 @@ class PuzzleBatch:
     def parts(self, size: int = _BATCH) -> list["PuzzleBatch"]:
         """Split into batches that fit in memory."""
         return [
-            PuzzleBatch(self.puzzles[cut], self.ids[cut], self.places[cut], self.hops[cut])
+            PuzzleBatch(self.puzzles[cut], self.ids[cut], self.positions[cut], self.hops[cut])
             for cut in (slice(start, start + size) for start in range(0, len(self), size))
         ]
 
 
 @dataclass(frozen=True)
 class PuzzleScores:
-    """What a model did with the questions of N puzzles.
+    """A model's answers and depths on the questions of N puzzles.
 
     Attributes:
         hops: (N, Q) hops of the questions.
         right: (N, Q) whether the most probable next token is the answer.
         depths: (N, Q) recursion depth at the questions.
-        other_depths: (N,) mean depth at all other tokens, the document start left out.
-        flops_shares: (N,) active FLOPs over those of full depth.
+        other_depths: (N,) mean depth at the other tokens, without the document start.
+        flops_shares: (N,) active FLOPs divided by the FLOPs at full depth.
     """
 
     hops: NDArray[np.int64]
@@ -90,25 +90,25 @@ class PuzzleScores:
 
     @classmethod
     def joined(cls, parts: Sequence["PuzzleScores"]) -> "PuzzleScores":
-        """Lay scores of several batches one after the other."""
+        """Concatenate the scores of several batches."""
         names = [entry.name for entry in dataclasses.fields(cls)]
         return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
     def as_dict(self, num_recursions: int) -> dict[str, Any]:
-        """Return accuracy and depth by hops, with 95% intervals over puzzles, and the cost."""
+        """Return accuracy and depth by hops, with 95% intervals over puzzles, and the share of FLOPs."""
         rows = []
         for hops in sorted(set(self.hops.flatten().tolist())):
-            asked = self.hops == hops
+            selected = self.hops == hops
             rows.append(
                 {
                     "hops": hops,
-                    "num_questions": int(asked.sum()),
-                    **_share("accuracy", self.right & asked, asked),
+                    "num_questions": int(selected.sum()),
+                    **_share("accuracy", self.right & selected, selected),
                     "depth_shares": [
-                        float((self.depths[asked] == depth).mean())
+                        float((self.depths[selected] == depth).mean())
                         for depth in range(num_recursions + 1)
                     ],
-                    "mean_depth": float(self.depths[asked].mean()),
+                    "mean_depth": float(self.depths[selected].mean()),
                 }
             )
         return {
@@ -131,10 +131,10 @@ def reads_puzzles(loaded: LoadedCheckpoint) -> bool:
 
 
 def encode_puzzles(loaded: LoadedCheckpoint, puzzles: Sequence[Puzzle]) -> PuzzleBatch:
-    """Return puzzles of one shape as tokens.
+    """Return puzzles with equal numbers of facts and questions as tokens.
 
     Raises:
-        ValueError: a word is not one token of this checkpoint, or a puzzle is longer than its context.
+        ValueError: a word is not one token of this checkpoint's tokenizer, or a puzzle is longer than its context.
     """
     limit = loaded.model.config.max_position_embeddings
     rows = []
@@ -153,7 +153,7 @@ def encode_puzzles(loaded: LoadedCheckpoint, puzzles: Sequence[Puzzle]) -> Puzzl
     return PuzzleBatch(
         puzzles,
         torch.tensor(rows, device=loaded.model.device),
-        np.array([[place + 1 for place in puzzle.question_places()] for puzzle in puzzles]),
+        np.array([[index + 1 for index in puzzle.question_indices()] for puzzle in puzzles]),
         np.array([[question.hops for question in puzzle.questions] for puzzle in puzzles]),
     )
 
@@ -168,8 +168,8 @@ def score_puzzles(
         model: in evaluation mode.
         batch: the puzzles.
         rule: the routing rule.
-        own_answers: the model's answers stand in the text before the next question; else the true ones do, as in
-            training.
+        own_answers: whether the context of a later question holds the model's own answers; otherwise it holds the
+            correct ones, as in training.
     """
     return PuzzleScores.joined(
         [_score_part(model, part, rule, own_answers=own_answers) for part in batch.parts()]
@@ -181,27 +181,27 @@ def _score_part(
 ) -> PuzzleScores:
     config, length = model.config, batch.ids.shape[1]
     ids = batch.ids.clone()
-    if own_answers:  # all rows of one shape ask at the same places
-        for place in batch.places[0].tolist():
+    if own_answers:  # the questions have the same positions in all rows
+        for position in batch.positions[0].tolist():
             logits = model(
-                ids[:, : place + 1], use_cache=False, routing=rule, logits_to_keep=1
+                ids[:, : position + 1], use_cache=False, routing=rule, logits_to_keep=1
             ).logits
-            ids[:, place + 1] = logits[:, -1].argmax(-1)
+            ids[:, position + 1] = logits[:, -1].argmax(-1)
     output = model(ids, use_cache=False, routing=rule)
-    said = output.logits.argmax(-1)  # (N, S)
+    predicted = output.logits.argmax(-1)  # (N, S)
     depths = output.recursion_trace.depth().cpu().numpy()
-    places = torch.from_numpy(batch.places).to(ids.device)
-    right = said.gather(1, places) == batch.ids.gather(1, places + 1)
+    positions = torch.from_numpy(batch.positions).to(ids.device)
+    right = predicted.gather(1, positions) == batch.ids.gather(1, positions + 1)
     counts = output.recursion_trace.active_counts()
-    asked = np.zeros(depths.shape, dtype=bool)
-    np.put_along_axis(asked, batch.places, True, axis=1)
-    asked[:, 0] = True
+    excluded = np.zeros(depths.shape, dtype=bool)
+    np.put_along_axis(excluded, batch.positions, True, axis=1)
+    excluded[:, 0] = True
     full = dense_flops(config, length)
     return PuzzleScores(
         hops=batch.hops,
         right=right.cpu().numpy(),
-        depths=np.take_along_axis(depths, batch.places, axis=1),
-        other_depths=np.ma.masked_array(depths, asked).mean(axis=1).filled(0.0),
+        depths=np.take_along_axis(depths, batch.positions, axis=1),
+        other_depths=np.ma.masked_array(depths, excluded).mean(axis=1).filled(0.0),
         flops_shares=np.array([active_flops(config, length, row) / full for row in counts]),
     )
 
@@ -210,18 +210,18 @@ def _score_part(
 def exit_shares(
     model: MoRForCausalLM, batch: PuzzleBatch, names: "NodeNames"
 ) -> list[dict[str, Any]]:
-    """Return, for questions of h hops and each recursion r, how often the early exit names the node after r steps.
+    """Return, by hops and recursion r, how often the early exit after r names the r-th node of the question's chain.
 
-    An early exit names a node if its most probable token is the node's question or the node's digit; beyond the
-    last step the right node is the answer.
+    An early exit names a node if its most probable token is the question about that letter, or that digit. Beyond
+    the end of the chain, the correct node is the answer.
     """
     rows: dict[tuple[int, int], list[bool]] = {}
     for part in batch.parts():
         exits, _ = early_exit_logits(model, part.ids, RoutingRule.causal())
-        places = torch.from_numpy(part.places).to(part.ids.device)
+        positions = torch.from_numpy(part.positions).to(part.ids.device)
         for index, logits in enumerate(exits):
-            said = logits.argmax(-1).gather(1, places).tolist()  # (N, Q)
-            for puzzle, row in zip(part.puzzles, said, strict=True):
+            predicted = logits.argmax(-1).gather(1, positions).tolist()  # (N, Q)
+            for puzzle, row in zip(part.puzzles, predicted, strict=True):
                 for question, token in zip(puzzle.questions, row, strict=True):
                     node = question.chain[min(index + 1, question.hops)]
                     rows.setdefault((question.hops, index + 1), []).append(names(token) == node)
@@ -240,7 +240,7 @@ NodeNames = Callable[[int], str | None]
 
 
 def node_names(loaded: LoadedCheckpoint) -> NodeNames:
-    """Return what says which node a token names: `e` for " e?", `6` for " 6", nothing for others."""
+    """Return a function from a token id to the node that it names: `e` for " e?", `6` for " 6", else `None`."""
     named: dict[int, str] = {}
 
     def name(token_id: int) -> str | None:
@@ -255,16 +255,16 @@ def node_names(loaded: LoadedCheckpoint) -> NodeNames:
 def evaluate_puzzles(
     loaded: LoadedCheckpoint, say: Report, *, num_puzzles: int = NUM_PUZZLES, seed: int = SEED
 ) -> dict[str, Any]:
-    """Return everything that is published of a checkpoint on puzzles, as plain data.
+    """Return all published results of a checkpoint on puzzles, as plain data.
 
     Args:
-        loaded: trained on puzzles.
-        say: is told what is measured.
-        num_puzzles: held out, of each kind.
-        seed: of the held-out puzzles.
+        loaded: a checkpoint that was trained on puzzles.
+        say: receives progress messages.
+        num_puzzles: number of held-out puzzles of each kind.
+        seed: seed of the held-out puzzles.
 
     Raises:
-        ValueError: the checkpoint does not read puzzles.
+        ValueError: the checkpoint's tokenizer does not have one token for each word of a puzzle.
     """
     model, config = loaded.model, loaded.model.config
     batch = encode_puzzles(loaded, held_out_puzzles(TRAINED_HOPS, num_puzzles, seed))
@@ -279,7 +279,7 @@ def evaluate_puzzles(
         "full_depth_flops": dense_flops(config, batch.ids.shape[1]),
         "rules": _under_every_rule(loaded, batch, say),
     }
-    say("puzzles: mixes of hops that were never trained, 5 hops, 4 to 12 facts")
+    say("puzzles: mixes of hops that are not in the training data, 5 hops, 4 to 12 facts")
     found["untrained_mixes"] = [
         {
             "hops": list(hops),
@@ -307,7 +307,7 @@ def evaluate_puzzles(
 def _under_every_rule(
     loaded: LoadedCheckpoint, batch: PuzzleBatch, say: Report
 ) -> list[dict[str, Any]]:
-    """Return the scores under each rule; under the model's own also with its own answers in the text."""
+    """Return the scores under each rule, and for the model's own rule also with its own answers in the context."""
     config, results = loaded.model.config, []
     for rule in puzzle_rules(loaded):
         say(f"puzzles: {json.dumps(rule.describe(config))}")
@@ -324,7 +324,7 @@ def _under_every_rule(
 
 
 def puzzle_lines(found: dict[str, Any]) -> list[str]:
-    """Write an evaluation as lines to read: accuracy and mean depth by hops under each rule."""
+    """Return an evaluation as lines of text: accuracy and mean depth by hops under each rule."""
     hops = [row["hops"] for row in found["rules"][0]["by_hops"]]
     lines = [
         f"{found['num_puzzles']:,} held-out puzzles, {found['num_facts']} facts; accuracy (mean depth) by hops",
@@ -345,7 +345,7 @@ def puzzle_lines(found: dict[str, Any]) -> list[str]:
 
 
 def puzzle_rules(loaded: LoadedCheckpoint) -> list[RoutingRule]:
-    """Return the rules that an evaluation on puzzles holds: the model's own first, then all that it can follow."""
+    """Return the rules of a puzzle evaluation: the model's own first, then all others that fit the model."""
     depths = range(1, loaded.model.config.num_recursions + 1)
     gates: tuple[Gate, ...] = ("learned", "open")
     rules = [
@@ -361,7 +361,7 @@ def puzzle_rules(loaded: LoadedCheckpoint) -> list[RoutingRule]:
 def _scores_of(
     model: MoRForCausalLM, batch: PuzzleBatch, rule: RoutingRule, *, own_answers: bool
 ) -> PuzzleScores:
-    """Score a batch; random routing draws anew for each of several parts, so that no single draw decides."""
+    """Score a batch; random routing uses another seed for each part, so that the result averages over draws."""
     if rule.name != "random":
         return score_puzzles(model, batch, rule, own_answers=own_answers)
     parts = batch.parts(max(1, len(batch) // NUM_RANDOM_SEEDS))
@@ -386,10 +386,10 @@ def _on(
 
 
 def _five_hops(loaded: LoadedCheckpoint, count: int, seed: int) -> list[dict[str, Any]]:
-    """Return the scores on puzzles with a question beyond the trained hops: as trained, and one recursion deeper."""
+    """Return the scores on puzzles with a 5-hop question: with the trained recursions, and with one more."""
     results = []
     variants = [loaded]
-    # A model that chooses a depth once has no score for another.
+    # A router that assigns the depth once has no logit for an additional recursion.
     with contextlib.suppress(ValueError):
         variants.append(with_recursions(loaded, loaded.model.config.num_recursions + 1))
     for variant in variants:
@@ -399,7 +399,7 @@ def _five_hops(loaded: LoadedCheckpoint, count: int, seed: int) -> list[dict[str
 
 
 def rank_correlation(first: NDArray[np.int64], second: NDArray[np.int64]) -> float | None:
-    """Return Spearman's rank correlation with mean ranks for ties; `None` where one of them never changes."""
+    """Return Spearman's rank correlation with mean ranks for ties; `None` if one of them is constant."""
     one, two = _ranks(first.flatten()), _ranks(second.flatten())
     if np.ptp(one) == 0 or np.ptp(two) == 0:
         return None
@@ -412,9 +412,9 @@ def _ranks(values: NDArray[np.int64]) -> NDArray[np.float64]:
     return ((ends - counts + ends - 1) / 2)[inverse]  # type: ignore[no-any-return]
 
 
-def _share(name: str, hits: Mask, asked: Mask) -> dict[str, Any]:
-    """Return a share of questions with its 95% interval over puzzles."""
-    numerators, denominators = hits.sum(axis=1), asked.sum(axis=1)
+def _share(name: str, hits: Mask, selected: Mask) -> dict[str, Any]:
+    """Return the share of the selected questions that are hits, with its 95% interval over puzzles."""
+    numerators, denominators = hits.sum(axis=1), selected.sum(axis=1)
     return {
         name: float(numerators.sum() / denominators.sum()),
         f"{name}_interval": ratio_interval(numerators.tolist(), denominators.tolist()),

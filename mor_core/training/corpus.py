@@ -1,7 +1,7 @@
-"""Finds text, splits it into documents and rates how simple each one reads.
+"""Finds text, splits it into documents and grades their readability.
 
-A corpus is a UTF-8 text file with a line `<|endoftext|>` after each document. A Hugging Face data set becomes
-such a file first, so that everything behind this module knows one form. Knows nothing of tokens.
+A corpus is a UTF-8 text file with a line `<|endoftext|>` after each document. A Hugging Face data set is first written
+to such a file, so that later stages read one format. This module does not tokenise.
 """
 
 import importlib
@@ -27,11 +27,11 @@ _HOW_TO = (
 
 
 class CorpusError(ValueError):
-    """Text that cannot be found or read, and what to do about it."""
+    """The text cannot be found or read; the message says what to do about it."""
 
 
 def data_folder(folder: Path | None) -> Path | None:
-    """Return the folder asked for, else the one that the environment names, else `None`."""
+    """Return `folder` if it is given, else the folder that the environment variable names, else `None`."""
     if folder is not None:
         return folder
     named = os.environ.get(DATA_VARIABLE)
@@ -39,10 +39,10 @@ def data_folder(folder: Path | None) -> Path | None:
 
 
 def find_corpus(name: str, folder: Path | None) -> Path:
-    """Return the path of a text file: in the data folder, or where `name` itself points.
+    """Return the path of a text file, relative to the data folder if one is set.
 
     Raises:
-        CorpusError: it is not there; the message says how to use any text or data set.
+        CorpusError: the file does not exist; the message says how to use any text or data set.
     """
     searched = data_folder(folder)
     path = Path(name) if searched is None else searched / name
@@ -58,9 +58,9 @@ def read_documents(path: Path) -> list[str]:
 
 
 def stream_documents(path: Path) -> Iterator[str]:
-    """Yield the documents of a text file without the empty lines at their ends; empty ones are left out.
+    """Yield the documents of a text file, without leading and trailing newlines; skip empty documents.
 
-    Holds one document at a time, so a file may be larger than memory.
+    Only one document is in memory at a time, so a file may be larger than memory.
 
     Raises:
         CorpusError: the file is not UTF-8 or holds no document.
@@ -80,7 +80,7 @@ def stream_documents(path: Path) -> Iterator[str]:
                     yield document
     except UnicodeDecodeError as error:
         raise CorpusError(
-            f"{path} must be UTF-8 text, got a byte that is not ({error.reason}); convert it"
+            f"{path} must be UTF-8 text, got an invalid byte ({error.reason}); convert the file to UTF-8"
         ) from error
     if not found:
         raise CorpusError(f"{path} holds no text. {_HOW_TO}")
@@ -95,14 +95,14 @@ def fetch_hugging_face(
     *,
     subset: str = "",
 ) -> Path:
-    """Stream a data set into a text file of ours, once, and return its path.
+    """Stream a Hugging Face data set into a corpus file, unless the file exists, and return its path.
 
     Args:
-        name: as the Hub knows it.
-        split: of the data set.
-        column: that holds the text.
-        max_documents: rows to take; `None` for all.
-        folder: where the file goes.
+        name: the data set's name on the Hub.
+        split: the split to read.
+        column: the column that holds the text.
+        max_documents: rows to read; `None` for all.
+        folder: the folder of the file.
         subset: the data set's configuration, if it has several.
 
     Raises:
@@ -141,14 +141,14 @@ def _stream(
             return
         if column not in row:
             raise CorpusError(f"text_column must be one of {sorted(row)}, got {column!r}")
-        # The separator on a line of its own would cut a document in two.
+        # A separator on a line of its own would split the document in two.
         text = str(row[column]).replace(DOCUMENT_START, "").strip()
         if text:
             yield text
 
 
 def reading_grade(document: str) -> float:
-    """Return the automated readability index, about a US school year: long sentences and long words raise it.
+    """Return the automated readability index, about a US school grade; long sentences and words raise it.
 
     Source: Smith and Senter, Automated Readability Index, 1967.
     """

@@ -1,8 +1,8 @@
-"""Turns documents into tokens on disk and the tokens into rows, in an order that seed and index alone decide.
+"""Tokenises documents to disk and cuts the tokens into rows, in an order that depends on seed and row number alone.
 
-Every document starts with one special token. Packed rows are blocks cut from the stream of shuffled documents and
-shuffled again; attention may cross documents, as in the paper. Where documents must not touch, a row holds one
-document and padding. Knows nothing of models.
+Every document starts with one special token. Packed rows are blocks cut from the stream of shuffled documents, then
+shuffled again; attention may cross documents, as in the paper. Where documents must stay apart, a row holds one
+document and padding. This module does not use the model.
 
 Source: arXiv 2507.10524, Appendix B (packing).
 """
@@ -28,22 +28,22 @@ from mor_core.checkpoints.tokenizer import (
 )
 from mor_core.training.corpus import reading_grade, stream_documents
 
-_TOKEN_TYPE = np.uint16  # the largest vocabulary is 65,536
+_TOKEN_TYPE = np.uint16  # so a vocabulary has at most 65,536 entries
 _LARGEST_VOCABULARY = 2**16
-_HASHED_AT_ONCE = 2**20
-_TOKENIZER_DOCUMENTS = 1_000_000  # the first ones; more change little and take hours
+_HASH_CHUNK_BYTES = 2**20
+_TOKENIZER_DOCUMENTS = 1_000_000  # the first ones; more take hours and change the tokenizer little
 
 
 @dataclass(frozen=True)
 class TokenisedCorpus:
-    """All documents' tokens, one after the other, on disk.
+    """The tokens of all documents, concatenated, on disk.
 
     Attributes:
         tokens: (number of tokens,) uint16, memory-mapped.
         starts: (documents + 1,) int64; document i is tokens[starts[i]:starts[i + 1]].
-        grades: (documents,) reading grades.
-        num_text_bytes: UTF-8 bytes of the documents, separators left out.
-        sha256: of the text file.
+        grades: (documents,) float32, readability grades.
+        num_text_bytes: UTF-8 bytes of the documents, without separators.
+        sha256: SHA-256 of the text file.
     """
 
     tokens: NDArray[np.uint16]
@@ -54,28 +54,28 @@ class TokenisedCorpus:
 
     @property
     def num_documents(self) -> int:
-        """Documents, empty ones not counted."""
+        """Number of non-empty documents."""
         return len(self.starts) - 1
 
 
 def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, read in pieces."""
+    """Return the SHA-256 of a file, read in chunks."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
-        while piece := file.read(_HASHED_AT_ONCE):
-            digest.update(piece)
+        while chunk := file.read(_HASH_CHUNK_BYTES):
+            digest.update(chunk)
     return digest.hexdigest()
 
 
 def tokenizer_sha256(tokenizer: PreTrainedTokenizerFast) -> str:
-    """Return the SHA-256 of everything that decides how text is split."""
+    """Return the SHA-256 of everything that determines how the tokenizer splits text."""
     return hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
 
 
 def cached_tokenizer(
     text_path: Path, vocab_size: int, context_length: int, cache_folder: Path
 ) -> PreTrainedTokenizerFast:
-    """Return the tokenizer of this text, trained once and kept beside the tokens."""
+    """Return the tokenizer trained on this text; it is trained once and kept in the cache folder."""
     folder = cache_folder / f"tokenizer-{file_sha256(text_path)[:16]}-{vocab_size}-{context_length}"
     if not folder.is_dir():
         documents = islice(stream_documents(text_path), _TOKENIZER_DOCUMENTS)
@@ -87,7 +87,7 @@ def cached_tokenizer(
 def tokenise_corpus(
     text_path: Path, tokenizer: PreTrainedTokenizerFast, cache_folder: Path
 ) -> TokenisedCorpus:
-    """Return the tokens of a text file, from the cache if this text met this tokenizer before.
+    """Return the tokens of a text file, from the cache if this text was tokenised with this tokenizer before.
 
     Raises:
         ValueError: the vocabulary does not fit in 16 bits.
@@ -109,11 +109,11 @@ def tokenise_corpus(
 
 
 def _write_tokens(text_path: Path, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
-    """Tokenise document by document: neither the text nor its tokens need to fit in memory."""
+    """Tokenise one document at a time, so that neither the text nor its tokens need to fit in memory."""
     grades: list[float] = []
     num_bytes = 0
 
-    def noted() -> Iterator[str]:
+    def documents() -> Iterator[str]:
         nonlocal num_bytes
         for document in stream_documents(text_path):
             grades.append(reading_grade(document))
@@ -122,7 +122,7 @@ def _write_tokens(text_path: Path, tokenizer: PreTrainedTokenizerFast, folder: P
 
     starts = [0]
     with (folder / "tokens.bin").open("wb") as file:
-        for ids in encode_texts(tokenizer, noted()):
+        for ids in encode_texts(tokenizer, documents()):
             np.array([tokenizer.bos_token_id, *ids], dtype=_TOKEN_TYPE).tofile(file)
             starts.append(starts[-1] + 1 + len(ids))
     np.save(folder / "starts.npy", np.array(starts, dtype=np.int64))
@@ -132,9 +132,9 @@ def _write_tokens(text_path: Path, tokenizer: PreTrainedTokenizerFast, folder: P
 
 
 def _write_folder(folder: Path, write: Callable[[Path], None]) -> None:
-    """Fill a folder under another name first, so that a half-written one is never read.
+    """Write a folder under a temporary name and rename it, so that nobody reads a half-written one.
 
-    Each process writes its own and the first to finish wins; the others' are the same.
+    Each process writes its own copy; the copies are equal, and the first to finish is kept.
     """
     partial = folder.with_name(f"{folder.name}.partial-{os.getpid()}")
     partial.mkdir(parents=True, exist_ok=True)
@@ -150,7 +150,7 @@ def _write_folder(folder: Path, write: Callable[[Path], None]) -> None:
 
 
 class BlockOrder:
-    """An endless row of blocks: block n is a function of the corpus, the seed and n alone."""
+    """An endless sequence of packed blocks: block n depends on the corpus, the seed and n alone."""
 
     def __init__(
         self,
@@ -162,7 +162,7 @@ class BlockOrder:
         """Prepare an order over all documents, or over the given ones.
 
         Raises:
-            ValueError: the documents do not fill one block.
+            ValueError: the documents have fewer tokens than one block.
         """
         self.corpus = corpus
         self.block_length = block_length
@@ -178,27 +178,27 @@ class BlockOrder:
         self._epoch = lru_cache(maxsize=2)(self._shuffled)
 
     def block(self, number: int) -> NDArray[np.int64]:
-        """Return block `number`, counted on through the epochs; -> (block_length,)."""
-        epoch, index = divmod(number, self.blocks_per_epoch)
+        """Return block `number`, counted across epochs; -> (block_length,)."""
+        epoch, block = divmod(number, self.blocks_per_epoch)
         documents, ends, blocks = self._epoch(epoch)
-        first = int(blocks[index]) * self.block_length
-        place = int(np.searchsorted(ends, first, side="right"))
+        first = int(blocks[block]) * self.block_length
+        index = int(np.searchsorted(ends, first, side="right"))
         pieces: list[NDArray[np.uint16]] = []
         missing = self.block_length
         while missing:
-            document = documents[place]
+            document = documents[index]
             start, end = self.corpus.starts[document : document + 2]
-            skipped = max(0, first - int(ends[place] - (end - start)))
+            skipped = max(0, first - int(ends[index] - (end - start)))
             piece = self.corpus.tokens[start + skipped : min(end, start + skipped + missing)]
             pieces.append(piece)
             missing -= len(piece)
-            place += 1
+            index += 1
         return np.concatenate(pieces).astype(np.int64)
 
     def _shuffled(
         self, epoch: int
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        """Return the epoch's documents in order, where each ends in the stream, and its blocks in order."""
+        """Return the epoch's documents in order, the end of each in the token stream, and the order of the blocks."""
         generator = np.random.default_rng([self.seed, epoch])
         documents = generator.permutation(self.documents)
         ends = np.cumsum(np.diff(self.corpus.starts)[documents])
@@ -206,11 +206,11 @@ class BlockOrder:
 
 
 PADDING = -1
-"""Fills up a row after its document; no token has this id."""
+"""Fills a row after its document; no token has this id."""
 
 
 class DocumentOrder:
-    """An endless row of documents, each padded to the same length: row n is a function of corpus, seed and n alone."""
+    """An endless sequence of documents, each padded to one length: row n depends on corpus, seed and n alone."""
 
     def __init__(
         self,
@@ -232,15 +232,16 @@ class DocumentOrder:
         if lengths.max() > row_length:
             longest = int(self.documents[lengths.argmax()])
             raise ValueError(
-                f"with one document a row each must have at most {row_length} tokens, its start included, got "
-                f"{lengths.max()} in document {longest}; give longer rows ([run] sequence_tokens), shorter documents, "
+                f"with one document per row, a document must have at most {row_length} tokens including its start "
+                f"token, got {lengths.max()} in document {longest}; give longer rows ([run] sequence_tokens), "
+                "shorter documents, "
                 'or [data] rows = "packed"'
             )
         self.blocks_per_epoch = len(self.documents)
         self._epoch = lru_cache(maxsize=2)(self._shuffled)
 
     def block(self, number: int) -> NDArray[np.int64]:
-        """Return row `number`, counted on through the epochs; -> (row_length,), `PADDING` after the document."""
+        """Return row `number`, counted across epochs; -> (row_length,), `PADDING` after the document."""
         epoch, index = divmod(number, self.blocks_per_epoch)
         document = self._epoch(epoch)[index]
         start, end = self.corpus.starts[document : document + 2]
@@ -253,7 +254,7 @@ class DocumentOrder:
 
 
 def simplest_documents(corpus: TokenisedCorpus, share_of_tokens: float) -> NDArray[np.int64]:
-    """Return the documents of the lowest reading grades that together hold this share of the tokens."""
+    """Return the documents with the lowest readability grades that together hold this share of the tokens."""
     order = np.argsort(corpus.grades, kind="stable")
     held = np.cumsum(np.diff(corpus.starts)[order])
     wanted = share_of_tokens * held[-1]

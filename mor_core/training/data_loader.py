@@ -1,4 +1,4 @@
-"""Prepares a recipe's data, and says which rows each step and process reads.
+"""Prepares a recipe's data and decides which rows each step and process reads.
 
 Shapes: b sequences of a micro-batch, S tokens of a row.
 """
@@ -25,12 +25,12 @@ from mor_core.training.data import (
     tokenise_corpus,
 )
 from mor_core.training.recipe import DataSection, Recipe
-from mor_core.training.training_schedule import Plan
+from mor_core.training.training_schedule import TrainingSchedule
 
 
 @dataclass(frozen=True)
 class PreparedData:
-    """Tokens to train on, held-out tokens if the recipe names any, and their tokenizer."""
+    """Training tokens, held-out tokens (`None` if the recipe names none), and their tokenizer."""
 
     tokenizer: PreTrainedTokenizerFast
     train: TokenisedCorpus
@@ -38,10 +38,10 @@ class PreparedData:
 
 
 def prepare_data(recipe: Recipe, cache_folder: Path, data_dir: Path | None) -> PreparedData:
-    """Find or fetch the text, train or load the tokenizer, tokenise or load the tokens.
+    """Find or download the text, train or load the tokenizer, and tokenise the text or load its cached tokens.
 
     Raises:
-        CorpusError: the text is missing or no text.
+        CorpusError: a text is missing, is not UTF-8, or holds no document.
     """
     data, config = recipe.data, recipe.config()
     if data.hugging_face:
@@ -52,9 +52,9 @@ def prepare_data(recipe: Recipe, cache_folder: Path, data_dir: Path | None) -> P
         valid_path = find_corpus(data.valid, data_dir) if data.valid else None
     length = config.max_position_embeddings
     if data.tokenizer:
-        beside = data_folder(data_dir)  # where the texts are, a tokenizer may be too
-        inside = beside is not None and (beside / data.tokenizer).is_dir()
-        name = str(beside / data.tokenizer) if beside and inside else data.tokenizer
+        folder = data_folder(data_dir)  # the data folder may hold the tokenizer too
+        is_inside = folder is not None and (folder / data.tokenizer).is_dir()
+        name = str(folder / data.tokenizer) if folder and is_inside else data.tokenizer
         tokenizer = named_tokenizer(name, config.vocab_size)
     else:
         tokenizer = cached_tokenizer(train_path, config.vocab_size, length, cache_folder)
@@ -78,7 +78,7 @@ RowOrder = BlockOrder | DocumentOrder
 def row_order(
     recipe: Recipe, corpus: TokenisedCorpus, seed: int, documents: NDArray[np.int64] | None = None
 ) -> RowOrder:
-    """Return the rows of a corpus as a recipe wants them: packed, or one document each.
+    """Return the rows of a corpus in the form that a recipe sets: packed, or one document each.
 
     Raises:
         ValueError: the corpus is too small, or a document is too long.
@@ -88,7 +88,7 @@ def row_order(
 
 
 def model_inputs(batch: Tensor, device: torch.device) -> dict[str, Tensor | None]:
-    """Return the model's arguments for rows (b, S): ids, labels, and a mask where a row ends in padding."""
+    """Return the model's arguments for rows (b, S): ids, labels, and an attention mask if any row has padding."""
     rows = batch.to(device)
     real = rows != PADDING
     ids = rows.masked_fill(~real, 0)
@@ -96,12 +96,12 @@ def model_inputs(batch: Tensor, device: torch.device) -> dict[str, Tensor | None
 
 
 class StepBlocks:
-    """The rows of every step, shared out among processes; a function of the step alone."""
+    """The rows of every step, divided among the processes; they depend on the step alone."""
 
     def __init__(
         self,
         recipe: Recipe,
-        plan: Plan,
+        schedule: TrainingSchedule,
         corpus: TokenisedCorpus,
         *,
         num_processes: int = 1,
@@ -111,7 +111,7 @@ class StepBlocks:
         self.micro = recipe.run.micro_batch
         self.num_processes = num_processes
         self.process_index = process_index
-        self.first_decay_step = plan.first_decay_step
+        self.first_decay_step = schedule.first_decay_step
         self.all = row_order(recipe, corpus, recipe.run.seed)
         self.final: RowOrder | None = None
         if recipe.data.final_documents == "simple":
@@ -119,7 +119,7 @@ class StepBlocks:
             self.final = row_order(recipe, corpus, recipe.run.seed, simple)
 
     def micro_batches(self, step: int) -> Iterator[Tensor]:
-        """Yield this process's batches (b, S) of a 0-based step; `PADDING` stands behind a row's end."""
+        """Yield this process's batches (b, S) of a 0-based step; `PADDING` fills a row after its document."""
         order, first = self.all, step * self.per_step
         if self.final is not None and step >= self.first_decay_step:
             order, first = self.final, (step - self.first_decay_step) * self.per_step
@@ -131,7 +131,7 @@ class StepBlocks:
 
 
 def held_out_batches(recipe: Recipe, corpus: TokenisedCorpus) -> list[Tensor]:
-    """Return the same first rows each time, as batches (b, S) of at most a micro-batch."""
+    """Return the first rows of the held-out text, always the same, as batches (b, S) of at most a micro-batch."""
     size, limit = recipe.run.micro_batch, recipe.run.validation_blocks
     order = row_order(recipe, corpus, seed=0)
     rows = np.stack([order.block(number) for number in range(min(limit, order.blocks_per_epoch))])

@@ -1,4 +1,4 @@
-"""What a recipe comes to before anything is read: steps, tokens, FLOPs, and the paper's numbers beside them."""
+"""What a recipe costs, without reading any data: steps, tokens, FLOPs, and the paper's numbers beside them."""
 
 from typing import Any, get_args
 
@@ -14,7 +14,7 @@ from mor_core.model.paper import (
     paper_steps,
 )
 from mor_core.training.recipe import Recipe
-from mor_core.training.training_schedule import make_plan, step_flops
+from mor_core.training.training_schedule import make_schedule, step_flops
 
 _SHAPE = (
     "num_prelude_layers",
@@ -33,13 +33,13 @@ _SHAPE = (
 
 
 def dry_run(recipe: Recipe) -> dict[str, Any]:
-    """Return the plan of a run as plain data.
+    """Return the size and cost of a run as plain data.
 
-    `training_flops` are this project's (three times the gathered forward pass, head and router included);
-    `paper.forward_flops` are the paper's count of the same tokens, which is smaller and of the forward pass alone.
+    `training_flops` is this project's count: three times the gathered forward pass, head and router included.
+    `paper.forward_flops` is the paper's count for the same tokens. It is smaller and covers the forward pass only.
     """
-    config, plan = recipe.config(), make_plan(recipe)
-    tokens = plan.num_steps * recipe.run.batch_tokens
+    config, schedule = recipe.config(), make_schedule(recipe)
+    tokens = schedule.num_steps * recipe.run.batch_tokens
     per_token = (
         step_flops(config, recipe.run.batch_tokens, length=recipe.sequence_tokens)
         / recipe.run.batch_tokens
@@ -48,9 +48,9 @@ def dry_run(recipe: Recipe) -> dict[str, Any]:
         "name": recipe.run.name,
         "parameters": parameter_count(config),
         "parameters_without_embeddings": parameter_count(config, with_embeddings=False),
-        "steps": plan.num_steps,
-        "warmup_steps": plan.warmup_steps,
-        "decay_steps": plan.decay_steps,
+        "steps": schedule.num_steps,
+        "warmup_steps": schedule.warmup_steps,
+        "decay_steps": schedule.decay_steps,
         "batch_tokens": recipe.run.batch_tokens,
         "tokens": tokens,
         "training_flops": per_token * tokens,
@@ -63,7 +63,7 @@ def dry_run(recipe: Recipe) -> dict[str, Any]:
 
 
 def plan_lines(plan: dict[str, Any]) -> list[str]:
-    """Write a plan as lines to read."""
+    """Return the result of a dry run as lines of text."""
     lines = [
         f"{plan['name']}: {plan['parameters']:,} parameters, "
         f"{plan['parameters_without_embeddings']:,} without embeddings",
@@ -75,15 +75,15 @@ def plan_lines(plan: dict[str, Any]) -> list[str]:
     if "paper" not in plan:
         return [
             *lines,
-            "This is none of the paper's models, so there is no number of its own to compare.",
+            "This is not one of the paper's models, so there are no published numbers to compare with.",
         ]
     paper = plan["paper"]
     lines.append(
-        f"by the paper's formula, the {paper['model']} shape: {paper['forward_flops']:.4g} forward FLOPs, "
-        f"{paper['steps_of_its_batch']:,.0f} steps of its batch"
+        f"by the paper's formula, for its {paper['model']} shape: {paper['forward_flops']:.4g} forward FLOPs, "
+        f"{paper['steps_of_its_batch']:,.0f} steps of the paper's batch size"
     )
     for budget, steps in paper["steps_by_its_formula"].items():
-        lines.append(f"  its budget of {budget} forward FLOPs pays for {steps:,.1f} steps")
+        lines.append(f"  the paper's budget of {budget} forward FLOPs pays for {steps:,.1f} steps")
     if paper["steps_in_its_configuration"]:
         lines.append(
             f"  the official configuration for 1.65e+19: {paper['steps_in_its_configuration']:,} steps"
@@ -92,7 +92,7 @@ def plan_lines(plan: dict[str, Any]) -> list[str]:
 
 
 def _paper_name(config: MoRConfig) -> PaperName | None:
-    """Return which of the paper's models a configuration is; `None` for one of our own."""
+    """Return which of the paper's models a configuration is; `None` if it is not one of them."""
     for name in get_args(PaperName):
         theirs = paper_config(
             name,

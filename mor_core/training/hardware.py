@@ -1,4 +1,4 @@
-"""What this machine is and multiplies fast, how much memory a process took, and Accelerate started on it."""
+"""The machine that trains: its name, its support of bf16, peak memory, and the start and end of Accelerate."""
 
 import resource
 import sys
@@ -15,14 +15,14 @@ from mor_core.training.run_state import TrainingError
 
 
 def hardware(device: torch.device) -> str:
-    """Return the processor, and the number of threads on a CPU."""
+    """Return the name of the GPU, or the CPU with its thread count and instruction set."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{processor_name()}, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
 
 
 def peak_memory_bytes(device: torch.device) -> int:
-    """Return the most memory that this process held: on the GPU, else as resident set."""
+    """Return this process's peak memory: allocated on the GPU, or resident set size on the CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -30,7 +30,7 @@ def peak_memory_bytes(device: torch.device) -> int:
 
 
 def multiplies_bf16_natively(device: torch.device) -> bool:
-    """Whether bf16 is faster than float32 here; without the instructions a CPU is many times slower."""
+    """Whether the device has bf16 matrix instructions; a CPU without them is many times slower in bf16."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type != "cpu":
@@ -45,7 +45,7 @@ def start_accelerator(recipe: Recipe) -> Accelerator:
     Raises:
         TrainingError: the batch does not divide among the processes.
     """
-    # Asked for the CPU, Accelerate joins CPU processes under torchrun; not asked, each would train alone.
+    # Without cpu=True, Accelerate does not join CPU processes under torchrun: each would train on its own.
     on_cpu = not torch.accelerator.is_available() or parse_flag_from_env("ACCELERATE_USE_CPU")
     probe: Any = PartialState(cpu=on_cpu)  # its attributes are typed as possibly missing
     num_processes: int = probe.num_processes
@@ -69,16 +69,16 @@ def start_accelerator(recipe: Recipe) -> Accelerator:
 
 
 def precision(accelerator: Accelerator) -> str:
-    """Return what products are computed in while training: `bf16`, weights staying float32, or `fp32`."""
+    """Return the type of the matrix products in training: `bf16` (the weights stay float32) or `fp32`."""
     return "bf16" if accelerator.mixed_precision == "bf16" else "fp32"
 
 
 def leave_group(accelerator: Accelerator) -> None:
-    """Leave the group of processes; the caller has let its model go.
+    """Leave the process group. The caller must have dropped its references to the model before.
 
-    A process that exits as a member is aborted by the group's threads (seen with gloo). A model that outlives the group
-    holds it last, by its gradient reducer, and then ends those threads while it has the interpreter lock, which one of
-    them may be waiting for: a process in a few hung so (torch 2.13).
+    The group's threads abort a process that exits as a member (seen with gloo). The model's gradient reducer holds a
+    reference to the group. If the model outlives the group, freeing the model joins the group's threads while holding
+    the interpreter lock, for which one of them may be waiting: now and then a process hung this way (torch 2.13).
     """
     accelerator.free_memory()
     accelerator.end_training()

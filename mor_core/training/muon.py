@@ -1,9 +1,9 @@
-"""Muon: momentum whose update is made orthogonal, for the matrices of the layers.
+"""Muon: momentum with an orthogonalised update, for the weight matrices of the layers.
 
-`torch.optim.Muon` is the same, but always multiplies in bf16; a CPU without the instructions then takes longer for the
-optimiser than for the model. A test holds the two together.
+`torch.optim.Muon` computes the same update but always multiplies in bf16. On a CPU without bf16 instructions its step
+then takes longer than the model's. A test checks that both give the same update.
 
-Source: arXiv 2502.16982 (scale of the update, so that AdamW's learning rate serves); the Newton-Schulz
+Source: arXiv 2502.16982 (scale of the update, so that AdamW's learning rate can be used); the Newton-Schulz
 coefficients are those of `torch.optim.Muon`.
 """
 
@@ -17,11 +17,11 @@ from torch import Tensor
 _MOMENTUM = 0.95
 _COEFFICIENTS = (3.4445, -4.775, 2.0315)
 _STEPS = 5
-_RMS_OF_ADAMW = 0.2  # what an AdamW update usually measures, in units of the learning rate
+_RMS_OF_ADAMW = 0.2  # usual RMS of an AdamW update, in units of the learning rate
 
 
 class Muon(torch.optim.Optimizer):
-    """Nesterov momentum, orthogonalised, with decoupled weight decay. Every weight must be a matrix."""
+    """Orthogonalised Nesterov momentum with decoupled weight decay. Every weight must be a matrix."""
 
     def __init__(
         self,
@@ -30,7 +30,7 @@ class Muon(torch.optim.Optimizer):
         weight_decay: float,
         dtype: torch.dtype,
     ) -> None:
-        """Take the weights, and the type that the orthogonalisation multiplies in."""
+        """Take the weights, and the type of the matrix products of the orthogonalisation."""
         super().__init__(weights, {"lr": learning_rate, "weight_decay": weight_decay})
         self.dtype = dtype
 
@@ -58,9 +58,9 @@ class Muon(torch.optim.Optimizer):
 
 
 def _by_shape(weights: Iterable[Tensor]) -> list[list[Tensor]]:
-    """Group the weights that have a gradient: matrices of one shape are multiplied in one call.
+    """Group the weights that have a gradient by shape, so that one call multiplies all matrices of a shape.
 
-    A GPU is otherwise kept waiting by the number of calls, some forty a matrix.
+    Otherwise the launches, about forty per matrix, keep a GPU waiting.
     """
     groups: dict[torch.Size, list[Tensor]] = {}
     for weight in weights:
@@ -70,9 +70,9 @@ def _by_shape(weights: Iterable[Tensor]) -> list[list[Tensor]]:
 
 
 def orthogonalise(matrices: Tensor, dtype: torch.dtype) -> Tensor:
-    """Bring matrices near the orthogonal ones with their singular vectors, by Newton-Schulz iteration.
+    """Approximate the orthogonal matrices with the same singular vectors, by Newton-Schulz iteration.
 
-    Shape: (count, m, n) -> (count, m, n), in the input's type; singular values end between about 0.7 and 1.2.
+    Shape: (count, m, n) -> (count, m, n), in the input's type; the singular values end up between about 0.7 and 1.2.
     """
     a, b, c = _COEFFICIENTS
     is_tall = matrices.shape[1] > matrices.shape[2]

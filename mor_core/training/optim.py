@@ -22,9 +22,10 @@ AUX_ROUTER_RATE = 10.0  # times the model's learning rate
 def make_optimiser(
     model: nn.Module, settings: OptimiserSection, device: torch.device
 ) -> torch.optim.Optimizer:
-    """Build the optimiser; matrices (embedding and routers among them, as in the official code) decay, norms do not.
+    """Build the optimiser. Weight decay applies to matrices, embedding and routers included, but not to norms.
 
-    Auxiliary routers learn ten times as fast as the rest, in a group of their own, as in the official code.
+    Auxiliary routers have their own parameter group with ten times the learning rate. Both are as in the official
+    code.
     """
     of_layers = layer_matrices(model) if settings.name == "muon" else []
     taken = set(map(id, of_layers))
@@ -60,7 +61,7 @@ def make_optimiser(
 
 
 def layer_matrices(model: nn.Module) -> list[nn.Parameter]:
-    """Return the matrices of attention and feed-forwards, experts among them; what Muon is for. Routers are not."""
+    """Return the weight matrices for Muon: attention, feed-forward and experts, but not routers."""
     return [
         weight
         for layer in model.modules()
@@ -71,7 +72,7 @@ def layer_matrices(model: nn.Module) -> list[nn.Parameter]:
 
 
 def aux_router_weights(model: nn.Module) -> list[nn.Parameter]:
-    """Return the weights of auxiliary routers, which learn and are clipped apart from the model."""
+    """Return the weights of auxiliary routers, whose learning rate and gradient clipping are separate."""
     return [
         weight
         for router in model.modules()
@@ -81,13 +82,13 @@ def aux_router_weights(model: nn.Module) -> list[nn.Parameter]:
 
 
 def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
-    """Set every group's learning rate."""
+    """Set every group's learning rate, times the group's `rate_factor` if it has one."""
     for group in optimiser.param_groups:
         group["lr"] = rate * group.get("rate_factor", 1.0)
 
 
 class OptimiserPair(torch.optim.Optimizer):
-    """Two optimisers of different weights, driven as one."""
+    """Two optimisers of different weights behind the interface of one."""
 
     def __init__(self, first: torch.optim.Optimizer, second: torch.optim.Optimizer) -> None:
         super().__init__([*first.param_groups, *second.param_groups], {})
@@ -95,7 +96,7 @@ class OptimiserPair(torch.optim.Optimizer):
         self._share_groups()
 
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """Let both take a step; a closure is not supported."""
+        """Take a step with both optimisers; a closure is not supported."""
         assert closure is None, "a pair of optimisers takes no closure"
         for part in self.parts:
             part.step()
@@ -109,5 +110,5 @@ class OptimiserPair(torch.optim.Optimizer):
         self._share_groups()
 
     def _share_groups(self) -> None:
-        """The groups are the parts' own, so that a rate set here is theirs; loading a state makes new ones."""
+        """Use the two optimisers' own groups, so that a rate set here reaches them; a loaded state has new groups."""
         self.param_groups = [group for part in self.parts for group in part.param_groups]

@@ -1,4 +1,4 @@
-"""Says where a checkpoint comes from: code, data, hardware, versions, and the sums of the run itself."""
+"""The provenance of a checkpoint: code, data, hardware, package versions, and the totals of the run."""
 
 import platform
 import subprocess
@@ -18,7 +18,7 @@ _PACKAGES = ("torch", "transformers", "accelerate", "tokenizers", "numpy")
 
 
 def code_revision() -> str:
-    """Return the git revision of this code, with `+changes` if files differ from it; `unknown` outside git."""
+    """Return the git revision of this code, plus `+changes` if tracked files differ; `unknown` outside git."""
     root = Path(__file__).resolve().parents[2]
     try:
         revision = _git(root, "rev-parse", "HEAD")
@@ -34,7 +34,7 @@ def _git(root: Path, *arguments: str) -> str:
 
 
 def package_versions() -> dict[str, str]:
-    """Return the versions that computed the run."""
+    """Return the versions of Python and of the packages that computed the run."""
     return {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}
 
 
@@ -46,7 +46,7 @@ def run_provenance(
     command: str,
     overrides: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Return where the weights come from, as plain data: names of files, not their places on this machine."""
+    """Return where the weights come from, as plain data: names of files, not their paths on this machine."""
     data = recipe.data
     return {
         "name": recipe.run.name,
@@ -58,16 +58,16 @@ def run_provenance(
         **{name: value for name, value in facts.items() if name != "recipe"},
         "seed": recipe.run.seed,
         **asdict(totals),
-        "hardware": _in_turn(totals.hardware),
+        "hardware": _distinct(totals.hardware),
         "num_processes": accelerator.num_processes,
-        "precision": _in_turn(totals.precision),
+        "precision": _distinct(totals.precision),
         "compiled": recipe.run.compile,
         "versions": package_versions(),
     }
 
 
-def _in_turn(names: list[str]) -> str:
-    """Name what the starts of a run had, each once."""
+def _distinct(names: list[str]) -> str:
+    """Join the values of a run's starts in order, each once."""
     return ", then ".join(dict.fromkeys(names))
 
 
@@ -81,11 +81,11 @@ def conversion_provenance(
     """Return where converted weights come from, as plain data.
 
     Args:
-        source: the folder or file that was read.
+        source: the folder or file that was converted.
         destination: the checkpoint's folder.
-        files: the source's weights.
-        conversion: the choices made.
-        tokenizer: the folder that gave it; `None` for the source.
+        files: the source's weight files.
+        conversion: the options of the conversion.
+        tokenizer: the folder of the tokenizer; `None` if the source contained it.
     """
     return {
         "name": destination.name,

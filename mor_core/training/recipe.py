@@ -1,7 +1,7 @@
-"""A training run as a TOML file: read strictly, so that a misspelt option never trains for an hour.
+"""A training run as a TOML file. Unknown fields are errors, so that a misspelt option does not train for an hour.
 
-Knows nothing of tensors. Every section is a frozen dataclass; its fields are the keys, each with its type and
-its range; rules between fields are in one function.
+This module does not use tensors. Every section is a frozen dataclass whose fields are the keys, each with its type and
+range; rules between fields are in one function.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ from huggingface_hub.errors import (
 from mor_core.common.field_rules import ABOVE_ZERO, NOT_NEGATIVE, SHARE, check_fields, must
 from mor_core.model.config import MoRConfig
 
-_MAX_SEED = 2**32 - 1  # numpy takes no more
+_MAX_SEED = 2**32 - 1  # the largest seed that numpy accepts
 _BETA = must("be at least 0 and below 1", lambda value: 0 <= value < 1)
 _FOLDER_NAME = must(
     "be usable as a folder's name",
@@ -32,28 +32,29 @@ _FOLDER_NAME = must(
 
 
 class RecipeError(ValueError):
-    """A recipe that cannot be followed: section and field, rule, value, remedy."""
+    """The recipe is invalid; the message names section and field, rule, value and remedy."""
 
 
 @dataclass(frozen=True)
 class DataSection:
-    """What to read.
+    """The training data.
 
     Attributes:
         train: text file in the data folder, `<|endoftext|>` on a line of its own between documents.
-        valid: the same, held out; empty for no validation.
+        valid: held-out text file of the same form; empty for no validation.
         hugging_face: a data set to stream instead of the two files, such as `roneneldan/TinyStories`.
-        subset: its configuration, if it has several.
-        text_column: its column.
-        train_split: its split to train on.
-        valid_split: its split to validate on; empty for no validation.
+        subset: the data set's configuration, if it has several.
+        text_column: the data set's column of text.
+        train_split: the data set's split to train on.
+        valid_split: the data set's split to validate on; empty for no validation.
         tokenizer: a folder with a tokenizer.json, in the data folder or anywhere, or a name on the Hugging Face Hub;
-            empty to learn one from the text.
-        max_documents: rows to take of each split; 0 for all.
-        rows: `packed` fills rows with documents one after the other; `documents` gives each a padded row of its own.
-        question_mark: how the text of a token ends whose next token is an answer; validation counts right answers.
-        final_documents: what the learning-rate decay reads: `all` documents, or the `simple` ones.
-        final_share: the simple ones are those of the lowest reading grades that hold this share of the tokens.
+            empty to train one on the text.
+        max_documents: rows to read from each split; 0 for all.
+        rows: `packed` concatenates documents and cuts them into rows; `documents` gives each a padded row of its own.
+        question_mark: suffix of the tokens that ask a question. The next token is the answer, and validation reports
+            the share of correct answers. Empty for texts without questions.
+        final_documents: documents read during the learning-rate decay: `all`, or the `simple` ones.
+        final_share: share of the tokens in the simple documents, which have the lowest readability grades.
     """
 
     train: str = ""
@@ -75,16 +76,16 @@ class DataSection:
 
 @dataclass(frozen=True)
 class OptimiserSection:
-    """The decay applies to matrices, not to norms. Source of the defaults: arXiv 2507.10524, Appendix B.
+    """The optimiser. Source of the defaults: arXiv 2507.10524, Appendix B.
 
     Attributes:
-        name: `adamw`, as in the paper; or `muon` for the matrices of the layers, with AdamW for all else.
-        learning_rate: of the plateau, for both.
-        beta1: of AdamW; Muon has its own momentum.
-        beta2: of AdamW.
-        epsilon: of AdamW.
-        weight_decay: of matrices.
-        gradient_clip: largest norm of the whole gradient.
+        name: `adamw`, as in the paper; or `muon` for the matrices of the layers and AdamW for the other weights.
+        learning_rate: peak learning rate, for AdamW and Muon alike.
+        beta1: AdamW's first beta; Muon's momentum is fixed.
+        beta2: AdamW's second beta.
+        epsilon: AdamW's epsilon.
+        weight_decay: decoupled weight decay of matrices; norms have none.
+        gradient_clip: largest global norm of the gradient.
     """
 
     name: Literal["adamw", "muon"] = "adamw"
@@ -101,14 +102,16 @@ class ScheduleSection:
     """The learning rate: linear warm-up, plateau, linear decay over the last part.
 
     Attributes:
-        warmup_tokens: read while the rate rises.
-        decay_fraction: last share of the steps, over which it falls.
-        final_lr_fraction: share of the peak that it falls to.
-        capacity_hold_tokens: for which expert-choice capacities stay at 1 before they fall.
-        capacity_warmup_tokens: over which expert-choice capacities fall from 1 to the model's; 0 for none.
-        capacity_levels: of a fall that is earned: a level down when held-out answers are right; 0 for a fall by tokens.
-        capacity_check_steps: optimiser steps between two trials of the next level.
-        capacity_accuracy: share of right held-out answers that earns a level.
+        warmup_tokens: tokens over which the learning rate rises.
+        decay_fraction: last share of the steps, over which the learning rate falls.
+        final_lr_fraction: learning rate of the last step as a share of the peak.
+        capacity_hold_tokens: tokens for which expert-choice capacities stay at 1 before they fall.
+        capacity_warmup_tokens: tokens over which expert-choice capacities fall from 1 to the configured ones; 0 for
+            no fall.
+        capacity_levels: levels of an accuracy-gated fall: capacities fall by one level whenever accuracy on held-out
+            questions is high enough; 0 for a fall by tokens.
+        capacity_check_steps: optimiser steps between two checks of the next level.
+        capacity_accuracy: share of correct held-out answers that is required for the next level.
     """
 
     warmup_tokens: int = field(default=500_000, metadata=NOT_NEGATIVE)
@@ -123,10 +126,10 @@ class ScheduleSection:
 
 @dataclass(frozen=True)
 class BudgetSection:
-    """When to stop: exactly one of the two is above 0.
+    """When training stops. Exactly one of the two is above 0.
 
     Attributes:
-        tokens: read in training, rounded up to whole steps.
+        tokens: training tokens, rounded up to whole steps.
         flops: training FLOPs, three times the gathered forward pass, rounded up to whole steps.
     """
 
@@ -136,21 +139,22 @@ class BudgetSection:
 
 @dataclass(frozen=True)
 class RunSection:
-    """How to run.
+    """How the run is executed.
 
     Attributes:
-        name: of the run's folder and of the checkpoint.
-        title: a line for the model card.
-        seed: of weights and order.
-        batch_tokens: of one optimiser step, over all processes, padding included.
-        sequence_tokens: of a row; 0 for the model's context.
-        micro_batch: sequences of one forward pass of one process.
-        validate_every_steps: 0 for the end only.
-        validation_blocks: blocks of the held-out text that are read each time.
+        name: name of the run's folder and of the checkpoint.
+        title: one line for the model card.
+        seed: seed of the initial weights and of the data order.
+        batch_tokens: tokens of one optimiser step, over all processes, padding included.
+        sequence_tokens: tokens of a row; 0 for the model's context length.
+        micro_batch: sequences in one forward pass of one process.
+        validate_every_steps: optimiser steps between two validations; 0 for one at the end only.
+        validation_blocks: rows of the held-out text that each validation reads.
         save_every_s: seconds between two saved states.
-        keep_state_tokens: read when the state is kept for good, for a run that branches off; 0 for never.
-        precision: `auto` takes bf16 where the hardware multiplies it natively.
-        compile: compile the layers first.
+        keep_state_tokens: training tokens after which a copy of the state is kept permanently, so that another run can
+            branch off there; 0 for never.
+        precision: `auto` uses bf16 if the hardware supports it natively.
+        compile: whether to compile the layers with `torch.compile`.
     """
 
     name: str = field(default="", metadata=_FOLDER_NAME)
@@ -171,7 +175,7 @@ class RunSection:
 
 
 def read_section(name: str, kind: type[Any], given: Mapping[str, Any]) -> Any:
-    """Build a section of the given kind from plain data.
+    """Build a section, a dataclass of type `kind`, from plain data.
 
     Raises:
         RecipeError: a key is unknown or a value has the wrong type.
@@ -208,7 +212,7 @@ def _typed(where: str, wanted: Any, value: Any) -> Any:
 
 
 def hint(key: str, known: Iterable[str]) -> str:
-    """Return what the user may have meant, as the end of a message."""
+    """Return the end of an error message: the known name closest to `key`, or all known names."""
     names = list(known)
     near = difflib.get_close_matches(key, names, n=1)
     return f"; did you mean {near[0]}?" if near else f"; it has {', '.join(names)}"
@@ -216,7 +220,7 @@ def hint(key: str, known: Iterable[str]) -> str:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A whole run. `model` holds fields of `MoRConfig`."""
+    """A training run; `model` holds fields of `MoRConfig`."""
 
     model: Mapping[str, Any]
     data: DataSection
@@ -244,14 +248,14 @@ class Recipe:
         return self.run.sequence_tokens or self.config().max_position_embeddings
 
     def as_dict(self) -> dict[str, dict[str, Any]]:
-        """Return all sections as plain data, defaults filled in."""
+        """Return all sections as plain data, defaults included."""
         plain = {"model": dict(self.model)}
         for name in _SECTIONS:
             plain[name] = dataclasses.asdict(getattr(self, name))
         return plain
 
     def changed_fields(self, other: "Recipe") -> list[str]:
-        """List the fields that would make another run of `other`; when it saves and validates does not."""
+        """List the fields in which the recipes differ, except those that do not change the trained weights."""
         harmless = {
             "run.save_every_s",
             "run.keep_state_tokens",
@@ -279,7 +283,7 @@ def load_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> Recip
     """Read a recipe file; `overrides` such as {"budget.tokens": 10_000} take precedence.
 
     Raises:
-        RecipeError: the file is missing, no TOML, or asks for something impossible.
+        RecipeError: the file is missing, is not TOML, or a field is unknown or invalid.
     """
     try:
         sections = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -320,11 +324,11 @@ def parse_recipe(sections: Mapping[str, Any], *, default_name: str = "") -> Reci
 
 
 def recipe_text(recipe: Recipe) -> str:
-    """Write a recipe as TOML, every default spelled out."""
+    """Return a recipe as TOML, defaults included."""
     lines: list[str] = []
     for section, fields in recipe.as_dict().items():
         lines += [f"[{section}]"]
-        # A JSON text, number or list of numbers is also TOML.
+        # A string, a number or a list of numbers is written alike in JSON and TOML.
         lines += [
             f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in fields.items()
         ]
@@ -341,7 +345,7 @@ def _flat(sections: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _check(recipe: Recipe) -> None:
-    """Refuse values outside their range, and sections that contradict each other."""
+    """Reject values outside their range and sections that contradict each other."""
     config = recipe.config()
     try:
         for name, kind in _SECTIONS.items():
@@ -355,7 +359,7 @@ def _check(recipe: Recipe) -> None:
                 f"[schedule] {name} belongs to expert-choice, "
                 f'got {given} with router_type="{config.router_type}"; leave it out'
             )
-    _check_earned_fall(recipe)
+    _check_accuracy_gated_fall(recipe)
     if (recipe.budget.tokens > 0) == (recipe.budget.flops > 0):
         raise RecipeError(
             "[budget] must give exactly one of tokens and flops above 0, "
@@ -381,14 +385,15 @@ def _check(recipe: Recipe) -> None:
         )
 
 
-def _check_earned_fall(recipe: Recipe) -> None:
-    """Refuse an earned fall of the capacities that nothing could earn."""
+def _check_accuracy_gated_fall(recipe: Recipe) -> None:
+    """Reject an accuracy-gated fall of the capacities without held-out questions or a budget of tokens."""
     schedule = recipe.schedule
     if not schedule.capacity_levels:
         return
     if schedule.capacity_hold_tokens or schedule.capacity_warmup_tokens:
         raise RecipeError(
-            "[schedule] capacity_levels lets held-out answers decide when capacities fall, got also "
+            "[schedule] capacity_levels lets accuracy on held-out questions decide when capacities fall, and excludes "
+            "the fall by tokens, got also "
             f"capacity_hold_tokens={schedule.capacity_hold_tokens}, "
             f"capacity_warmup_tokens={schedule.capacity_warmup_tokens}; leave these out"
         )
@@ -400,6 +405,6 @@ def _check_earned_fall(recipe: Recipe) -> None:
         )
     if not recipe.budget.tokens:
         raise RecipeError(
-            "[schedule] capacity_levels needs [budget] tokens, since nobody knows what an earned fall costs in FLOPs, "
-            f"got flops={recipe.budget.flops}"
+            "[schedule] capacity_levels needs [budget] tokens, since the FLOPs of such a run are not known in advance, "
+            f"got flops={recipe.budget.flops}; set [budget] tokens instead"
         )

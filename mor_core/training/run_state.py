@@ -1,6 +1,6 @@
-"""What a run leaves on disk while it goes: its state, from which it resumes exactly, and its log.
+"""The files of a run in progress: its state, from which it resumes exactly, and its log.
 
-Both survive a kill at any moment and a full disk: a file is complete or it is the one before.
+Both survive a kill at any moment and a full disk: a file is either complete or still the previous version.
 """
 
 import json
@@ -14,32 +14,32 @@ from typing import IO, Any
 import torch
 
 from mor_core.training.recipe import parse_recipe
-from mor_core.training.training_schedule import make_plan
+from mor_core.training.training_schedule import make_schedule
 
 STATE_FILE = "state.pt"
 LOG_FILE = "train_log.jsonl"
-_DECIDE_THE_END = ("budget.tokens", "budget.flops", "schedule.decay_fraction")
+_END_FIELDS = ("budget.tokens", "budget.flops", "schedule.decay_fraction")
 
 
 class TrainingError(ValueError):
-    """A run that cannot start, go on or be saved, and what to do about it."""
+    """The run cannot start, continue or be saved; the message says what to do about it."""
 
 
 @dataclass
 class RunTotals:
-    """The sums of a run, over all its resumes.
+    """The totals of a run, over all its resumes.
 
     Attributes:
         step: optimiser steps done.
-        num_tokens: read in training.
-        training_flops: summed over the steps from the actual active counts.
+        num_tokens: training tokens processed, padding not counted.
+        training_flops: summed over the steps, from the actual number of active tokens.
         elapsed_s: wall-clock seconds of steps and validations.
-        capacity_level: levels of an earned fall of the capacities, see `CapacityPlan`.
-        peak_memory_bytes: largest seen.
-        code_revisions: of the code, one for each start.
-        hardware: that computed, one for each start.
-        precision: of the products, `bf16` or `fp32`, one for each start.
-        branched_from: the run whose state this one began with, and how far that was; `None` if from new weights.
+        capacity_level: level reached in an accuracy-gated fall of the capacities, see `CapacitySchedule`.
+        peak_memory_bytes: largest value so far.
+        code_revisions: git revision at each start.
+        hardware: processor at each start.
+        precision: `bf16` or `fp32`, at each start.
+        branched_from: name, step and tokens of the run whose state this run started from; `None` for new weights.
     """
 
     step: int = 0
@@ -59,11 +59,11 @@ class RunState:
     """Everything that the next step depends on.
 
     Attributes:
-        totals: sums so far.
-        facts: the recipe and the hashes of data and tokenizer, to tell whether a resume would mix two runs.
-        model: weights in float32.
-        optimiser: its moments.
-        rng: state of torch's generator.
+        totals: totals so far.
+        facts: the recipe and the hashes of data and tokenizer; a resume checks that they have not changed.
+        model: state dict of the model, in float32.
+        optimiser: state dict of the optimiser.
+        rng: state of torch's random generator.
     """
 
     totals: RunTotals
@@ -74,10 +74,10 @@ class RunState:
 
 
 def save_state(folder: Path, state: RunState) -> None:
-    """Replace the saved state as a whole.
+    """Replace the saved state atomically.
 
     Raises:
-        TrainingError: it could not be written; the state before is untouched.
+        TrainingError: the state could not be written; the previous state is intact.
     """
     path = folder / STATE_FILE
     partial = path.with_suffix(".partial")
@@ -93,10 +93,10 @@ def save_state(folder: Path, state: RunState) -> None:
     # torch reports some failed writes as a RuntimeError of its zip writer.
     except (OSError, RuntimeError) as error:
         partial.unlink(missing_ok=True)
-        kept = "the state saved before is kept" if path.is_file() else "no state was saved before"
+        kept = "the previous state is kept" if path.is_file() else "there is no previous state"
         raise TrainingError(
             f"the state of step {state.totals.step} could not be saved to {path} ({error}); {kept}; "
-            "make room on the disk, then resume with --resume"
+            "free disk space, then resume with --resume"
         ) from error
 
 
@@ -114,46 +114,47 @@ def load_state(folder: Path) -> RunState | None:
         sums = {entry.name: plain[entry.name] for entry in fields(RunTotals) if entry.name in plain}
         parts = {name: plain[name] for name in ("facts", "model", "optimiser", "rng")}
         return RunState(totals=RunTotals(**sums), **parts)
-    # A damaged file fails in the ways of zip files, of the pickle that is not run, and of missing keys.
+    # A damaged file may fail as a zip archive, as a pickle, or by missing keys.
     except (OSError, RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
         raise TrainingError(
-            f"{path} cannot be read ({error}); delete it to begin the run anew"
+            f"{path} cannot be read ({error}); delete it to start the run again"
         ) from error
 
 
 def begin_or_resume(
     folder: Path, facts: dict[str, Any], *, resume: bool, branch_from: Path | None
 ) -> RunState | None:
-    """Return the state that a run goes on from: its own, else a copy of another run's, else `None` for new weights.
+    """Return the state to start from: the run's own, else a copy of another run's, else `None` for new weights.
 
     Args:
-        folder: of the run.
-        facts: of the run as it is asked for now.
-        resume: whether its own state may be taken up.
+        folder: the run's folder.
+        facts: the run's facts, see `RunState`.
+        resume: whether to continue from the run's own state.
         branch_from: the folder of another run's state and log.
 
     Raises:
-        TrainingError: there is a state and nobody asked to resume, or a state is damaged or of another run.
+        TrainingError: the run has a state but `resume` is false, or a state is damaged or belongs to another run.
     """
     own = load_state(folder)
     if own is None:
         return None if branch_from is None else _branch(folder, facts, branch_from)
     if not resume:
+        num_steps = make_schedule(parse_recipe(facts["recipe"])).num_steps
         raise TrainingError(
-            f"{folder} holds a run at step {own.totals.step} of {make_plan(parse_recipe(facts['recipe'])).num_steps}; "
-            "go on with --resume, or delete the folder to begin anew"
+            f"{folder} holds a run at step {own.totals.step} of {num_steps}; "
+            "continue with --resume, or delete the folder to start again"
         )
     check_same_run(own.facts, facts, own.totals.step)
     return own
 
 
 def _branch(folder: Path, facts: dict[str, Any], source: Path) -> RunState:
-    """Copy another run's log and return its state as this run's beginning."""
+    """Copy another run's log and return its state, from which this run starts."""
     state = load_state(source)
     if state is None:
         raise TrainingError(
-            f"{source / STATE_FILE} was not found; give the folder of a run, or of a state that "
-            "[run] keep_state_tokens kept"
+            f"{source / STATE_FILE} was not found; give the folder of a run, or the folder that "
+            "[run] keep_state_tokens wrote"
         )
     check_same_run(state.facts, facts, state.totals.step, branches=True)
     totals = state.totals
@@ -168,10 +169,10 @@ def _branch(folder: Path, facts: dict[str, Any], source: Path) -> RunState:
 
 
 def keep_state(folder: Path, state: RunState) -> Path:
-    """Keep a state and the log up to it in a folder of their own, from which another run can branch off.
+    """Copy a state and its log to a folder `at-<tokens>`, from which another run can branch off.
 
     Raises:
-        TrainingError: it could not be written.
+        TrainingError: the state could not be written.
     """
     kept = folder / f"at-{state.totals.num_tokens}"
     _copy_log(folder, kept)
@@ -187,33 +188,32 @@ def _copy_log(source: Path, destination: Path) -> None:
 def check_same_run(
     saved: dict[str, Any], now: dict[str, Any], step: int, *, branches: bool = False
 ) -> None:
-    """Refuse to mix two runs: the saved facts must be those of now, but for how often it saves and validates.
+    """Check that the saved facts equal the current ones, except for how often the run saves and validates.
 
-    Up to the decay of the learning rate, a run does not depend on when it is to end, so a run that has taken `step`
-    steps may still be given another budget if neither decay had begun by then. A run that branches off has another
-    name.
+    Until the learning rate decays, a run does not depend on its budget. So the budget may change as long as neither
+    the old nor the new decay has started by `step`. A run that branches off may also have another name.
 
     Raises:
-        TrainingError: something else differs.
+        TrainingError: anything else differs.
     """
     before, after = parse_recipe(saved["recipe"]), parse_recipe(now["recipe"])
     changed = before.changed_fields(after)
-    if step <= min(make_plan(recipe).first_decay_step for recipe in (before, after)):
-        changed = [name for name in changed if name not in _DECIDE_THE_END]
+    if step <= min(make_schedule(recipe).first_decay_step for recipe in (before, after)):
+        changed = [name for name in changed if name not in _END_FIELDS]
     changed += [name for name in now if name != "recipe" and now[name] != saved[name]]
-    remedy = "resume with what it began with, or give the new run another [run] name"
+    remedy = "resume with the original values, or give the new run another [run] name"
     if branches:
         changed = [name for name in changed if name != "run.name"]
-        remedy = "a run that branches off may have another name and, if no decay has begun, another budget"
+        remedy = "a run that branches off may have another name and, before the decay starts, another budget"
     if changed:
         raise TrainingError(f"the saved run differs in {', '.join(changed)}; {remedy}")
 
 
 class TrainingLog:
-    """Appends one JSON object a step."""
+    """Appends one line of JSON per step."""
 
     def __init__(self, folder: Path, last_step: int) -> None:
-        """Open the log and drop what was logged after `last_step`: those steps will be taken again."""
+        """Open the log and drop the lines after `last_step`: those steps will be repeated."""
         self.path = folder / LOG_FILE
         kept = [line for line in read_log(self.path) if line["step"] <= last_step]
         partial = self.path.with_suffix(".partial")
@@ -227,26 +227,26 @@ class TrainingLog:
             raise TrainingError(f"the log {self.path} cannot be written ({error})") from error
 
     def append(self, line: dict[str, Any]) -> None:
-        """Write a line at once.
+        """Write a line and flush it.
 
         Raises:
-            TrainingError: it could not be written.
+            TrainingError: the line could not be written.
         """
         try:
             self._file.write(f"{json.dumps(line)}\n")
             self._file.flush()
         except OSError as error:
             raise TrainingError(
-                f"the log {self.path} cannot be written ({error}); make room on the disk, then resume with --resume"
+                f"the log {self.path} cannot be written ({error}); free disk space, then resume with --resume"
             ) from error
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the log file."""
         self._file.close()
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """Return the lines of a log; a last line that a kill cut short is left out."""
+    """Return the lines of a log, without an incomplete last line that a kill left."""
     if not path.is_file():
         return []
     lines: list[dict[str, Any]] = []

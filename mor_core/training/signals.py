@@ -1,4 +1,4 @@
-"""Turns Ctrl-C and SIGTERM into a flag, so that a step is finished and saved first."""
+"""Turns Ctrl-C and SIGTERM into an event, so that the run finishes and saves the current step first."""
 
 import contextlib
 import signal
@@ -11,24 +11,24 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @contextlib.contextmanager
 def stop_signals() -> Iterator[threading.Event]:
-    """Yield an event that the first signal sets; a second one stops at once.
+    """Yield an event that the first signal sets; a second signal stops the process at once.
 
-    Outside the main thread, where Python hears no signals, the event is never set.
+    Outside the main thread, where Python delivers no signals, the event is never set.
     """
-    asked = threading.Event()
+    stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        yield asked
+        yield stop
         return
 
-    def remember(_number: int, _frame: object) -> None:
-        if asked.is_set():
+    def handle(_number: int, _frame: object) -> None:
+        if stop.is_set():
             raise KeyboardInterrupt
-        asked.set()
+        stop.set()
         sys.stderr.write("\nstopping after this step ...\n")
 
-    before = {number: signal.signal(number, remember) for number in _SIGNALS}
+    before = {number: signal.signal(number, handle) for number in _SIGNALS}
     try:
-        yield asked
+        yield stop
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -1,6 +1,6 @@
-"""Sums what the micro-batches of one optimiser step say, and makes the step's log line of it.
+"""Accumulates losses, routing and FLOPs over the micro-batches of one optimiser step, for the training log.
 
-Shapes: R recursions.
+Shapes: b sequences of a micro-batch, S tokens of a row, R recursions.
 """
 
 from collections import Counter
@@ -16,8 +16,8 @@ from mor_core.model.model import MoROutput
 from mor_core.training.data import PADDING
 
 
-class StepMeter:
-    """Gathers losses and routing of one step, over micro-batches and processes."""
+class StepMetrics:
+    """Accumulates the metrics of one step, over micro-batches and processes."""
 
     def __init__(self, config: MoRConfig, accumulation: int, device: torch.device) -> None:
         self.config = config
@@ -31,7 +31,7 @@ class StepMeter:
         self._tokens = 0
 
     def add(self, output: MoROutput, batch: Tensor) -> None:
-        """Take in one micro-batch (b, S), `PADDING` behind a row's end; a loss term counts by its share of the step."""
+        """Add one micro-batch (b, S), `PADDING` after a document's end; losses are averaged over micro-batches."""
         assert output.loss is not None
         assert output.loss_terms is not None
         trace = output.recursion_trace
@@ -44,8 +44,8 @@ class StepMeter:
         active_counts = trace.active_counts()
         lengths = (batch != PADDING).sum(dim=1).tolist()
         self._executed += executed_flops(self.config, batch.shape[1], active_counts)
-        alike = Counter(zip(lengths, map(tuple, active_counts), strict=True))
-        for (length, counts), rows in alike.items():
+        rows_by_shape = Counter(zip(lengths, map(tuple, active_counts), strict=True))
+        for (length, counts), rows in rows_by_shape.items():
             self._counts += rows * torch.tensor(counts, dtype=torch.float64, device=self.device)
             self._flops += rows * training_flops(self.config, length, counts)
         if output.expert_log is not None:
@@ -55,7 +55,7 @@ class StepMeter:
         self._tokens += sum(lengths)
 
     def summary(self, accelerator: Accelerator) -> dict[str, Any]:
-        """Return the step's numbers over all processes: losses are means, tokens and FLOPs sums."""
+        """Return the step's metrics over all processes: losses are means, tokens and FLOPs are sums."""
         names = list(self._losses)
         losses = accelerator.reduce(torch.stack([self._losses[name] for name in names]), "mean")
         accuracy = accelerator.reduce(self._accuracy, "mean")
@@ -69,7 +69,7 @@ class StepMeter:
         return {
             "loss": dict(zip(names, losses.tolist(), strict=True)),
             "routing_accuracy": accuracy.tolist() if has_threshold else [],
-            # depth 1, 2, ... R; what is missing to 1 entered no recursion
+            # depths 1 to R; tokens that entered no recursion are the rest to 1
             "depth_shares": ((counts - deeper) / tokens).tolist(),
             "step_flops": int(flops),
             "step_executed_flops": int(executed),

@@ -1,7 +1,8 @@
-"""Trains a model by a recipe: the loop, its interruptions, and what is left at the end.
+"""Trains a model from a recipe: the loop, interruption and resume, and the final checkpoint.
 
-Built on Hugging Face Accelerate: the same call runs on one CPU, one GPU, or several under `accelerate launch`.
-Data order depends on seed and step alone, so a resumed run is the uninterrupted one, bit for bit on the same machine.
+Built on Hugging Face Accelerate: the same call runs on one CPU, one GPU, or several GPUs under `accelerate launch`.
+The data order depends on seed and step alone, so a resumed run equals the uninterrupted run bit for bit on the same
+machine.
 """
 
 import contextlib
@@ -48,8 +49,8 @@ from mor_core.training.run_state import (
     save_state,
 )
 from mor_core.training.signals import stop_signals
-from mor_core.training.step_metrics import StepMeter
-from mor_core.training.training_schedule import make_plan
+from mor_core.training.step_metrics import StepMetrics
+from mor_core.training.training_schedule import make_schedule
 from mor_core.training.validation import Validation
 
 RUNS_FOLDER = Path("runs")
@@ -57,7 +58,7 @@ _log = logging.getLogger(__name__)
 
 
 class TrainingInterrupted(KeyboardInterrupt):
-    """The user stopped the run; its state is saved and the message says how to go on."""
+    """The user stopped the run; its state is saved, and the message says how to continue."""
 
 
 def train(
@@ -71,24 +72,24 @@ def train(
     runs_folder: Path = RUNS_FOLDER,
     stop_after_steps: int | None = None,
 ) -> Path | None:
-    """Train to the end of the budget and write a checkpoint.
+    """Train until the budget is spent and write a checkpoint.
 
     Args:
         recipe_path: a TOML file, see `mor_core.training.recipe`.
-        resume: go on from the saved state; begin anew if there is none yet.
-        branch_from: folder of another run's state, to begin with a copy of it.
+        resume: continue from the saved state; start from new weights if there is none.
+        branch_from: folder of another run's state, to start from a copy of it.
         output: the checkpoint's folder; default `checkpoints/` and the run's name.
-        data_dir: where the text files are; default the variable `MOR_DATA`.
+        data_dir: folder of the text files; default the environment variable `MOR_DATA`.
         overrides: fields of the recipe to replace, such as {"budget.tokens": 10_000}.
-        runs_folder: where the state and log of runs are kept, and the tokens of corpora.
-        stop_after_steps: save and return once this many steps are done in all.
+        runs_folder: folder of the states and logs of runs, and of the tokenised corpora.
+        stop_after_steps: save and return once the run has this many steps in total.
 
     Returns:
         The checkpoint's folder; `None` if stopped before the end.
 
     Raises:
-        ValueError: recipe, corpus or saved state do not fit; the message says what to do.
-        TrainingInterrupted: Ctrl-C or SIGTERM; the state is saved.
+        ValueError: recipe, corpus or saved state are missing, invalid or contradict each other.
+        TrainingInterrupted: Ctrl-C or SIGTERM stopped the run; the state is saved.
     """
     recipe = load_recipe(recipe_path, overrides)
     with contextlib.closing(_Run(recipe, runs_folder, data_dir)) as run:
@@ -102,16 +103,16 @@ def train(
 
 
 class _Run:
-    """One run, as one process sees it."""
+    """One process of a run."""
 
     def __init__(self, recipe: Recipe, runs_folder: Path, data_dir: Path | None) -> None:
         self.recipe = recipe
         self.folder = runs_folder / recipe.run.name
         self.config = recipe.config()
-        self.plan = make_plan(recipe)
+        self.schedule = make_schedule(recipe)
         self.accelerator = start_accelerator(recipe)
         self.device: torch.device = self.accelerator.device
-        with self.accelerator.main_process_first():  # it fills the cache, the others read it
+        with self.accelerator.main_process_first():  # the main process fills the cache
             data = prepare_data(recipe, runs_folder / "cache", data_dir)
         self.tokenizer = data.tokenizer
         self.facts: dict[str, Any] = {
@@ -122,7 +123,7 @@ class _Run:
         }
         self.blocks = StepBlocks(
             recipe,
-            self.plan,
+            self.schedule,
             data.train,
             num_processes=self.accelerator.num_processes,
             process_index=self.accelerator.process_index,
@@ -134,7 +135,7 @@ class _Run:
             self.validation = Validation(held_out, self.accelerator, self.tokenizer, mark)
 
     def start(self, *, resume: bool, branch_from: Path | None) -> None:
-        """Build model and optimiser, or take up the saved state; see `runfiles.begin_or_resume`."""
+        """Build model and optimiser and load the saved state, if any; see `run_state.begin_or_resume`."""
         set_seed(self.recipe.run.seed)
         model = MoRForCausalLM(self.config).train()
         saved = begin_or_resume(self.folder, self.facts, resume=resume, branch_from=branch_from)
@@ -150,17 +151,17 @@ class _Run:
         if saved is not None:
             self.optimiser.load_state_dict(saved.optimiser)
             torch.set_rng_state(saved.rng)
-            _log.info("going on at step %d of %d", self.totals.step, self.plan.num_steps)
-        # Noted now: by the end the files on disk may have moved on from the code that runs.
+            _log.info("continuing at step %d of %d", self.totals.step, self.schedule.num_steps)
+        # Recorded now, since the files on disk may change while the run goes on.
         self.totals.code_revisions.append(code_revision())
         self.totals.hardware.append(hardware(self.device))
         self.totals.precision.append(precision(self.accelerator))
 
     def go(self, stop_after_steps: int | None) -> bool:
-        """Take the steps that are left; return whether the budget is spent."""
+        """Take the remaining steps; return whether the budget is spent."""
         is_main = self.accelerator.is_main_process
         log = TrainingLog(self.folder, self.totals.step) if is_main else None
-        last = min(stop_after_steps or self.plan.num_steps, self.plan.num_steps)
+        last = min(stop_after_steps or self.schedule.num_steps, self.schedule.num_steps)
         saved_at = time.monotonic()
         with contextlib.ExitStack() as stack:
             bar = stack.enter_context(self._progress_bar())
@@ -173,32 +174,32 @@ class _Run:
                     log.append(line)
                 bar.update(line["tokens"] - bar.n)
                 bar.set_postfix(loss=f"{line['loss']['lm']:.3f}", refresh=False)
-                interrupted = self._anyone(stopped.is_set())
+                interrupted = self._any_process(stopped.is_set())
                 due = time.monotonic() - saved_at >= self.recipe.run.save_every_s
-                if is_main and self.totals.step == self.plan.kept_step:
+                if is_main and self.totals.step == self.schedule.kept_step:
                     _log.info("kept %s", keep_state(self.folder, self._state()))
                 if is_main and (due or interrupted or self.totals.step == last):
                     save_state(self.folder, self._state())
                     saved_at = time.monotonic()
                 if interrupted:
                     raise TrainingInterrupted(
-                        f"stopped after step {self.totals.step} of {self.plan.num_steps}; "
-                        f"the state is saved in {self.folder}, go on with --resume"
+                        f"stopped after step {self.totals.step} of {self.schedule.num_steps}; "
+                        f"the state is saved in {self.folder}; continue with --resume"
                     )
-        return self.totals.step == self.plan.num_steps
+        return self.totals.step == self.schedule.num_steps
 
     def _progress_bar(self) -> Any:
         return tqdm(
             desc=self.recipe.run.name,
-            total=self.plan.num_steps * self.recipe.run.batch_tokens,
+            total=self.schedule.num_steps * self.recipe.run.batch_tokens,
             initial=self.totals.num_tokens,
             unit="tok",
             unit_scale=True,
             disable=not self.accelerator.is_main_process,
         )
 
-    def _anyone(self, flag: bool) -> bool:
-        """Whether any process says so: all must leave the loop at the same step."""
+    def _any_process(self, flag: bool) -> bool:
+        """Whether `flag` is set in any process: all processes must leave the loop at the same step."""
         if self.accelerator.num_processes == 1:
             return flag
         flags = torch.tensor(float(flag), device=self.device)
@@ -207,25 +208,27 @@ class _Run:
     def _take_step(self) -> dict[str, Any]:
         """Take one optimiser step and return its log line."""
         started = time.perf_counter()
-        rate = self.plan.learning_rate(self.totals.step)
+        rate = self.schedule.learning_rate(self.totals.step)
         set_rate(self.optimiser, rate)
-        routing = self.plan.capacities.rule(self.totals.step, self.totals.capacity_level)
-        meter = StepMeter(self.config, self.accelerator.gradient_accumulation_steps, self.device)
+        routing = self.schedule.capacities.rule(self.totals.step, self.totals.capacity_level)
+        metrics = StepMetrics(
+            self.config, self.accelerator.gradient_accumulation_steps, self.device
+        )
         norm = math.nan
         for batch in self.blocks.micro_batches(self.totals.step):
             with self.accelerator.accumulate(self.model):
                 output = self.model(**model_inputs(batch, self.device), routing=routing)
-                meter.add(output, batch)
+                metrics.add(output, batch)
                 self.accelerator.backward(output.loss)  # divides the whole loss by the accumulation
                 if self.accelerator.sync_gradients:
                     norm = self._clip_gradients()
                 self.optimiser.step()
                 self.optimiser.zero_grad(set_to_none=True)
-        summary = meter.summary(self.accelerator)
+        summary = metrics.summary(self.accelerator)
         if not math.isfinite(summary["loss"]["total"]):
             raise TrainingError(
                 f"the loss of step {self.totals.step + 1} is {summary['loss']['total']}; a resumed run "
-                "will meet it again: lower [optimiser] learning_rate and begin anew"
+                "will reach it again: lower [optimiser] learning_rate and start again"
             )
         self._balance_loads(summary["depth_shares"])
         seconds = time.perf_counter() - started
@@ -244,45 +247,49 @@ class _Run:
             "tokens_per_s": summary["step_tokens"] / seconds,
             "peak_memory_bytes": totals.peak_memory_bytes,
         }
-        line |= self._watch()
+        line |= self._validate()
         totals.elapsed_s += time.perf_counter() - started
         return {**line, "elapsed_s": totals.elapsed_s}
 
-    def _watch(self) -> dict[str, Any]:
-        """Look at the held-out rows if it is time, and let capacities fall by a level if that is earned."""
+    def _validate(self) -> dict[str, Any]:
+        """Measure the held-out rows when due, and advance the capacity level if its accuracy is reached.
+
+        Returns:
+            Fields of the log line, empty if nothing is due.
+        """
         if self.validation is None:
             return {}
-        totals, plan = self.totals, self.plan
+        totals, schedule = self.totals, self.schedule
         found: dict[str, Any] = {}
         model = self.accelerator.unwrap_model(self.model)
         every = self.recipe.run.validate_every_steps
-        if totals.step == plan.num_steps or (every and totals.step % every == 0):
+        if totals.step == schedule.num_steps or (every and totals.step % every == 0):
             found["validation"] = self.validation.measure(model)
-        if plan.capacities.is_due(totals.step, totals.capacity_level):
-            rule = plan.capacities.trial_rule(totals.capacity_level)
+        if schedule.capacities.is_due(totals.step, totals.capacity_level):
+            rule = schedule.capacities.trial_rule(totals.capacity_level)
             accuracy = self.validation.answer_accuracy(model, rule)
-            totals.capacity_level += accuracy >= plan.capacities.accuracy
+            totals.capacity_level += accuracy >= schedule.capacities.accuracy
             found["capacity_trial"] = {"accuracy": accuracy, "level": totals.capacity_level}
         return found
 
     def _clip_gradients(self) -> float:
-        """Bound the gradient of the model, and apart from it that of auxiliary routers; return the model's norm."""
+        """Clip the gradients of the model and, separately, of auxiliary routers; return the model's gradient norm."""
         limit = self.recipe.optimiser.gradient_clip
         auxiliary = aux_router_weights(self.model)
-        apart = set(map(id, auxiliary))
-        weights = [weight for weight in self.model.parameters() if id(weight) not in apart]
+        excluded = set(map(id, auxiliary))
+        weights = [weight for weight in self.model.parameters() if id(weight) not in excluded]
         if auxiliary:
             self.accelerator.clip_grad_norm_(auxiliary, limit)
         return float(self.accelerator.clip_grad_norm_(weights, limit))
 
     def _balance_loads(self, depth_shares: list[float]) -> None:
-        """Loss-free balancing: after the step, move a token-choice router's bias towards the depths that got little."""
+        """Apply loss-free balancing: move a token-choice router's bias towards the depths with few tokens."""
         if self.config.router_balancing == "loss_free":
             router = self.accelerator.unwrap_model(self.model).model.routers[0]
             router.move_bias(torch.tensor(depth_shares), self.config.router_bias_update_rate)
 
     def _state(self) -> RunState:
-        """Return the state of now; all processes have the same."""
+        """Return the current state, which is the same in all processes."""
         return RunState(
             totals=self.totals,
             facts=self.facts,
@@ -294,8 +301,9 @@ class _Run:
     def finish(self, folder: Path, command: str, overrides: dict[str, Any]) -> None:
         """Write the checkpoint: weights, tokenizer, recipe, log and provenance."""
         if self.accelerator.is_main_process:
-            papers = (self.recipe, self.facts, self.totals, self.accelerator)
-            provenance = run_provenance(*papers, command, overrides)
+            provenance = run_provenance(
+                self.recipe, self.facts, self.totals, self.accelerator, command, overrides
+            )
             save_checkpoint(
                 folder,
                 self.accelerator.unwrap_model(self.model).eval(),
@@ -309,6 +317,6 @@ class _Run:
         self.accelerator.wait_for_everyone()
 
     def close(self) -> None:
-        """Let the model go, then the group of processes, in this order."""
-        vars(self).pop("model", None)  # not there if `start` failed
+        """Drop the model, then leave the process group, in this order."""
+        vars(self).pop("model", None)  # missing if `start` failed
         leave_group(self.accelerator)

@@ -1,4 +1,4 @@
-"""The plan of a run: how many steps a budget pays for, and each step's learning rate and capacities.
+"""The schedule of a run: how many steps a budget pays for, and each step's learning rate and capacities.
 
 Source: arXiv 2507.10524, Appendix B (warm-up, stable, decay).
 """
@@ -14,17 +14,17 @@ from mor_core.training.recipe import Recipe, RecipeError
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What a budget comes to in optimiser steps.
+class TrainingSchedule:
+    """A budget in optimiser steps, and the learning rate and capacities of each step.
 
     Attributes:
-        num_steps: of the whole run.
-        warmup_steps: first steps, over which the rate rises.
-        decay_steps: last steps, over which it falls.
+        num_steps: optimiser steps of the whole run.
+        warmup_steps: first steps, over which the learning rate rises.
+        decay_steps: last steps, over which the learning rate falls.
         peak: learning rate of the plateau.
         floor: learning rate of the last step.
-        capacities: their warm-up.
-        kept_step: after which the state is kept for good; 0 for never.
+        capacities: the warm-up of expert-choice capacities.
+        kept_step: step after which a copy of the state is kept permanently; 0 for never.
     """
 
     num_steps: int
@@ -32,7 +32,7 @@ class Plan:
     decay_steps: int
     peak: float
     floor: float
-    capacities: "CapacityPlan"
+    capacities: "CapacitySchedule"
     kept_step: int = 0
 
     @property
@@ -41,7 +41,7 @@ class Plan:
         return self.num_steps - self.decay_steps
 
     def learning_rate(self, step: int) -> float:
-        """Return the rate of a 0-based step: above 0 at the first, `floor` at the last of a decay."""
+        """Return the learning rate of a 0-based step: above 0 at the first step, `floor` at the end of a decay."""
         rate = self.peak
         if step < self.warmup_steps:
             rate = self.peak * (step + 1) / self.warmup_steps
@@ -52,21 +52,22 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class CapacityPlan:
-    """How expert-choice capacities come down from 1 to the model's own: along half a cosine of the progress made.
+class CapacitySchedule:
+    """How expert-choice capacities fall from 1 to the configured ones: a half cosine of a progress from 0 to 1.
 
-    By tokens, progress follows the steps: 0 while capacities are held, then evenly to 1. Earned, it goes up by one of
-    `num_levels` when the answers to held-out questions are right under the capacities of the next level: a fall that
-    begins before a skill is there keeps it from being learned, and one that goes on while accuracy is lost drops tokens
-    whose scores do not stand apart yet.
+    There are two kinds of fall. In a fall by tokens, the progress stays 0 for the held steps and then grows linearly
+    with the steps. In an accuracy-gated fall, the progress rises by one of `num_levels` once the model answers
+    held-out questions correctly under the capacities of the next level. The gate has two reasons: the model does not
+    learn a skill if capacities fall before it, and if they keep falling while accuracy drops, they exclude tokens
+    that the router does not separate yet.
 
     Attributes:
-        final: the model's own capacities.
+        final: the configured capacities.
         hold_steps: first steps, at capacity 1.
-        fall_steps: over which they fall; 0 for none.
-        num_levels: of an earned fall; 0 for a fall by tokens.
-        check_steps: optimiser steps between two checks of an earned fall.
-        accuracy: share of right answers that earns a level.
+        fall_steps: steps over which the capacities fall; 0 for no fall.
+        num_levels: levels of an accuracy-gated fall; 0 for a fall by tokens.
+        check_steps: optimiser steps between two checks of an accuracy-gated fall.
+        accuracy: share of correct answers that is required for the next level.
     """
 
     final: tuple[float, ...]
@@ -78,88 +79,88 @@ class CapacityPlan:
 
     @property
     def num_steps(self) -> int:
-        """Steps of a fall by tokens, the hold included."""
+        """Steps until a fall by tokens ends, held steps included."""
         return self.hold_steps + self.fall_steps
 
     @property
-    def is_earned(self) -> bool:
-        """Whether held-out answers decide when capacities fall."""
+    def is_accuracy_gated(self) -> bool:
+        """Whether accuracy on held-out questions decides when capacities fall."""
         return self.num_levels > 0
 
     def capacities(self, step: int, level: int = 0) -> tuple[float, ...] | None:
-        """Return the capacities of a 0-based step, or of a level that was earned; `None` once they are the model's."""
-        if self.is_earned:
+        """Return the capacities of a 0-based step, or of a level reached; `None` once they are the configured ones."""
+        if self.is_accuracy_gated:
             return self._at(level / self.num_levels) if level < self.num_levels else None
         if step >= self.num_steps:
             return None
         return self._at(max(0, step - self.hold_steps) / max(1, self.fall_steps))
 
     def rule(self, step: int, level: int = 0) -> RoutingRule | None:
-        """Return the rule to train a step by; `None` once it is the model's own."""
+        """Return the routing rule to train a step with; `None` once it is the model's own."""
         capacities = self.capacities(step, level)
         return RoutingRule.top_k(capacities) if capacities else None
 
     def is_due(self, num_steps_done: int, level: int) -> bool:
-        """Whether the next level is to be tried after so many steps."""
-        return self.is_earned and level < self.num_levels and num_steps_done % self.check_steps == 0
+        """Whether to try the next level now that `num_steps_done` steps are done."""
+        is_check = num_steps_done % self.check_steps == 0
+        return self.is_accuracy_gated and level < self.num_levels and is_check
 
     def trial_rule(self, level: int) -> RoutingRule:
-        """Return the rule under which answers must be right for `level` to be followed by the next one.
+        """Return the routing rule under which the model must answer correctly to move from `level` to the next.
 
-        The first level, at full capacity, is tried as it is: the skill must be there before anything falls.
+        Level 0, at full capacity, is tried at full capacity: the model must have the skill before capacities fall.
         """
         return self.rule(0, level + 1 if level else 0) or RoutingRule.top_k()
 
     def _at(self, progress: float) -> tuple[float, ...]:
-        left = 0.5 * (1 + math.cos(math.pi * progress))
-        return tuple(factor + (1 - factor) * left for factor in self.final)
+        remaining = 0.5 * (1 + math.cos(math.pi * progress))
+        return tuple(factor + (1 - factor) * remaining for factor in self.final)
 
 
-def make_plan(recipe: Recipe) -> Plan:
+def make_schedule(recipe: Recipe) -> TrainingSchedule:
     """Turn a budget of tokens or FLOPs into whole steps, rounded up.
 
-    Under the top-k rule each sequence gives recursion r the same number of tokens, so a step's FLOPs are known. With
-    token-choice they are those of even loads, and with Switch experts those without drops.
+    Under the top-k rule each recursion processes the same number of tokens in every sequence, so a step's FLOPs are
+    known. For token-choice they assume an even load over the depths, for Switch experts that no token is dropped.
 
     Raises:
-        RecipeError: the state is to be kept where no run could branch off.
+        RecipeError: `keep_state_tokens` lies where no run could branch off.
     """
     batch = recipe.run.batch_tokens
     config = recipe.config()
     peak = recipe.optimiser.learning_rate
-    decay = recipe.schedule.decay_fraction
-    schedule = recipe.schedule
-    capacities = CapacityPlan(
+    section = recipe.schedule
+    capacities = CapacitySchedule(
         config.capacity_schedule,
-        math.ceil(schedule.capacity_hold_tokens / batch),
-        math.ceil(schedule.capacity_warmup_tokens / batch),
-        schedule.capacity_levels,
-        schedule.capacity_check_steps,
-        schedule.capacity_accuracy,
+        math.ceil(section.capacity_hold_tokens / batch),
+        math.ceil(section.capacity_warmup_tokens / batch),
+        section.capacity_levels,
+        section.capacity_check_steps,
+        section.capacity_accuracy,
     )
     if recipe.budget.tokens:
         num_steps = math.ceil(recipe.budget.tokens / batch)
     else:
         num_steps = _affordable_steps(recipe, recipe.budget.flops, capacities)
-    plan = Plan(
+    schedule = TrainingSchedule(
         num_steps=num_steps,
-        warmup_steps=math.ceil(recipe.schedule.warmup_tokens / batch),
-        decay_steps=math.ceil(num_steps * decay),
+        warmup_steps=math.ceil(section.warmup_tokens / batch),
+        decay_steps=math.ceil(num_steps * section.decay_fraction),
         peak=peak,
-        floor=peak * recipe.schedule.final_lr_fraction,
+        floor=peak * section.final_lr_fraction,
         capacities=capacities,
         kept_step=recipe.run.keep_state_tokens // batch,
     )
-    if recipe.run.keep_state_tokens and not 0 < plan.kept_step <= plan.first_decay_step:
+    if recipe.run.keep_state_tokens and not 0 < schedule.kept_step <= schedule.first_decay_step:
         raise RecipeError(
             f"[run] keep_state_tokens must lie between one step and the decay of the learning rate ({batch} to "
-            f"{plan.first_decay_step * batch}), got {recipe.run.keep_state_tokens}"
+            f"{schedule.first_decay_step * batch}), got {recipe.run.keep_state_tokens}"
         )
-    return plan
+    return schedule
 
 
-def _affordable_steps(recipe: Recipe, budget: float, capacities: CapacityPlan) -> int:
-    """Return how many steps it takes to spend a budget of FLOPs; those of capacity warm-up cost more."""
+def _affordable_steps(recipe: Recipe, budget: float, capacities: CapacitySchedule) -> int:
+    """Return how many steps spend a budget of FLOPs; the steps of the capacity warm-up cost more than the rest."""
     batch, length = recipe.run.batch_tokens, recipe.sequence_tokens
     flops = functools.partial(step_flops, recipe.config(), batch, length=length)
     for step in range(capacities.num_steps):
@@ -179,10 +180,10 @@ def step_flops(
     """Return the training FLOPs of one step under the top-k rule.
 
     Args:
-        config: of the model.
-        batch_tokens: of the step.
-        capacities: `None` for the model's own.
-        length: tokens of a row, `None` for the context.
+        config: the model's configuration.
+        batch_tokens: tokens of the step.
+        capacities: share of the tokens in each recursion; `None` for the configured ones.
+        length: tokens of a row; `None` for the context length.
     """
     length = length or config.max_position_embeddings
     counts = [max(1, int(factor * length)) for factor in capacities or config.capacity_schedule]

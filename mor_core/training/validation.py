@@ -1,6 +1,6 @@
-"""Watches a run: loss and answers on the same held-out rows under the rule of training and that of inference.
+"""Validation during a run: held-out loss and answer accuracy, under the routing rules of training and of inference.
 
-The figure to publish is that of the evaluation, whose windows overlap.
+The loss to publish comes from mor_core.evaluation, whose windows overlap.
 """
 
 from collections.abc import Sequence
@@ -19,9 +19,9 @@ _RULES = (RoutingRule.top_k(), RoutingRule.causal())
 
 
 class Validation:
-    """Held-out rows, and which of their tokens ask a question that the next token answers.
+    """Held-out rows, and which tokens are questions that the next token answers.
 
-    Shapes: b rows, S tokens, V vocabulary.
+    Shapes: b rows of a batch, S tokens of a row, V vocabulary size.
     """
 
     def __init__(
@@ -31,28 +31,30 @@ class Validation:
         tokenizer: PreTrainedTokenizerFast,
         question_mark: str,
     ) -> None:
-        """Prepare the rows.
+        """Keep the rows and find the question tokens of the vocabulary.
 
         Args:
-            batches: (b, S) each, `PADDING` behind a row's end.
-            accelerator: of the run.
-            tokenizer: of the rows.
-            question_mark: how the text of a token ends that asks; empty where nothing is asked.
+            batches: (b, S) each, `PADDING` after a document's end.
+            accelerator: the run's accelerator.
+            tokenizer: the tokenizer of the rows.
+            question_mark: suffix of the tokens that ask a question; empty if the text has no questions.
         """
         self.batches = batches
         self.accelerator = accelerator
-        self._asks: Tensor | None = None
+        self._is_question: Tensor | None = None
         if question_mark:
             texts = [str(tokenizer.decode([token])) for token in range(len(tokenizer))]
-            self._asks = torch.tensor([text.endswith(question_mark) for text in texts])  # (V,)
+            self._is_question = torch.tensor(
+                [text.endswith(question_mark) for text in texts]
+            )  # (V,)
 
     def measure(self, model: MoRForCausalLM) -> dict[str, float]:
-        """Return nats a token, and the share of right answers if there are any, under each rule that fits the model."""
+        """Return nats per token and, if there are questions, answer accuracy, under each rule that fits the model."""
         found: dict[str, float] = {}
         for rule in _RULES:
             if not rule.fits(model.config):
                 continue
-            loss, accuracy = self._under(model, rule)
+            loss, accuracy = self._evaluate(model, rule)
             found[f"nll_{rule.name}_nats_per_token"] = loss
             if accuracy is not None:
                 found[f"answer_accuracy_{rule.name}"] = accuracy
@@ -62,42 +64,42 @@ class Validation:
         """Return the share of questions whose answer is the most probable next token under a rule.
 
         Raises:
-            ValueError: no held-out token asks anything.
+            ValueError: no held-out token is a question.
         """
-        accuracy = self._under(model, rule)[1]
+        accuracy = self._evaluate(model, rule)[1]
         if accuracy is None:
             raise ValueError(
-                "[data] question_mark must end the text of some held-out token, since the fall of the capacities waits "
-                "for right answers; got none"
+                "[data] question_mark must be the suffix of a held-out token, since [schedule] capacity_levels waits "
+                "for correct answers, got no such token; give the text's question mark or leave capacity_levels out"
             )
         return accuracy
 
-    def _under(self, model: MoRForCausalLM, rule: RoutingRule) -> tuple[float, float | None]:
-        """Return the mean loss over the rows' tokens, and the share of right answers."""
+    def _evaluate(self, model: MoRForCausalLM, rule: RoutingRule) -> tuple[float, float | None]:
+        """Return the mean loss over the rows' tokens, and answer accuracy (`None` without questions)."""
         was_training = model.training
         model.eval()
-        # Compiled layers would be compiled anew for each length that the causal rule leaves.
+        # Compiled layers would recompile for each number of tokens that the causal rule selects.
         eager = torch.compiler.set_stance("force_eager")
         nats = 0.0
-        right = asked = 0
+        num_correct = num_questions = 0
         total = sum(int((batch[:, 1:] != PADDING).sum()) for batch in self.batches)
         with torch.no_grad(), eager, self.accelerator.autocast():
             for batch in self.batches:
                 inputs = model_inputs(batch, self.accelerator.device)
-                keep = 1 if self._asks is None else 0
+                keep = 1 if self._is_question is None else 0
                 output = model(**inputs, logits_to_keep=keep, use_cache=False, routing=rule)
                 weight = int((batch[:, 1:] != PADDING).sum()) / total
                 nats += float(output.loss_terms["lm"]) * weight
-                if self._asks is not None:
-                    hits, questions = self._answers(batch, output.logits)
-                    right, asked = right + hits, asked + questions
+                if self._is_question is not None:
+                    correct, questions = self._count_answers(batch, output.logits)
+                    num_correct, num_questions = num_correct + correct, num_questions + questions
         model.train(was_training)
-        return nats, right / asked if asked else None
+        return nats, num_correct / num_questions if num_questions else None
 
-    def _answers(self, batch: Tensor, logits: Tensor) -> tuple[int, int]:
-        """Count right answers and questions of a batch (b, S), given its logits (b, S, V)."""
-        assert self._asks is not None
+    def _count_answers(self, batch: Tensor, logits: Tensor) -> tuple[int, int]:
+        """Return the number of correct answers and of questions in a batch (b, S), given its logits (b, S, V)."""
+        assert self._is_question is not None
         ids, targets = batch[:, :-1], batch[:, 1:]
-        asks = self._asks[ids.clamp(min=0)] & (ids != PADDING) & (targets != PADDING)
-        said = logits[:, :-1].argmax(-1).cpu()
-        return int((said[asks] == targets[asks]).sum()), int(asks.sum())
+        is_question = self._is_question[ids.clamp(min=0)] & (ids != PADDING) & (targets != PADDING)
+        predicted = logits[:, :-1].argmax(-1).cpu()
+        return int((predicted[is_question] == targets[is_question]).sum()), int(is_question.sum())

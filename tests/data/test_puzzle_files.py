@@ -1,4 +1,4 @@
-"""A puzzle corpus: the same bytes each time, nothing held out among what is trained on, one token a word."""
+"""A puzzle corpus: equal bytes each time, held-out puzzles not in the training text, one token per word."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Puzzles: what is made is solved alike, typed puzzles are read, and all else is refused with the word and the rule."""
+"""Puzzles: generated puzzles solve correctly, typed puzzles are parsed, and invalid text is refused with a reason."""
 
 import itertools
 
@@ -47,15 +47,15 @@ def test_every_question_needs_its_hops_and_no_chain_touches_another(hops, num_fa
         assert len(nodes) == len(set(nodes))
 
 
-def test_a_puzzle_of_the_trained_form_has_24_tokens_with_the_document_start():
+def test_a_training_puzzle_has_24_tokens_with_the_document_start():
     (puzzle,) = puzzles(1)
     assert len(puzzle.words()) + 1 == 24
     assert set(puzzle.words()) <= set(vocabulary())
-    for place, question in zip(puzzle.question_places(), puzzle.questions, strict=True):
-        assert puzzle.words()[place : place + 2] == [f" {question.name}?", f" {question.answer}"]
+    for index, question in zip(puzzle.question_indices(), puzzle.questions, strict=True):
+        assert puzzle.words()[index : index + 2] == [f" {question.name}?", f" {question.answer}"]
 
 
-def test_what_was_made_is_read_back_and_solved_with_or_without_answers():
+def test_a_generated_puzzle_is_parsed_and_solved_with_or_without_answers():
     for puzzle in puzzles(100):
         assert read_puzzle(puzzle.text()) == puzzle
         unanswered = (
@@ -66,7 +66,7 @@ def test_what_was_made_is_read_back_and_solved_with_or_without_answers():
         assert read_puzzle(unanswered) == puzzle
 
 
-def test_wrong_answers_in_the_text_are_not_believed():
+def test_wrong_answers_in_the_text_are_ignored():
     puzzle = read_puzzle("Given n=e e=c c=6\nAsk n? 3")
     assert puzzle.questions == (Question(("n", "e", "c", "6")),)
     assert puzzle.questions[0].hops == 3
@@ -74,18 +74,18 @@ def test_wrong_answers_in_the_text_are_not_believed():
     assert puzzle.text(answers=False) == "Given n=e e=c c=6\nAsk n?"
 
 
-def test_distractors_end_in_a_chain_or_in_a_digit_of_their_own():
+def test_distractors_end_in_a_chain_or_in_an_unused_digit():
     ends = set()
     for puzzle in puzzles(200):
-        asked = {node for question in puzzle.questions for node in question.chain}
+        chain_nodes = {node for question in puzzle.questions for node in question.chain}
         for letter, target in puzzle.facts:
-            if letter not in asked:
-                ends.add(target in asked)
-                assert target in asked or target in DIGITS or target in dict(puzzle.facts)
+            if letter not in chain_nodes:
+                ends.add(target in chain_nodes)
+                assert target in chain_nodes or target in DIGITS or target in dict(puzzle.facts)
     assert ends == {True, False}
 
 
-def test_letters_digits_and_places_are_drawn_evenly():
+def test_letters_digits_and_positions_are_drawn_uniformly():
     found = puzzles(2000)
     firsts = np.array([LETTERS.index(puzzle.facts[0][0]) for puzzle in found])
     counts = np.bincount(firsts, minlength=len(LETTERS))
@@ -114,7 +114,7 @@ def test_letters_digits_and_places_are_drawn_evenly():
         ("Given n=6 Ask n? " + "x" * 3000, "at most 2,000 characters, got 3,017"),
     ],
 )
-def test_what_is_no_puzzle_is_refused_with_the_word_and_the_rule(text, message):
+def test_invalid_text_is_refused_with_the_word_and_the_rule(text, message):
     with pytest.raises(PuzzleError) as refused:
         read_puzzle(text)
     assert message in str(refused.value)

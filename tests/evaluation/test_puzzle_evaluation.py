@@ -55,17 +55,19 @@ def test_scores_are_those_of_each_question_alone(loaded):
             whole = loaded.model(ids, use_cache=False)
         shares = []
         for column, question in enumerate(puzzle.questions):
-            place = 1 + len(puzzle.facts) + 3 + 2 * column
-            assert loaded.tokenizer.decode([int(ids[0, place])]) == f" {question.name}?"
+            position = 1 + len(puzzle.facts) + 3 + 2 * column
+            assert loaded.tokenizer.decode([int(ids[0, position])]) == f" {question.name}?"
             with torch.no_grad():  # causal: what stands before decides
-                alone = loaded.model(ids[:, : place + 1], use_cache=False)
+                alone = loaded.model(ids[:, : position + 1], use_cache=False)
             said = loaded.tokenizer.decode([int(alone.logits[0, -1].argmax())])
             assert scores.right[row, column] == (said == f" {question.answer}")
             assert scores.depths[row, column] == int(alone.recursion_trace.depth()[0, -1])
             assert scores.hops[row, column] == question.hops
-            shares.append(place)
+            shares.append(position)
         depths = whole.recursion_trace.depth()[0].tolist()
-        others = [depth for place, depth in enumerate(depths) if place and place not in shares]
+        others = [
+            depth for position, depth in enumerate(depths) if position and position not in shares
+        ]
         assert scores.other_depths[row] == pytest.approx(np.mean(others))
         counts = [sum(depth > index for depth in depths) for index in range(4)]
         expected = active_flops(config, 24, counts) / dense_flops(config, 24)
@@ -78,13 +80,13 @@ def test_own_answers_stand_in_the_text_of_later_questions(loaded):
     own = score_puzzles(loaded.model, batch, rule, own_answers=True)
     ids = batch.ids.clone()
     for column in range(4):
-        places = torch.from_numpy(batch.places[:, column])
+        positions = torch.from_numpy(batch.positions[:, column])
         with torch.no_grad():
             said = loaded.model(ids, use_cache=False, routing=rule).logits.argmax(-1)
         rows = torch.arange(len(ids))
-        expected = said[rows, places] == batch.ids[rows, places + 1]
+        expected = said[rows, positions] == batch.ids[rows, positions + 1]
         assert own.right[:, column].tolist() == expected.tolist()
-        ids[rows, places + 1] = said[rows, places]
+        ids[rows, positions + 1] = said[rows, positions]
 
 
 def test_a_model_that_knows_the_answers_scores_one_and_names_its_nodes(loaded):
@@ -94,11 +96,11 @@ def test_a_model_that_knows_the_answers_scores_one_and_names_its_nodes(loaded):
     known = {names(token): token for token in range(len(loaded.tokenizer)) if names(token)}
     exits = [torch.zeros(*batch.ids.shape, len(loaded.tokenizer)) for _ in range(4)]
     for row, puzzle in enumerate(batch.puzzles):
-        for place, question in zip(batch.places[row], puzzle.questions, strict=True):
+        for position, question in zip(batch.positions[row], puzzle.questions, strict=True):
             for index, logits in enumerate(exits):
                 node = question.chain[min(index + 1, question.hops)]
-                logits[row, place, known[node]] = 9.0
-    exits[1][0, batch.places[0, 0], known[batch.puzzles[0].questions[0].name]] = (
+                logits[row, position, known[node]] = 9.0
+    exits[1][0, batch.positions[0, 0], known[batch.puzzles[0].questions[0].name]] = (
         99.0  # one is wrong
     )
     wrong = batch.puzzles[0].questions[0].hops

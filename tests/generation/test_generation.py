@@ -120,28 +120,28 @@ def test_an_auxiliary_routers_scores_are_its_own_under_every_rule(tiny_loaded):
     loaded, rule = dataclasses.replace(tiny_loaded, model=model), RoutingRule.fixed(2)
     fast = run(loaded, max_new_tokens=4, routing=rule)
     slow = Run(loaded, PROMPT, Sampling(max_new_tokens=4), rule, lambda: False)
-    for ours, twin in zip(
+    for ours, other in zip(
         fast.tokens, collect_trace(generation.recompute(slow)).tokens, strict=True
     ):
-        assert ours.router_scores == pytest.approx(twin.router_scores, abs=1e-5)
+        assert ours.router_scores == pytest.approx(other.router_scores, abs=1e-5)
 
 
 @pytest.mark.parametrize("rule", [RoutingRule.causal(), RoutingRule.random(4)])
-def test_the_engine_writes_the_trace_of_its_slow_twin(tiny_loaded, rule):
+def test_the_engine_writes_the_trace_of_recomputation(tiny_loaded, rule):
     sampling = Sampling(max_new_tokens=20, temperature=0.8, seed=3)
     slow = Run(tiny_loaded, PROMPT, sampling, rule, lambda: False)
     slow_trace = collect_trace(generation.recompute(slow))
     fast_trace = run(tiny_loaded, max_new_tokens=20, temperature=0.8, seed=3, routing=rule)
     assert ids_of(fast_trace) == ids_of(slow_trace)
-    for fast, twin in zip(fast_trace.tokens, slow_trace.tokens, strict=True):
-        assert fast.recursion_depth == twin.recursion_depth
-        assert fast.cached_slots == twin.cached_slots
-        assert fast.router_scores == pytest.approx(twin.router_scores, abs=1e-5)
-        assert fast.entropy == pytest.approx(twin.entropy, abs=1e-4)
-    for fast, twin in zip(fast_trace.steps, slow_trace.steps, strict=True):
-        assert fast.active_flops == twin.active_flops
-        assert fast.dense_flops == twin.dense_flops
-        assert fast.cache_bytes == twin.cache_bytes
+    for fast, slow in zip(fast_trace.tokens, slow_trace.tokens, strict=True):
+        assert fast.recursion_depth == slow.recursion_depth
+        assert fast.cached_slots == slow.cached_slots
+        assert fast.router_scores == pytest.approx(slow.router_scores, abs=1e-5)
+        assert fast.entropy == pytest.approx(slow.entropy, abs=1e-4)
+    for fast, slow in zip(fast_trace.steps, slow_trace.steps, strict=True):
+        assert fast.active_flops == slow.active_flops
+        assert fast.dense_flops == slow.dense_flops
+        assert fast.cache_bytes == slow.cache_bytes
     assert fast_trace.header.vanilla_kv_bytes == slow_trace.header.vanilla_kv_bytes
 
 
@@ -195,9 +195,9 @@ def test_run_ends_at_the_context(tiny_loaded):
         assert len(trace.tokens) == 64
 
 
-def test_run_ends_when_asked_between_tokens(tiny_loaded):
-    asked = iter([False, False, True])
-    trace = run(tiny_loaded, max_new_tokens=50, should_stop=lambda: next(asked))
+def test_run_stops_between_tokens_on_request(tiny_loaded):
+    answers = iter([False, False, True])
+    trace = run(tiny_loaded, max_new_tokens=50, should_stop=lambda: next(answers))
     assert trace.header.finish_reason == "cancelled"
     assert len(trace.steps) == 3
 

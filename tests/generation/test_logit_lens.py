@@ -34,7 +34,7 @@ def test_a_token_that_left_early_predicts_the_same_ever_after():
 
 @pytest.mark.parametrize("name", ["default", "long prelude and coda"])
 def test_an_exit_is_a_run_whose_newest_token_alone_stops_early(name):
-    """The slow twin: earlier positions as they are, in a cache, then the token under a depth of one less."""
+    """Reference: earlier positions as they are, in a cache, then the token under a depth of one less."""
     model, ids = tiny_model(**ROUTED[name]), token_ids(1, 14)
     exits, trace = early_exit_logits(model, ids, RoutingRule.causal())
     checked = 0

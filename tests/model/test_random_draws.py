@@ -1,4 +1,4 @@
-"""Random routing: by seed, recursion, position and the text's opening; never by a row, a batch or a cache."""
+"""Random routing depends on seed, recursion, position and the text's opening, not on row, batch or cache."""
 
 import pytest
 import torch
@@ -27,7 +27,7 @@ def depths(model, ids, **options):
         return model(ids, routing=options.pop("rule", RULE), **options).recursion_trace.depth()
 
 
-def test_texts_of_one_shape_have_draws_of_their_own():
+def test_texts_of_one_shape_have_different_draws():
     model = tiny_model()
     texts = torch.cat([token_ids(1, 40, seed=seed) for seed in range(6)])
     found = depths(model, texts)
@@ -37,7 +37,7 @@ def test_texts_of_one_shape_have_draws_of_their_own():
 
 
 @pytest.mark.parametrize("fields", KINDS.values(), ids=KINDS)
-def test_a_text_meets_the_same_fate_alone_in_a_batch_and_with_padding(fields):
+def test_a_text_has_the_same_draws_alone_in_a_batch_and_with_padding(fields):
     model = tiny_model(**fields)
     rule = RULE if "router_control" not in fields else RoutingRule.causal()
     texts = [token_ids(1, length, seed=length) for length in (7, 20, 33)]
@@ -60,10 +60,10 @@ def test_cached_draws_equal_recomputed_ones_while_the_text_opens_and_after(field
     ids = token_ids(2, 40, seed=1)
     cache = RecursionCache(model.config)
     found = [depths(model, ids[:, :prompt], rule=rule, past_key_values=cache)]
-    for place in range(prompt, 40):
-        step = ids[:, place : place + 1]
+    for position in range(prompt, 40):
+        step = ids[:, position : position + 1]
         found.append(depths(model, step, rule=rule, past_key_values=cache))
-        whole = depths(model, ids[:, : place + 1], rule=rule, use_cache=False)
+        whole = depths(model, ids[:, : position + 1], rule=rule, use_cache=False)
         assert torch.equal(torch.cat(found, dim=1), whole)
 
 
@@ -83,14 +83,14 @@ def test_draws_depend_on_what_came_before_and_not_on_what_comes_after():
     first = torch.arange(20)[None]
     positions = torch.arange(20)[None]
     keys = draw_keys(positions, text_opening(first, positions, None, None))
-    for place in (0, 4, OPENING_TOKENS - 1, OPENING_TOKENS, 19):
+    for position in (0, 4, OPENING_TOKENS - 1, OPENING_TOKENS, 19):
         changed = first.clone()
-        changed[0, place] += 50
+        changed[0, position] += 50
         other = draw_keys(positions, text_opening(changed, positions, None, None))
         differs = (keys != other)[0]
-        assert not differs[:place].any()
-        assert differs[place:].all() == (place < OPENING_TOKENS)
-        assert differs.any() == (place < OPENING_TOKENS)
+        assert not differs[:position].any()
+        assert differs[position:].all() == (position < OPENING_TOKENS)
+        assert differs.any() == (position < OPENING_TOKENS)
 
 
 def test_draws_are_uniform_and_independent_over_texts_and_recursions():

@@ -1,4 +1,4 @@
-"""Viewers take turns on a model; what nobody wants any more takes no place."""
+"""Viewers take turns on a model; jobs that nobody waits for any more leave the queue."""
 
 from collections.abc import Callable
 
@@ -68,7 +68,7 @@ def test_runs_of_nobody_come_in_order_of_arrival() -> None:
     assert taken(queue) == jobs_
 
 
-def test_a_place_counts_only_what_is_still_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_queue_position_counts_only_jobs_still_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
     queue: FairQueue[Job] = FairQueue()
     first, stopped, gone, last = (waiting(queue, viewer, LIVE) for viewer in "abcd")
     assert queue.take() is first

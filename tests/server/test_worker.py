@@ -169,7 +169,7 @@ def test_a_hook_that_fails_ends_its_run_and_the_other_is_served(
     assert ids(second.trace) == ids(alone(tiny_loaded, 1))
 
 
-def test_a_model_call_that_fails_is_told_and_the_worker_goes_on(
+def test_a_failed_model_call_is_reported_and_the_worker_continues(
     tiny_loaded: LoadedCheckpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def scarce(self: ModelRunner, requests: object) -> None:

@@ -1,4 +1,4 @@
-"""The compiled parts of a token's step: as written, and as the compiler made them, they compute what the model does."""
+"""The modules of a decode step, eager and compiled ahead of time, compute what the model does."""
 
 import json
 
@@ -58,7 +58,7 @@ def test_the_router_head_serves_every_rule(uncompiled, name):
     assert [type(module) for module in uncompiled].count(RouterHead) == scored > 0
 
 
-def test_requests_that_go_together_leave_the_parts_alone(uncompiled):
+def test_batched_requests_do_not_use_the_compiled_modules(uncompiled):
     model, requests = tiny_model(), [Greedy(4, rule=RULES["fixed"], seed=s) for s in (1, 2)]
     engine = Engine(model, compiled=CompiledModules(model))
     drive(engine, *requests)
@@ -113,7 +113,7 @@ def test_a_compiled_router_head_says_what_the_router_says(
     torch.testing.assert_close(gate, router.gate(router(state), "learned")[:, None])
 
 
-def test_it_says_what_it_compiles_and_only_then(monkeypatch, tmp_path, caplog):
+def test_it_reports_each_module_only_when_it_compiles_it(monkeypatch, tmp_path, caplog):
     def compile_nothing(_module, _inputs, _growing, path):
         path.parent.mkdir(exist_ok=True)
         path.touch()
@@ -146,7 +146,7 @@ def test_without_a_compiler_it_says_what_to_install(monkeypatch, tmp_path):
     assert not list(tmp_path.glob("mor_core/*.pt2"))
 
 
-def test_the_command_compiles_if_asked_to(uncompiled, mor):
+def test_the_command_compiles_on_request(uncompiled, mor):
     options = (
         "generate",
         "--prompt",
@@ -164,7 +164,7 @@ def test_the_command_compiles_if_asked_to(uncompiled, mor):
     assert compiled["text"] == usual["text"]
 
 
-def test_the_app_compiles_what_it_can_if_asked_to(uncompiled, monkeypatch):
+def test_the_app_compiles_what_it_can_on_request(uncompiled, monkeypatch):
     monkeypatch.delenv("MOR_COMPILE", raising=False)
     assert jobs.compiled_modules(tiny_model()) is None
     monkeypatch.setenv("MOR_COMPILE", "1")

@@ -1,4 +1,4 @@
-"""The engine: batched, depth-wise, joining and leaving, every request gets what it would get alone."""
+"""The engine: batched by recursion, with requests that join and leave, gives each request what it would get alone."""
 
 import pytest
 import torch
@@ -62,7 +62,7 @@ def test_requests_with_different_rules_share_the_block():
     assert tokens > runs  # tokens of different requests, at different recursions, went together
 
 
-def test_the_one_result_of_a_prefill_says_what_single_steps_say():
+def test_a_prefill_has_the_results_of_single_steps():
     """Prefill and decode are recorded alike, so they must describe a token alike."""
     for fields in ({}, FAMILY["token choice"], FAMILY["recursive switch"], FAMILY["vanilla"]):
         model, request = tiny_model(**fields), Greedy(5)
@@ -74,12 +74,12 @@ def test_the_one_result_of_a_prefill_says_what_single_steps_say():
         whole, steps = state.result(), request.processed[: len(request.chosen) - 1]
         before = len(request.ids)
         assert whole.first_position == 0
-        for place, step in enumerate(steps, start=before):
-            assert step.first_position == place
+        for position, step in enumerate(steps, start=before):
+            assert step.first_position == position
             for name in ("depths", "experts", "cached_slots"):
-                assert getattr(step, name) == [getattr(whole, name)[place]], name
-            assert step.router_logits[0] == pytest.approx(whole.router_logits[place], abs=1e-4)
-            torch.testing.assert_close(step.logits[0], whole.logits[place], atol=1e-5, rtol=0)
+                assert getattr(step, name) == [getattr(whole, name)[position]], name
+            assert step.router_logits[0] == pytest.approx(whole.router_logits[position], abs=1e-4)
+            torch.testing.assert_close(step.logits[0], whole.logits[position], atol=1e-5, rtol=0)
         assert steps[-1].cache_entries == whole.cache_entries
         assert steps[-1].cache_bytes == whole.cache_bytes
 
@@ -102,7 +102,7 @@ def test_requests_join_and_leave_at_any_step():
         check_against_recomputation(model, request)
 
 
-def test_a_batch_has_as_many_requests_under_way_as_slots():
+def test_a_batch_has_at_most_as_many_running_requests_as_slots():
     engine = Engine(tiny_model())
     batch = Batch(engine, [Greedy(4, new=3, seed=seed) for seed in range(4)], num_slots=2)
     counts = set()

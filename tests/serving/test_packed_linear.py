@@ -30,7 +30,7 @@ def test_rows_and_weights_need_not_be_contiguous(num_rows):
 
 
 class _Products(TorchDispatchMode):
-    """Notes by what name products and layouts were asked for."""
+    """Records the names under which products and layouts are requested."""
 
     def __init__(self):
         super().__init__()

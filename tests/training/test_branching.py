@@ -1,4 +1,4 @@
-"""A run that branches off another's state is the run that had its budget from the start, and says where it began."""
+"""A branched run equals a run with its budget from the start, and records where it branched off."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 
 from mor_core.training.recipe import RecipeError, load_recipe, parse_recipe
 from mor_core.training.run_state import TrainingError, load_state, read_log
-from mor_core.training.training_schedule import make_plan
+from mor_core.training.training_schedule import make_schedule
 from tests.tiny_run import SECTIONS, STEPS, assert_same_run, run, without_clocks
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -61,7 +61,9 @@ def test_what_cannot_be_branched_is_refused(workspace):
     kept = workspace / "long" / "tiny" / f"at-{7 * 256}"
     with pytest.raises(TrainingError, match=r"differs in run\.seed; a run that branches off may"):
         run(workspace, "branch", branch_from=kept, overrides={"run.seed": 1})
-    with pytest.raises(TrainingError, match=r"differs in budget\.tokens; .* if no decay has begun"):
+    with pytest.raises(
+        TrainingError, match=r"differs in budget\.tokens; .* before the decay starts"
+    ):
         run(workspace, "branch", branch_from=kept, overrides={"budget.tokens": 8 * 256})
     with pytest.raises(TrainingError, match=r"state\.pt was not found; give the folder of a run"):
         run(workspace, "branch", branch_from=workspace)
@@ -74,17 +76,17 @@ def test_what_cannot_be_branched_is_refused(workspace):
 def test_state_is_kept_only_where_a_run_can_branch_off(tokens):
     recipe = parse_recipe(SECTIONS | {"run": {**SECTIONS["run"], "keep_state_tokens": tokens}})
     with pytest.raises(RecipeError, match=r"keep_state_tokens must lie between .* \(256 to 2304\)"):
-        make_plan(recipe)
+        make_schedule(recipe)
 
 
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*-tokens.toml")), ids=lambda path: path.stem)
-def test_equal_token_recipes_go_on_from_what_their_parents_keep(path):
+def test_equal_token_recipes_continue_from_the_states_their_parents_keep(path):
     """Vanilla's tokens, the parent's model and data, and a decay that begins with the kept state."""
     branch = load_recipe(path)
     parent = load_recipe(RECIPES / path.name.replace("-tokens", ""))
     assert parent.changed_fields(branch) == ["budget.flops", "budget.tokens", "run.name"]
-    vanilla = make_plan(load_recipe(RECIPES / "stories-vanilla.toml"))
-    assert make_plan(branch).num_steps == vanilla.num_steps
-    kept = make_plan(parent).kept_step
-    assert kept == make_plan(branch).first_decay_step == 977
+    vanilla = make_schedule(load_recipe(RECIPES / "stories-vanilla.toml"))
+    assert make_schedule(branch).num_steps == vanilla.num_steps
+    kept = make_schedule(parent).kept_step
+    assert kept == make_schedule(branch).first_decay_step == 977
     assert f"runs/{parent.run.name}/at-{kept * 8192}" in path.read_text(encoding="utf-8")

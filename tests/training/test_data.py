@@ -43,11 +43,11 @@ def prepared(corpus_path, tmp_path):
     return tokenizer, tokenise_corpus(corpus_path, tokenizer, tmp_path / "cache")
 
 
-def test_documents_are_what_stands_between_separators(corpus_path):
+def test_separators_split_the_text_into_documents(corpus_path):
     assert read_documents(corpus_path) == STORIES
 
 
-def test_separator_inside_a_line_does_not_part_documents(tmp_path):
+def test_separator_inside_a_line_does_not_split_documents(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("one <|endoftext|> one\n<|endoftext|>\n\n<|endoftext|>\ntwo", encoding="utf-8")
     assert read_documents(path) == ["one <|endoftext|> one", "two"]
@@ -191,17 +191,17 @@ def test_hugging_face_data_set_becomes_a_corpus_once(tmp_path, monkeypatch):
         {"text": "Two <|endoftext|> two."},
         {"text": "Three."},
     ]
-    asked = []
+    calls = []
 
     def load_dataset(name, subset, *, split, streaming):
-        asked.append((name, subset, split, streaming))
+        calls.append((name, subset, split, streaming))
         return iter(rows)
 
     monkeypatch.setitem(sys.modules, "datasets", types.SimpleNamespace(load_dataset=load_dataset))
     path = fetch_hugging_face("some/stories", "train", "text", 3, tmp_path)
     assert read_documents(path) == ["One.", "Two  two."]
     assert fetch_hugging_face("some/stories", "train", "text", 3, tmp_path) == path
-    assert asked == [("some/stories", None, "train", True)]
+    assert calls == [("some/stories", None, "train", True)]
     with pytest.raises(CorpusError, match="text_column must be one of"):
         fetch_hugging_face("some/stories", "test", "story", None, tmp_path)
     assert list(tmp_path.iterdir()) == [path]

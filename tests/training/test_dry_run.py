@@ -1,4 +1,4 @@
-"""A dry run says what a recipe comes to, and holds it against the paper's own numbers."""
+"""A dry run gives the size and cost of a run and compares them with the paper's numbers."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ PAPERS = {"fineweb-135m-mor3-expert": ("135M", 2e18), "fineweb-360m-mor3-expert"
 
 
 @pytest.mark.parametrize("name", PAPERS)
-def test_the_papers_recipes_come_to_the_papers_steps(name):
+def test_the_papers_recipes_have_the_papers_steps(name):
     size, budget = PAPERS[name]
     plan = dry_run(load_recipe(RECIPES / f"{name}.toml"))
     assert plan["paper"]["model"] == size
@@ -29,7 +29,7 @@ def test_the_papers_recipes_come_to_the_papers_steps(name):
 
 
 @pytest.mark.parametrize("name", PAPERS)
-def test_the_papers_recipes_fetch_what_they_read_and_the_papers_vocabulary(name):
+def test_the_papers_recipes_download_what_they_read_and_use_the_papers_vocabulary(name):
     recipe = load_recipe(RECIPES / f"{name}.toml")
     assert recipe.data.tokenizer == f"HuggingFaceTB/SmolLM-{PAPERS[name][0]}"
     tokens_of_a_document = recipe.budget.tokens / recipe.data.max_documents
@@ -44,7 +44,7 @@ def test_the_largest_takes_the_steps_of_the_official_configuration():
     assert plan["paper"]["steps_by_its_formula"]["1.65e+19"] == pytest.approx(14160.0, abs=0.1)
 
 
-def test_our_own_count_is_the_trainers():
+def test_the_flops_are_those_of_training():
     recipe = load_recipe(RECIPES / "stories-mor3-expert.toml")
     plan, config = dry_run(recipe), recipe.config()
     assert "paper" not in plan
@@ -53,12 +53,12 @@ def test_our_own_count_is_the_trainers():
     assert plan["training_flops"] == pytest.approx(recipe.budget.flops, rel=1e-3)
 
 
-def test_the_command_prints_it_and_reads_no_data(mor):
+def test_the_command_prints_the_dry_run_without_reading_data(mor):
     path = RECIPES / "fineweb-360m-mor3-expert.toml"
     status, out, _ = mor("train", path, "--dry-run", "--json")
     assert status == 0
     assert json.loads(out)["steps"] == 14161
     status, out, _ = mor("train", path, "--dry-run", "--set", "budget.tokens=2097152")
     assert "steps: 1 of 2,097,152 tokens" in out
-    assert "the 360M shape: 1.165e+15 forward FLOPs, 1 steps" in out
+    assert "its 360M shape: 1.165e+15 forward FLOPs, 1 steps" in out
     assert "the official configuration for 1.65e+19: 14,161 steps" in out

@@ -1,4 +1,4 @@
-"""A recipe may name its tokenizer: a folder, or one of the Hub; what does not fit the model is refused."""
+"""A recipe may name a tokenizer: a folder or a name on the Hub; one that does not fit the model is refused."""
 
 import pytest
 from transformers import PreTrainedTokenizerFast
@@ -15,7 +15,7 @@ def named(name, **model):
     return parse_recipe(SECTIONS | {"data": data, "model": fields})
 
 
-def test_a_folders_tokenizer_is_taken_and_none_is_learnt(workspace, tiny_tokenizer):
+def test_a_folders_tokenizer_is_used_and_none_is_trained(workspace, tiny_tokenizer):
     save_tokenizer(tiny_tokenizer, workspace / "words")
     found = prepare_data(named(str(workspace / "words")), workspace / "cache", workspace)
     assert tokenizer_sha256(found.tokenizer) == tokenizer_sha256(tiny_tokenizer)
@@ -26,16 +26,16 @@ def test_a_folders_tokenizer_is_taken_and_none_is_learnt(workspace, tiny_tokeniz
 
 def test_a_name_is_looked_up_on_the_hub(workspace, tiny_tokenizer, monkeypatch):
     save_tokenizer(tiny_tokenizer, workspace / "words")
-    asked = []
+    names = []
 
     def hub(name, *args, **options):
-        asked.append(name)
+        names.append(name)
         return load_tokenizer(workspace / "words") if name == "some/words" else original(name)
 
     original = PreTrainedTokenizerFast.from_pretrained
     monkeypatch.setattr(PreTrainedTokenizerFast, "from_pretrained", hub)
     found = prepare_data(named("some/words"), workspace / "cache", workspace)
-    assert asked[0] == "some/words"
+    assert names[0] == "some/words"
     assert tokenizer_sha256(found.tokenizer) == tokenizer_sha256(tiny_tokenizer)
 
 

@@ -1,4 +1,4 @@
-"""Recipes: what is read, what is refused and how it is said, and the plan that a budget comes to."""
+"""Recipes: which fields are read, which values are refused, and the schedule that a budget gives."""
 
 import itertools
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 
 from mor_core.model.accounting import training_flops
 from mor_core.training.recipe import RecipeError, load_recipe, parse_recipe, recipe_text
-from mor_core.training.training_schedule import make_plan, step_flops
+from mor_core.training.training_schedule import make_schedule, step_flops
 from tests.loops import for_each
 
 SHIPPED = sorted((Path(__file__).parents[2] / "recipes").glob("*.toml"))
@@ -27,7 +27,7 @@ def changed(section, **fields):
 def test_shipped_recipe_is_valid_and_named_as_its_file(path):
     recipe = load_recipe(path)
     assert recipe.run.name == path.stem
-    assert make_plan(recipe).num_steps > 0
+    assert make_schedule(recipe).num_steps > 0
 
 
 def test_there_are_shipped_recipes():
@@ -115,9 +115,9 @@ def test_changed_fields_leave_out_what_does_not_change_the_result():
 
 def test_learning_rate_warms_up_stays_and_decays():
     sections = changed("schedule", warmup_tokens=10_240, decay_fraction=0.2, final_lr_fraction=0.1)
-    plan = make_plan(parse_recipe(sections))
-    rates = [plan.learning_rate(step) for step in range(plan.num_steps)]
-    assert plan.num_steps == 98  # 100,000 tokens in steps of 1,024, rounded up
+    schedule = make_schedule(parse_recipe(sections))
+    rates = [schedule.learning_rate(step) for step in range(schedule.num_steps)]
+    assert schedule.num_steps == 98  # 100,000 tokens in steps of 1,024, rounded up
     assert rates[:10] == pytest.approx([3e-3 * n / 10 for n in range(1, 11)])
     assert rates[10:78] == [3e-3] * 68
     falling = rates[77:]
@@ -130,4 +130,4 @@ def test_budget_in_flops_gives_the_steps_that_spend_it():
     per_step = 16 * training_flops(config, 64, [64, 32])
     assert step_flops(config, 1024) == per_step
     recipe = parse_recipe({**SMALL, "budget": {"flops": float(per_step * 2.5)}})
-    assert make_plan(recipe).num_steps == 3
+    assert make_schedule(recipe).num_steps == 3

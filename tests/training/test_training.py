@@ -1,4 +1,4 @@
-"""The trainer: it learns, resumes exactly after a kill, survives a full disk and leaves a whole checkpoint."""
+"""The trainer: it learns, resumes exactly after a kill, survives a full disk and writes a complete checkpoint."""
 
 import json
 import os
@@ -75,7 +75,7 @@ def test_killed_run_resumes_bit_for_bit(workspace):
     assert_same_run(workspace, "whole", "killed")
 
 
-def test_log_and_checkpoint_tell_what_happened(workspace):
+def test_log_and_checkpoint_record_the_run(workspace):
     folder = run(workspace, "runs")
     lines = read_log(workspace / "runs" / "tiny" / "train_log.jsonl")
     assert lines[-1]["loss"]["lm"] < lines[0]["loss"]["lm"] - 0.5
@@ -125,7 +125,7 @@ def test_accumulated_micro_batches_are_one_large_batch(workspace):
 def test_saved_run_is_neither_overwritten_nor_mixed_with_another(workspace):
     run(workspace, "runs", stop_after_steps=2)
     with pytest.raises(
-        TrainingError, match=r"step 2 of 12; go on with --resume, or delete the folder"
+        TrainingError, match=r"step 2 of 12; continue with --resume, or delete the folder"
     ):
         run(workspace, "runs")
     with pytest.raises(TrainingError, match=r"differs in run\.seed"):
@@ -151,14 +151,12 @@ def test_budget_may_change_until_the_decay_begins(workspace):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
-def test_full_disk_while_saving_keeps_the_state_before(workspace):
+def test_full_disk_while_saving_keeps_the_previous_state(workspace):
     run(workspace, "runs", stop_after_steps=2)
     folder = workspace / "runs" / "tiny"
     before = (folder / "state.pt").read_bytes()
     (folder / "state.partial").symlink_to("/dev/full")
-    with pytest.raises(
-        TrainingError, match=r"No space left.*the state saved before is kept.*--resume"
-    ):
+    with pytest.raises(TrainingError, match=r"No space left.*the previous state is kept.*--resume"):
         run(workspace, "runs", stop_after_steps=4, resume=True)
     assert (folder / "state.pt").read_bytes() == before
     run(workspace, "runs", resume=True)
@@ -174,7 +172,7 @@ def test_damaged_state_is_named(workspace):
         run(workspace, "runs", resume=True)
 
 
-def test_stop_signal_saves_and_says_how_to_go_on(workspace, monkeypatch):
+def test_stop_signal_saves_and_says_how_to_continue(workspace, monkeypatch):
     append = TrainingLog.append
 
     def stop_at_second(log, line):
@@ -184,7 +182,7 @@ def test_stop_signal_saves_and_says_how_to_go_on(workspace, monkeypatch):
 
     monkeypatch.setattr(TrainingLog, "append", stop_at_second)
     with pytest.raises(
-        TrainingInterrupted, match=r"stopped after step 2 of 12; .* go on with --resume"
+        TrainingInterrupted, match=r"stopped after step 2 of 12; .* continue with --resume"
     ):
         run(workspace, "runs")
     assert load_state(workspace / "runs" / "tiny").totals.step == 2

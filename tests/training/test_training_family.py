@@ -1,4 +1,4 @@
-"""Every family member trains, resumes and says what it costs; what only some have does what it says."""
+"""Every family member trains and resumes; losses, balancing, capacities and FLOPs of each router type."""
 
 import math
 
@@ -18,7 +18,7 @@ from mor_core.training.recipe import (
     recipe_text,
 )
 from mor_core.training.run_state import load_state, read_log
-from mor_core.training.training_schedule import CapacityPlan, make_plan
+from mor_core.training.training_schedule import CapacitySchedule, make_schedule
 from tests.models import ROUTED, TOKEN_CHOICE, UNROUTED, UPDATED, tiny_model, token_ids
 from tests.tiny_run import SECTIONS, assert_same_run, run
 
@@ -118,43 +118,47 @@ def test_a_budget_of_flops_pays_for_the_warm_up():
     warm = {"warmup_tokens": 512, "capacity_warmup_tokens": 2560}
     sections = {**SECTIONS, "schedule": warm, "budget": {"flops": 1e9}}
     recipe = parse_recipe(sections)
-    plan, config = make_plan(recipe), recipe.config()
+    schedule, config = make_schedule(recipe), recipe.config()
     spent = 0
-    for step in range(plan.num_steps):
+    for step in range(schedule.num_steps):
         assert spent < 1e9
-        factors = plan.capacities.capacities(step) or config.capacity_schedule
+        factors = schedule.capacities.capacities(step) or config.capacity_schedule
         spent += 8 * training_flops(config, 32, [int(32 * factor) for factor in factors])
     assert spent >= 1e9
     assert (
-        plan.num_steps < make_plan(parse_recipe({**SECTIONS, "budget": {"flops": 1e9}})).num_steps
+        schedule.num_steps
+        < make_schedule(parse_recipe({**SECTIONS, "budget": {"flops": 1e9}})).num_steps
     )
 
 
 def test_capacity_warm_up_ends_at_the_models_own():
-    plan = CapacityPlan((1.0, 0.5), fall_steps=10)
-    assert plan.capacities(0) == (1.0, 1.0)
-    assert plan.capacities(5) == pytest.approx((1.0, 0.75))
-    assert plan.capacities(10) is None
+    schedule = CapacitySchedule((1.0, 0.5), fall_steps=10)
+    assert schedule.capacities(0) == (1.0, 1.0)
+    assert schedule.capacities(5) == pytest.approx((1.0, 0.75))
+    assert schedule.capacities(10) is None
 
 
 def test_capacities_are_held_before_they_fall():
-    plan = CapacityPlan((1.0, 0.5), hold_steps=4, fall_steps=10)
-    assert {plan.capacities(step) for step in range(5)} == {(1.0, 1.0)}
-    assert plan.capacities(9) == pytest.approx((1.0, 0.75))
-    assert plan.capacities(14) is None
-    assert plan.num_steps == 14
+    schedule = CapacitySchedule((1.0, 0.5), hold_steps=4, fall_steps=10)
+    assert {schedule.capacities(step) for step in range(5)} == {(1.0, 1.0)}
+    assert schedule.capacities(9) == pytest.approx((1.0, 0.75))
+    assert schedule.capacities(14) is None
+    assert schedule.num_steps == 14
 
 
-def test_an_earned_fall_follows_levels_not_steps():
-    plan = CapacityPlan((1.0, 0.5), num_levels=4, check_steps=5, accuracy=0.9)
-    assert plan.capacities(999) == (1.0, 1.0)
-    assert plan.capacities(0, level=2) == pytest.approx((1.0, 0.75))
-    assert plan.capacities(0, level=4) is None
-    assert [step for step in range(1, 12) if plan.is_due(step, 0)] == [5, 10]
-    assert not plan.is_due(5, 4)
-    assert plan.trial_rule(0).capacities == (1.0, 1.0)  # the skill first, before anything falls
-    assert plan.trial_rule(1).capacities == pytest.approx((1.0, 0.75))
-    assert plan.trial_rule(3).capacities is None  # the model's own
+def test_an_accuracy_gated_fall_follows_levels_not_steps():
+    schedule = CapacitySchedule((1.0, 0.5), num_levels=4, check_steps=5, accuracy=0.9)
+    assert schedule.capacities(999) == (1.0, 1.0)
+    assert schedule.capacities(0, level=2) == pytest.approx((1.0, 0.75))
+    assert schedule.capacities(0, level=4) is None
+    assert [step for step in range(1, 12) if schedule.is_due(step, 0)] == [5, 10]
+    assert not schedule.is_due(5, 4)
+    assert schedule.trial_rule(0).capacities == (
+        1.0,
+        1.0,
+    )  # full capacity until the model has the skill
+    assert schedule.trial_rule(1).capacities == pytest.approx((1.0, 0.75))
+    assert schedule.trial_rule(3).capacities is None  # the model's own
 
 
 def test_capacity_warm_up_without_capacities_is_refused(workspace):

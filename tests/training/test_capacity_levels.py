@@ -1,4 +1,4 @@
-"""Rows of one document, answers that validation counts, a price on depth, and capacities whose fall is earned."""
+"""Rows of one document, accuracy on held-out questions, a price on depth, and capacities that fall by levels."""
 
 import math
 
@@ -27,7 +27,7 @@ def changed(**sections):
     }
 
 
-EARNED = changed(
+GATED = changed(
     model={"router_depth_price_coef": 0.1},
     data={"rows": "documents", "question_mark": "had"},
     schedule={"capacity_levels": 3, "capacity_check_steps": 2, "capacity_accuracy": 0.0},
@@ -36,21 +36,21 @@ EARNED = changed(
 
 
 @pytest.fixture
-def short_place(place):
-    """A place whose documents are shorter than a row of 16 tokens, of different lengths."""
+def short_documents(workspace):
+    """A workspace whose documents are shorter than a row of 16 tokens, of different lengths."""
     for name, first, last in (("train", 0, 120), ("valid", 120, 140)):
         texts = [
             f"The hen had {number}{' eggs' * (number % 2)}.\n" for number in range(first, last)
         ]
-        (place / f"{name}.txt").write_text("<|endoftext|>\n".join(texts), encoding="utf-8")
+        (workspace / f"{name}.txt").write_text("<|endoftext|>\n".join(texts), encoding="utf-8")
     model = {"vocab_size": 270, "max_position_embeddings": 32}
-    recipe = parse_recipe(EARNED | {"model": EARNED["model"] | model})
-    (place / "tiny.toml").write_text(recipe_text(recipe), encoding="utf-8")
-    return place
+    recipe = parse_recipe(GATED | {"model": GATED["model"] | model})
+    (workspace / "tiny.toml").write_text(recipe_text(recipe), encoding="utf-8")
+    return workspace
 
 
-def log_of(place, runs="runs"):
-    return read_log(place / runs / "tiny" / "train_log.jsonl")
+def log_of(workspace, runs="runs"):
+    return read_log(workspace / runs / "tiny" / "train_log.jsonl")
 
 
 def test_a_padded_row_counts_as_its_document_alone():
@@ -68,7 +68,7 @@ def test_a_padded_row_counts_as_its_document_alone():
     assert model_inputs(rows[1:], CPU)["attention_mask"] is None
 
 
-def test_price_is_charged_where_a_capacity_lets_some_leave():
+def test_price_is_charged_in_recursions_that_some_tokens_leave():
     model = MoRForCausalLM(tiny_config(router_depth_price_coef=0.5)).train()
     ids = torch.arange(1, 13)[None]
     held = model(ids, labels=ids, routing=RoutingRule.top_k([1.0, 1.0, 1.0]))
@@ -102,13 +102,13 @@ def test_price_is_charged_where_a_capacity_lets_some_leave():
         ({"router_depth_price_coef": 0.1, "router_control": "random_scores"}, "scores decide"),
     ],
 )
-def test_a_price_without_scores_that_decide_is_refused(fields, message):
+def test_a_price_without_router_scores_is_refused(fields, message):
     with pytest.raises(StrictDataclassError) as refused:
         tiny_config(**fields)
     assert message in str(refused.value) + str(refused.value.__cause__)
 
 
-def test_validation_counts_the_answers_that_follow_a_question(tiny_tokenizer):
+def test_validation_scores_the_answers_after_questions(tiny_tokenizer):
     recipe = parse_recipe(SECTIONS)
     model = MoRForCausalLM(tiny_config(vocab_size=len(tiny_tokenizer)))
     ids = [
@@ -118,12 +118,14 @@ def test_validation_counts_the_answers_that_follow_a_question(tiny_tokenizer):
     texts = [tiny_tokenizer.decode([token]) for token in ids]
     row = torch.tensor([[*ids, PADDING, PADDING]])
     mark = texts[3][-1]
-    asks = [place for place, text in enumerate(texts[:-1]) if text.endswith(mark)]
+    questions = [position for position, text in enumerate(texts[:-1]) if text.endswith(mark)]
     validation = Validation([row, row], start_accelerator(recipe), tiny_tokenizer, mark)
     rule = RoutingRule.fixed(2)
     with torch.no_grad():
-        said = model(torch.tensor([ids]), use_cache=False, routing=rule).logits[0].argmax(-1)
-    expected = sum(int(said[place]) == ids[place + 1] for place in asks) / len(asks)
+        predicted = model(torch.tensor([ids]), use_cache=False, routing=rule).logits[0].argmax(-1)
+    expected = sum(int(predicted[position]) == ids[position + 1] for position in questions) / len(
+        questions
+    )
     assert validation.answer_accuracy(model, rule) == pytest.approx(expected)
     found = validation.measure(model)
     assert set(found) == {
@@ -131,14 +133,14 @@ def test_validation_counts_the_answers_that_follow_a_question(tiny_tokenizer):
         for name in ("top_k", "causal")
         for figure, unit in (("nll", "_nats_per_token"), ("answer_accuracy", ""))
     }
-    unasked = Validation([row], start_accelerator(recipe), tiny_tokenizer, "\x00")
-    with pytest.raises(ValueError, match="question_mark must end the text of some held-out token"):
-        unasked.answer_accuracy(model, rule)
+    without_questions = Validation([row], start_accelerator(recipe), tiny_tokenizer, "\x00")
+    with pytest.raises(ValueError, match="question_mark must be the suffix of a held-out token"):
+        without_questions.answer_accuracy(model, rule)
 
 
-def test_capacities_fall_a_level_at_each_trial_that_is_passed(short_place):
-    run(short_place, "runs")
-    lines = log_of(short_place)
+def test_capacities_fall_one_level_per_passed_trial(short_documents):
+    run(short_documents, "runs")
+    lines = log_of(short_documents)
     levels = [line["capacity_trial"]["level"] for line in lines if "capacity_trial" in line]
     assert levels == [1, 2, 3]  # at steps 2, 4, 6: every trial passes at an accuracy of 0
     assert "depth_price" not in lines[0]["loss"]
@@ -150,27 +152,27 @@ def test_capacities_fall_a_level_at_each_trial_that_is_passed(short_place):
     assert {"answer_accuracy_top_k", "answer_accuracy_causal"} <= set(validation)
 
 
-def test_a_trial_that_fails_keeps_capacities_as_they_are(short_place):
-    run(short_place, "runs", overrides={"schedule.capacity_accuracy": 1.0})
-    lines = log_of(short_place)
+def test_a_failed_trial_keeps_the_capacities(short_documents):
+    run(short_documents, "runs", overrides={"schedule.capacity_accuracy": 1.0})
+    lines = log_of(short_documents)
     trials = [line["capacity_trial"] for line in lines if "capacity_trial" in line]
     assert len(trials) == STEPS // 2
     assert all(0 <= trial["accuracy"] < 1 and trial["level"] == 0 for trial in trials)
     assert lines[-1]["depth_shares"] == pytest.approx([0, 0, 1])
 
 
-def test_a_resumed_run_earns_its_levels_like_the_uninterrupted_one(short_place):
-    run(short_place, "whole")
-    run(short_place, "halves", stop_after_steps=5)
-    assert load_state(short_place / "halves" / "tiny").totals.capacity_level == 2
-    run(short_place, "halves", resume=True)
-    assert_same_run(short_place, "whole", "halves")
+def test_a_resumed_run_reaches_the_levels_of_the_uninterrupted_run(short_documents):
+    run(short_documents, "whole")
+    run(short_documents, "halves", stop_after_steps=5)
+    assert load_state(short_documents / "halves" / "tiny").totals.capacity_level == 2
+    run(short_documents, "halves", resume=True)
+    assert_same_run(short_documents, "whole", "halves")
 
 
-def test_tokens_and_flops_of_padded_rows_are_those_of_their_documents(short_place):
-    run(short_place, "runs", stop_after_steps=1)
-    (line,) = log_of(short_place)
-    config = load_recipe(short_place / "tiny.toml").config()
+def test_tokens_and_flops_of_padded_rows_are_those_of_their_documents(short_documents):
+    run(short_documents, "runs", stop_after_steps=1)
+    (line,) = log_of(short_documents)
+    config = load_recipe(short_documents / "tiny.toml").config()
     assert line["tokens"] < 256
     # 16 rows at full capacity: the sum over rows is between that of equal rows and that of full ones.
     mean = math.floor(line["tokens"] / 16)
@@ -195,8 +197,8 @@ def test_tokens_and_flops_of_padded_rows_are_those_of_their_documents(short_plac
         ),
     ],
 )
-def test_a_recipe_whose_fall_nothing_could_earn_is_refused(changes, message):
-    sections = {name: EARNED[name] | changes.get(name, {}) for name in EARNED}
+def test_a_contradictory_recipe_is_refused(changes, message):
+    sections = {name: GATED[name] | changes.get(name, {}) for name in GATED}
     with pytest.raises(RecipeError) as refused:
         parse_recipe(sections)
     assert message in str(refused.value)
