@@ -12,8 +12,8 @@ from app.learn.lessons import Lesson
 from app.style.theme import format_bytes, format_flops
 from app.text.words import say
 from mor_core.generation.lesson_runs import (
+    CAUSAL_RUN,
     DEPTHS,
-    OWN,
     RANDOM_SEEDS,
     SENTENCES,
     THRESHOLD_LOGITS,
@@ -28,7 +28,7 @@ def draw(lesson: Lesson, material: Material) -> None:
 
 
 def _layers(material: Material) -> None:
-    names = [f"read-depth-{depth}" for depth in DEPTHS] + [OWN]
+    names = [f"read-depth-{depth}" for depth in DEPTHS] + [CAUSAL_RUN]
     labels = [say("learn.knob_depth", depth=depth) for depth in DEPTHS] + [say("learn.knob_own")]
     name = _choose("passes", names, labels)
     trace = material.runs[name]
@@ -68,7 +68,7 @@ def _choice(material: Material) -> None:
 
 def _caches(material: Material) -> None:
     recursions = material.own.header.num_recursions
-    names = [OWN, f"read-depth-{recursions}", SHARED]
+    names = [CAUSAL_RUN, f"read-depth-{recursions}", SHARED]
     labels = [
         say("learn.cache_own"),
         say("learn.cache_depth", R=recursions),

@@ -12,7 +12,7 @@ from app.learn.lesson_measures import applied_layers, capacities, kept_share, la
 from app.learn.lessons import ALL_TOP_K, FIRST_TOP_K, RAISED_LOGIT, Lesson
 from app.style.theme import format_bytes, format_flops
 from mor_core.evaluation.paper_results import MAIN_TABLE, RANDOM_ROUTER_GAP, PaperResult
-from mor_core.generation.lesson_runs import OWN, TIMED, threshold_run
+from mor_core.generation.lesson_runs import CAUSAL_RUN, TIMED, threshold_run
 from mor_core.traces.trace import Trace
 
 SHARED = "read-shared"
@@ -36,7 +36,7 @@ class Material:
     @property
     def own(self) -> Trace:
         """The run on the complete text under the model's own rule."""
-        return self.runs[OWN]
+        return self.runs[CAUSAL_RUN]
 
     @property
     def timed(self) -> list[Trace]:

@@ -6,7 +6,7 @@ Texts are in the words' `lessons.toml`, numbers in `lesson_facts.py`. Pure: trac
 from dataclasses import dataclass
 
 from app.learn.lesson_scores import Scale
-from mor_core.generation.lesson_runs import OWN, TEXT
+from mor_core.generation.lesson_runs import CAUSAL_RUN, TEXT
 from mor_core.traces.trace import TokenRecord, Trace
 
 READ, PREDICT, REVEAL, KNOB, CHECK = STEPS = ("read", "predict", "reveal", "knob", "check")
@@ -34,7 +34,7 @@ class Lesson:
     terms: tuple[str, ...]
     num_answers: int
     right: int
-    shown: str = OWN
+    shown: str = CAUSAL_RUN
     scale: Scale | None = None
     max_picks: int = 0
 

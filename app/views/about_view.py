@@ -107,8 +107,8 @@ def credits_section(info: CheckpointInfo) -> None:
         try:
             table = result_files.credits_table(info.path / name)
         except (OSError, ValueError) as error:
-            place = f"{info.name}/{name}"
-            messages.show_error(say("about.unreadable", file=place, problem=error))
+            file = f"{info.name}/{name}"
+            messages.show_error(say("about.unreadable", file=file, problem=error))
             continue
         if table.empty:
             continue

@@ -224,8 +224,8 @@ def training_panel(info: CheckpointInfo) -> None:
         key="efficiency_curve",
     )
     columns = {
-        column: say(f"efficiency.{name}", number=place)
-        for place, (column, name) in enumerate(CURVES[curve or "loss"].items(), start=1)
+        column: say(f"efficiency.{name}", number=number)
+        for number, (column, name) in enumerate(CURVES[curve or "loss"].items(), start=1)
     }
     unit = say(f"efficiency.unit_{curve or 'loss'}")
     page_parts.show_chart(costs_charts.training_curve(table, columns, unit), key="training")

@@ -1,5 +1,5 @@
 """Text in, traced tokens out: generation, analysis of a text, early exits, recorded galleries.
 
-Here a call of the model becomes records of a trace.
-Not here: the batch (serving), the record's form (traces), statistics over many texts (evaluation).
+Turns results of model calls into trace records.
+Not here: batching (serving), the format of records (traces), statistics over many texts (evaluation).
 """

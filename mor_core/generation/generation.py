@@ -1,7 +1,7 @@
-"""Generates text and says, token by token, what the model did; or reads a text and says the same.
+"""Generates or analyses text, and reports for each token what the model computed.
 
-Yields plain records (`trace.py`), one update a token, and stops cleanly between tokens. The prompt
-always begins a document. `submit` and `dispatch` are what every driver of an engine shares: the loop below with its one
+Yields plain records (`trace.py`), one update per generated token, and stops cleanly between tokens. The prompt always
+begins a document. `submit` and `dispatch` are shared by every loop that steps an engine: the loop below with one
 request, and the server's worker with many.
 """
 
@@ -35,18 +35,18 @@ def generate_with_trace(
     should_stop: Callable[[], bool] = lambda: False,
     compiled: CompiledModules | None = None,
 ) -> Iterator[TraceUpdate]:
-    """Continue a prompt; yield one update a new token.
+    """Continue a prompt; yield one update per new token.
 
     Args:
         loaded: model and tokenizer.
-        prompt: text; what spells a special token in it is ordinary text.
+        prompt: text; the spelling of a special token in it is ordinary text.
         max_new_tokens: the most that is generated.
         temperature: 0 always takes the most probable token.
-        top_k: draw from the k most probable tokens; `None` from all.
-        seed: of the sampling, drawn on the CPU so that devices agree.
+        top_k: sample from the k most probable tokens; `None` from all.
+        seed: of the sampling, which runs on the CPU so that all devices give the same tokens.
         routing: the routing rule; default the causal one.
-        should_stop: asked between tokens.
-        compiled: modules of this model that each token is to run through; a rule that sees the future does not.
+        should_stop: called between tokens; true stops the run.
+        compiled: compiled modules of this model, for every generated token; rules that see the future ignore them.
 
     Raises:
         ValueError: a setting is out of range, or the rule does not fit the model.
@@ -60,7 +60,7 @@ def generate_with_trace(
 
 
 def submit(engine: Engine, run: Run) -> RequestState:
-    """Let a run join an engine at its next step.
+    """Submit a run to an engine, which starts it at its next step.
 
     Raises:
         ValueError: the engine cannot follow the run's rule.
@@ -69,10 +69,10 @@ def submit(engine: Engine, run: Run) -> RequestState:
 
 
 def dispatch(engine: Engine, request: RequestState, run: Run) -> TraceUpdate:
-    """Hand a run what a step computed for it, and let the engine take up the token that the run chose.
+    """Give a run the result of its engine step, and give the engine the token that the run chose.
 
     Raises:
-        Exception: whatever ended the request: the model call, the sampling or the recording.
+        Exception: the error that ended the request: of the model call, the sampling or the recording.
     """
     update = run.take(request.result())
     if update.newest is None or update.finish_reason is not None:
@@ -83,7 +83,7 @@ def dispatch(engine: Engine, request: RequestState, run: Run) -> TraceUpdate:
 
 
 def _generate(engine: Engine, run: Run) -> Iterator[TraceUpdate]:
-    """Yield the updates of a run that has an engine for itself."""
+    """Yield the updates of a run that is the only one on its engine."""
     submit(engine, run)
     while not engine.is_idle:
         for request in engine.step():
@@ -91,21 +91,21 @@ def _generate(engine: Engine, run: Run) -> Iterator[TraceUpdate]:
 
 
 def recompute(run: Run) -> Iterator[TraceUpdate]:
-    """Yield a run's updates from whole calls of the model: what rules need that see the future.
+    """Yield a run's updates from calls on the whole sequence, as rules that see the future need them.
 
-    Where the rule and the model allow a cache, it is used; this is the slow twin of the engine.
+    Where the rule and the model allow a cache, it is used; this is the slow reference of the engine.
     """
     recorder = run.recorder
     keeps = keeps_cache(recorder.config, run.rule)
-    fed, cache = list(run.ids), None
+    input_ids, cache = list(run.ids), None
     while True:
-        processed, cache = recorder.call(fed, cache, use_cache=keeps)
+        processed, cache = recorder.call(input_ids, cache, use_cache=keeps)
         update = run.take(processed)
         yield update
         if update.newest is None or update.finish_reason is not None:
             return
         new = update.newest.token_id
-        fed = [new] if keeps else [*fed, new]
+        input_ids = [new] if keeps else [*input_ids, new]
 
 
 def analyse_text(
@@ -115,7 +115,7 @@ def analyse_text(
     routing: RoutingRule | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[TraceUpdate]:
-    """Read a text; yield one update a window of the context's length (one in all for a text that fits).
+    """Analyse a text; yield one update per window of the context's length (a single one for a text that fits).
 
     Raises:
         ValueError: the rule does not fit the model.
@@ -138,10 +138,10 @@ def _analyse(
     recorder: Recorder, ids: list[int], windows: list[Window], should_stop: Callable[[], bool]
 ) -> Iterator[TraceUpdate]:
     for window in windows:
-        fed = ids[window.start : window.end]
-        processed, _ = recorder.call(fed, use_cache=True)
+        input_ids = ids[window.start : window.end]
+        processed, _ = recorder.call(input_ids, use_cache=True)
         skip = window.first_new - window.start
-        records = recorder.read_tokens(processed, fed, window.start, skip=skip)
+        records = recorder.read_tokens(processed, input_ids, window.start, skip=skip)
         step = recorder.record_step(processed, records)
         reason = "length" if window is windows[-1] else "cancelled" if should_stop() else None
         recorder.header.finish_reason = reason

@@ -1,6 +1,6 @@
-"""One run that continues a text: checks what was asked for, draws tokens, and turns what a model did into updates.
+"""One run that continues a text: checks its settings, samples tokens, and turns results of model calls into updates.
 
-Whoever drives the model (`generation.py`, the server's worker) hands it one call's result after the other.
+The caller (`generation.py` or the server's worker) runs the model and passes in the result of each call.
 
 Shapes: V vocabulary.
 """
@@ -23,18 +23,18 @@ from mor_core.traces.trace_updates import TraceUpdate
 
 
 class PromptError(UserError):
-    """A text that cannot be run, with the rule and the remedy."""
+    """A text that a model cannot run, with the rule and the remedy."""
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How tokens are drawn.
+    """How tokens are sampled.
 
     Attributes:
         max_new_tokens: the most that is generated.
         temperature: 0 always takes the most probable token.
-        top_k: draw from the k most probable tokens; `None` from all.
-        seed: drawn on the CPU so that devices agree.
+        top_k: sample from the k most probable tokens; `None` from all.
+        seed: of the sampling, which runs on the CPU so that all devices give the same tokens.
 
     Raises:
         ValueError: a number is out of range.
@@ -54,17 +54,17 @@ class Sampling:
             )
         if self.top_k is not None and self.top_k < 1:
             raise ValueError(
-                f"top_k must be at least 1, got {self.top_k}; leave it out to draw from all tokens"
+                f"top_k must be at least 1, got {self.top_k}; leave it out to sample from all tokens"
             )
         if not 0 <= self.seed <= MAX_SEED:
             raise ValueError(f"seed must lie between 0 and {MAX_SEED}, got {self.seed}")
 
 
 class Run:
-    """A prompt being continued.
+    """The continuation of one prompt.
 
     Attributes:
-        ids: of the prompt; the logits after each say how probable the next was, so the prefill must return them all.
+        ids: token ids of the prompt; the trace records their probabilities, so the prefill must return all logits.
         rule: its routing rule.
         max_new_tokens: the most that is generated.
     """
@@ -77,7 +77,7 @@ class Run:
         rule: RoutingRule,
         should_stop: Callable[[], bool],
     ) -> None:
-        """Check what is asked for.
+        """Check rule and prompt.
 
         Raises:
             ValueError: the rule does not fit the model.
@@ -94,10 +94,10 @@ class Run:
         self._context: int = loaded.model.config.max_position_embeddings
 
     def take(self, processed: Processed) -> TraceUpdate:
-        """Take what a call computed for this run: the prompt at first, then what was chosen last (its last token).
+        """Take the result of a call for this run: of the prompt at first, then of the chosen token (the call's last).
 
         Returns:
-            The update, whose `newest` is to be processed next unless it has a finish reason.
+            The update; its `newest` token is to be processed next unless the update has a finish reason.
         """
         if self._pending is None:
             completed = self.recorder.read_tokens(processed, self.ids)
@@ -109,7 +109,7 @@ class Run:
     def _choose(
         self, completed: list[TokenRecord], step: StepRecord, logits: Tensor
     ) -> TraceUpdate:
-        """Draw the next token from logits (V,) on the CPU, and write the update."""
+        """Sample the next token from logits (V,) on the CPU, and return the update."""
         recorder, position = self.recorder, completed[-1].position + 1
         context = self._context
         if position >= context:
@@ -140,7 +140,7 @@ class Run:
 
 
 class _Sampler:
-    """Draws tokens from logits; its own generator, so that runs beside it change nothing."""
+    """Samples tokens from logits, with its own generator, so that concurrent runs do not change its tokens."""
 
     def __init__(self, sampling: Sampling) -> None:
         self.temperature = sampling.temperature
@@ -150,17 +150,19 @@ class _Sampler:
     def choose(self, logits: Tensor) -> int:
         """Return a token id; logits (V,) on the CPU."""
         if self.temperature == 0:
-            return int(logits.numpy().argmax())  # a quarter of the time of PyTorch's for one row
+            return int(
+                logits.numpy().argmax()
+            )  # takes a quarter of the time of PyTorch's argmax for one row
         scaled = logits / self.temperature
         if self.top_k is not None and self.top_k < len(scaled):
-            least = scaled.topk(self.top_k).values[-1]
-            scaled = scaled.masked_fill(scaled < least, float("-inf"))
+            smallest = scaled.topk(self.top_k).values[-1]
+            scaled = scaled.masked_fill(scaled < smallest, float("-inf"))
         return int(torch.multinomial(scaled.softmax(-1), 1, generator=self.generator))
 
 
 def _prompt_ids(loaded: LoadedCheckpoint, prompt: str) -> list[int]:
     context = loaded.model.config.max_position_embeddings
-    # No token is longer than the longest, so this refuses nothing that could fit, before any work is done.
+    # A text longer than `context` of the longest tokens cannot fit; this rejects it before tokenising.
     longest = vocabulary_of(loaded.tokenizer).longest * context
     ids = [DOCUMENT_START_ID, *encode_text(loaded.tokenizer, checked_text(prompt, longest))]
     if len(ids) >= context:
@@ -175,7 +177,7 @@ def _prompt_ids(loaded: LoadedCheckpoint, prompt: str) -> list[int]:
 
 
 def checked_text(text: str, longest: int) -> str:
-    """Return a text that can be run.
+    """Return the text if a model can run it.
 
     Raises:
         PromptError: it is empty or longer than `longest` characters.

@@ -1,7 +1,7 @@
-"""The recorded runs that the lessons of the app's Learn page show: which they are as data, and how to record them.
+"""The recorded runs that the lessons of the app's Learn page show: a list of them as data, and how to record them.
 
-Every choice that a lesson offers is one of these runs, computed with that setting. Those that generate are there for
-their seconds: record them on a machine that does nothing else.
+Every choice that a lesson offers is one of these runs, computed with that setting. Runs that generate are recorded for
+their timing: record them on an otherwise idle machine.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ SENTENCES = (
     " The old woman looked at him and laughed.",
 )
 TEXT = "".join(SENTENCES)
-OWN = f"read-causal-{len(SENTENCES)}"
+CAUSAL_RUN = f"read-causal-{len(SENTENCES)}"
 THRESHOLD_LOGITS = (-4, -2, -1, 0, 1, 2, 4)
 RANDOM_SEEDS = (0, 1, 2, 3)
 DEPTHS = (1, 2, 3)
@@ -42,13 +42,13 @@ class LessonRun:
     """One run to record.
 
     Attributes:
-        name: of its file, without the ending.
-        text: that is read, or continued where `new_tokens` is not 0.
+        name: file name without the suffix.
+        text: the text to analyse, or to continue where `new_tokens` is not 0.
         routing: the rule as the command line writes it.
         threshold_logit: for `causal`, on the logit scale; 0 is the trained threshold.
         seed: of random routing.
-        kv_strategy: in the place of the model's own, which it was trained with; empty keeps it.
-        new_tokens: to generate.
+        kv_strategy: replaces the one that the model was trained with; empty keeps it.
+        new_tokens: number of tokens to generate.
     """
 
     name: str
@@ -71,9 +71,9 @@ def beginning(num_sentences: int) -> str:
 
 
 def threshold_run(logit: int) -> str:
-    """Name the reading at a threshold."""
+    """Return the name of the run that analyses the text at a threshold."""
     if logit == 0:
-        return OWN
+        return CAUSAL_RUN
     return f"read-threshold-{'minus-' if logit < 0 else ''}{abs(logit)}"
 
 
@@ -89,7 +89,7 @@ def lesson_runs() -> list[LessonRun]:
         for logit in THRESHOLD_LOGITS
         if logit != 0
     ]
-    runs += [  # recorded when random routing drew by position alone
+    runs += [  # recorded when random routing depended on the position only
         LessonRun(f"read-random-{seed}", routing="random_by_position", seed=seed)
         for seed in RANDOM_SEEDS
     ]
@@ -100,7 +100,7 @@ def lesson_runs() -> list[LessonRun]:
 
 
 def record_lessons(loaded: "LoadedCheckpoint", say: Callable[[str], None]) -> list[Path]:
-    """Record all runs of the lessons; writes traces-learn/ anew."""
+    """Record all runs of the lessons; replaces the traces in traces-learn/."""
     folder = loaded.info.path / FOLDER
     for path in folder.glob(f"*{TRACE_SUFFIX}"):
         path.unlink()
@@ -117,7 +117,7 @@ def record_lesson(loaded: "LoadedCheckpoint", run: LessonRun) -> Trace:
     """Compute one run of the lessons.
 
     Raises:
-        ValueError: the checkpoint cannot follow the rule, as one without an expert-choice router.
+        ValueError: the checkpoint cannot follow the rule, for example for want of an expert-choice router.
     """
     from mor_core.generation.generation import analyse_text, collect_trace, generate_with_trace
     from mor_core.model.routing_rules import RoutingRule
@@ -143,7 +143,7 @@ def record_lesson(loaded: "LoadedCheckpoint", run: LessonRun) -> Trace:
 
 
 def _with_kv_strategy(loaded: "LoadedCheckpoint", kv_strategy: str) -> "LoadedCheckpoint":
-    """Return the same weights under another way of caching; the trace's header says which."""
+    """Return the same weights with another KV strategy, which the trace's header names."""
     import torch
 
     from mor_core.model.model import MoRForCausalLM

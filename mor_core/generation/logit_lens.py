@@ -1,8 +1,8 @@
-"""What the model would predict if a token stopped after an earlier recursion: an early exit, which was never trained.
+"""What the model would predict if a token stopped after an earlier recursion: an early exit, without training for it.
 
-The lens at r applies the real coda, final norm and head to a token's state after recursion r, while every other
-position keeps the coda keys and values that it really has. A token that left before r has the state it left with, so
-its prediction at r is its final one. All of this is extra work: its FLOPs are not the model's.
+The lens at r applies the model's coda, final norm and head to a token's state after recursion r, while every other
+position keeps the coda keys and values of the normal forward pass. A token whose depth is below r keeps its final
+state, so its prediction at r is its final one. This is extra work: its FLOPs are not counted as the model's.
 
 Shapes: B batch, S positions, E hidden size, R recursions, V vocabulary, G key/value heads, D head width.
 """
@@ -20,17 +20,17 @@ from mor_core.model.switch_experts import ExpertLog
 
 
 @dataclass
-class _Observed:
-    """The coda's keys for one layer: the real ones of earlier positions, and each state's own.
+class _EarlyExitSlot:
+    """The keys of one coda layer: those of the normal forward pass for earlier positions, and each state's own.
 
-    `real` is where the states of the last recursion, which are the real ones, lie in the batch: its last B rows.
+    The batch holds the states after every recursion; its last `num_rows` rows are those of the normal forward pass.
     """
 
     num_rows: int
-    takes_keys: bool = True
+    computes_keys: bool = True
 
     def write(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """(R x B, G, S, D) -> (R x B, G, 2S, D): every row's real twin, then itself."""
+        """(R x B, G, S, D) -> (R x B, G, 2S, D): keys of the normal forward pass, then each row's own."""
         return self._with_real(keys), self._with_real(values)
 
     def read(self) -> tuple[Tensor, Tensor]:
@@ -51,11 +51,11 @@ class _Observed:
 def early_exit_logits(
     model: MoRForCausalLM, input_ids: Tensor, rule: RoutingRule
 ) -> tuple[list[Tensor], RecursionTrace]:
-    """Return the logits (B, S, V) after each of R recursions, the last being the model's own, and what was decided.
+    """Return the logits (B, S, V) after each of R recursions, the last being the model's own, and the routing trace.
 
     Args:
-        model: any of the family.
-        input_ids: (B, S), without padding on the left; what stands after a shorter row's end is not to be read.
+        model: any Mixture-of-Recursions, recursive or plain model.
+        input_ids: (B, S), without padding on the left; ignore the logits after the end of a shorter row.
         rule: the routing rule.
 
     Raises:
@@ -63,12 +63,12 @@ def early_exit_logits(
     """
     if model.config.sharing == "sequence":
         raise ValueError(
-            "sharing=sequence repeats each layer before the next, so there is no state after a recursion to look at"
+            "sharing=sequence repeats each layer before the next, so there is no state after a recursion to show"
         )
     states: list[Tensor] = []
     output = model.model(input_ids, use_cache=False, routing=rule, observe=states.append)
     recursions = model.config.num_recursions
-    if not states:  # nobody entered any recursion, which a first capacity below 1 allows
+    if not states:  # possible where the first capacity is below 1
         raise ValueError(
             "no token of this text entered a recursion, so there is no early exit to show"
         )
@@ -77,6 +77,6 @@ def early_exit_logits(
     rotary = rotary_embedding(positions, model.config, states[0].dtype)
     hidden = torch.cat(states)  # (R x B, S, E)
     for layer in model.model.coda:
-        hidden = layer(hidden, rotary, _Observed(len(input_ids)), ExpertLog(None, drops=False))
+        hidden = layer(hidden, rotary, _EarlyExitSlot(len(input_ids)), ExpertLog(None, drops=False))
     logits = [model.lm_head(part) for part in model.model.norm(hidden).chunk(recursions)]
     return logits, output.recursion_trace

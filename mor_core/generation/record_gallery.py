@@ -1,4 +1,4 @@
-"""Records the gallery's runs of a checkpoint, each with its early exits, into the folder `traces`."""
+"""Records the gallery runs of a checkpoint, each with its early exits, into the folder `traces`."""
 
 from collections.abc import Collection
 from dataclasses import replace
@@ -30,9 +30,9 @@ def record_gallery(
 
     Args:
         loaded: model and tokenizer.
-        say: told what was recorded.
+        say: called with a line of text per run.
         only: slugs of runs; `None` takes all.
-        missing: keep what is recorded of these weights, its measured seconds with it, and add early exits to it.
+        missing: keep runs already recorded with these weights, with their measured times, and add their early exits.
 
     Raises:
         ValueError: a slug names no run.
@@ -60,24 +60,24 @@ def record_gallery(
 
 
 def record_run(loaded: LoadedCheckpoint, run: GalleryRun, rule: RoutingRule) -> Trace:
-    """Make one run of the gallery and look at its early exits, where the model has any."""
+    """Record one gallery run, with its early exits if the model has any."""
     if run.kind == "generate":
-        trace = _continued(loaded, run.text, run.max_new_tokens, RECORDED_SEED, rule)
+        trace = _continue(loaded, run.text, run.max_new_tokens, RECORDED_SEED, rule)
     else:
-        text = _told(loaded, run) if run.seeds else run.text
+        text = _stories(loaded, run) if run.seeds else run.text
         trace = collect_trace(analyse_text(loaded, text, routing=rule))
     trace.header.title, trace.header.note = run.title, run.note
-    _look(loaded, trace, rule)
+    _add_early_exits(loaded, trace, rule)
     return trace
 
 
 def _extended(loaded: LoadedCheckpoint, path: Path, rule: RoutingRule) -> Trace | None:
-    """Return a recorded run with early exits and each step's cost at full depth; `None` if it is of other weights."""
+    """Return a recorded run with early exits and each step's cost at full depth; `None` if it has other weights."""
     trace = load_trace(path)
     if trace.header.checkpoint_sha256 != loaded.info.sha256:
         return None
     if not trace.header.lens:
-        _look(loaded, trace, rule)
+        _add_early_exits(loaded, trace, rule)
     if trace.header.kind == "generate":
         config = loaded.model.config
         trace.steps = [
@@ -90,14 +90,14 @@ def _extended(loaded: LoadedCheckpoint, path: Path, rule: RoutingRule) -> Trace 
     return trace
 
 
-def _look(loaded: LoadedCheckpoint, trace: Trace, rule: RoutingRule) -> None:
+def _add_early_exits(loaded: LoadedCheckpoint, trace: Trace, rule: RoutingRule) -> None:
     try:
         add_lens(loaded, trace, rule)
     except LensError as error:
         trace.header.note = f"{trace.header.note} No early exits: {error}."
 
 
-def _continued(
+def _continue(
     loaded: LoadedCheckpoint, prompt: str, max_new_tokens: int | None, seed: int, rule: RoutingRule
 ) -> Trace:
     return collect_trace(
@@ -112,11 +112,11 @@ def _continued(
     )
 
 
-def _told(loaded: LoadedCheckpoint, run: GalleryRun) -> str:
-    """Return what the model itself writes under the run's seeds, as one text."""
+def _stories(loaded: LoadedCheckpoint, run: GalleryRun) -> str:
+    """Return the texts that the model generates with the run's seeds, joined."""
     stories = []
     for seed in run.seeds:
-        trace = _continued(loaded, run.text, run.max_new_tokens, seed, RoutingRule.causal())
-        told = b"".join(bytes.fromhex(t.token_bytes) for t in trace.tokens if not t.special)
-        stories.append(told.decode(errors="replace").strip())
+        trace = _continue(loaded, run.text, run.max_new_tokens, seed, RoutingRule.causal())
+        text = b"".join(bytes.fromhex(t.token_bytes) for t in trace.tokens if not t.special)
+        stories.append(text.decode(errors="replace").strip())
     return "\n\n".join(stories)

@@ -1,4 +1,4 @@
-"""Samples that nobody selected: fixed prompts and seeds, each with its longest overlap with the training text."""
+"""Samples without selection: fixed prompts and seeds, each with its longest overlap with the training text."""
 
 from collections.abc import Callable
 from typing import Any
@@ -49,13 +49,13 @@ def make_samples(
 
 
 def written_text(trace: Trace) -> str:
-    """Return what a run wrote after its prompt; bytes that are no UTF-8 show as U+FFFD."""
+    """Return the text that a run generated after its prompt; bytes that are not UTF-8 become U+FFFD."""
     decoded = [token for token in trace.tokens if token.phase == "decode" and not token.special]
     return b"".join(bytes.fromhex(token.token_bytes) for token in decoded).decode(errors="replace")
 
 
 def longest_overlap(text: str, source: str) -> str:
-    """Return the longest run of whole words of `text` that stands word for word in `source`."""
+    """Return the longest sequence of whole words of `text` that occurs verbatim in `source`."""
     words = text.split(" ")
     best, first, last = "", 0, 1
     while last <= len(words):

@@ -1,4 +1,4 @@
-"""The head of a trace: what produces the run, said before it begins."""
+"""The header of a trace: the model and the settings of a run, known before it begins."""
 
 import functools
 from datetime import UTC, datetime
@@ -23,7 +23,7 @@ def trace_header(
     rule: RoutingRule,
     sampling: dict[str, Any],
 ) -> TraceHeader:
-    """Describe a run that is about to begin; its totals are nothing yet."""
+    """Describe a run that is about to begin; its totals are 0."""
     model, config = loaded.model, loaded.model.config
     device = model.device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
@@ -50,11 +50,11 @@ def trace_header(
 
 
 def package_versions() -> dict[str, str]:
-    """Name the versions of the packages that compute a run."""
+    """Return the versions of the packages that compute a run."""
     return dict(_versions())
 
 
-@functools.cache  # it reads files
+@functools.cache  # reading versions opens files
 def _versions() -> tuple[tuple[str, str], ...]:
     return tuple((package, version(package)) for package in _PACKAGES)
 
@@ -74,7 +74,7 @@ def _experiment(loaded: LoadedCheckpoint) -> str:
 
 
 def describe_slots(config: MoRConfig) -> list[CacheSlot]:
-    """Name every cache slot, in order."""
+    """Describe every cache slot, in order."""
     slots: dict[int, CacheSlot] = {}
     for call in layer_schedule(config):
         layer = call.layer_idx + 1

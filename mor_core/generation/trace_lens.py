@@ -1,7 +1,7 @@
-"""Adds to a finished run what the model would have predicted after each recursion: the early exits of `logit_lens.py`.
+"""Adds the early exits of `logit_lens.py` to a finished run: the model's predictions after each recursion.
 
-The text goes through the model once more, with the depths that the run has recorded. This is work of the observer:
-its FLOPs and seconds are in no total of the run.
+The model processes the text once more, with the depths that the run has recorded. The FLOPs and seconds of this extra
+pass are in no total of the run.
 
 Shapes: S positions of a window, R recursions, V vocabulary.
 """
@@ -24,7 +24,7 @@ NUM_PREDICTIONS = 3
 
 
 class LensError(ValueError):
-    """A run that has no early exits to show, with the reason."""
+    """A run without early exits, with the reason."""
 
 
 def add_lens(
@@ -34,17 +34,17 @@ def add_lens(
     *,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Fill `lens` of every token that went through the model; nothing is changed unless all of it could be.
+    """Set `lens` of every processed token; the trace changes only if all tokens succeed.
 
     Args:
         loaded: the model of the run.
         trace: a finished run.
-        rule: the one that the run followed.
-        should_stop: asked between windows.
+        rule: the routing rule of the run.
+        should_stop: called between windows; true stops without a change.
 
     Raises:
-        LensError: the model has no states between recursions, the run's past changed while it went on, or the text
-            does not take the recorded depths again.
+        LensError: the model has no states between recursions, later tokens changed the depths of earlier ones, or
+            the recorded depths are not reproduced.
     """
     if trace.header.kind == "generate" and rule.sees_future:
         raise LensError(
@@ -71,11 +71,11 @@ def add_lens(
 
 
 def _windows(trace: Trace) -> list[Window]:
-    """Return how the run was read: the windows of its header, else one of all that went through the model."""
+    """Return the windows of the run: those of its header, else one of all processed tokens."""
     processed = sum(token.recursion_depth is not None for token in trace.tokens)
     windows, first_new = [], 0
     for start, end in trace.header.windows or [[0, processed]]:
-        if first_new < processed:  # a reading that was stopped has fewer
+        if first_new < processed:  # a cancelled analysis has fewer
             windows.append(Window(start, end, first_new))
         first_new = end
     return windows
@@ -88,7 +88,7 @@ def _read_window(
     rule: RoutingRule,
     window: Window,
 ) -> list[list[list[Alternative]]]:
-    """Return the early exits of the positions that are new in a window."""
+    """Return the early exits of a window's new positions."""
     tokens = trace.tokens[window.start : window.end]
     ids = torch.tensor([[token.token_id for token in tokens]], device=loaded.model.device)
     replayed = rule if trace.header.kind == "analyse" else _as_recorded(tokens, rule, loaded)
@@ -102,12 +102,12 @@ def _read_window(
         if token.recursion_depth != depth:
             raise LensError(
                 f"position {token.position} took {token.recursion_depth} recursions in the run and {depth} when it "
-                "was read again; the lens needs the model and the rule of the run"
+                "was processed again; the lens needs the model and the rule of the run"
             )
     log_probs = [part[0].float().log_softmax(-1).cpu() for part in logits]  # R of (S, V)
     return [
-        _exits(vocabulary, [part[place] for part in log_probs[: max(1, depths[place])]])
-        for place in range(first, len(tokens))
+        _exits(vocabulary, [part[index] for part in log_probs[: max(1, depths[index])]])
+        for index in range(first, len(tokens))
     ]
 
 
@@ -118,9 +118,9 @@ def _exits(vocabulary: Vocabulary, log_probs: list[Tensor]) -> list[list[Alterna
 def _as_recorded(
     tokens: list[TokenRecord], rule: RoutingRule, loaded: LoadedCheckpoint
 ) -> RoutingRule:
-    """Return the rule that gives each token its recorded depth, for a call of another shape may round otherwise.
+    """Return a rule that forces each token's recorded depth, since a call of another shape may round differently.
 
-    A depth of 0 cannot be forced; then the run's own rule has to find the depths again.
+    A depth of 0 cannot be forced; then the run's own rule must reproduce the depths.
     """
     depths = [token.recursion_depth for token in tokens]
     if not loaded.model.config.has_router or not all(depths):

@@ -1,7 +1,6 @@
 """Turns model calls into trace records: one run's header, tokens and steps.
 
-Everything recorded is read from the call's output or from the real cache; nothing is derived from what
-should have happened.
+All records are read from the call's output or from the real cache, never derived from the expected behaviour.
 
 Shapes: n tokens of a call, R recursions, V vocabulary.
 """
@@ -48,7 +47,7 @@ class Recorder:
         self.config: MoRConfig = loaded.model.config
         self.rule = rule
         self._router = cast(Router, self.model.model.routers[0]) if self.config.has_router else None
-        self._asks_auxiliary = self.config.router_supervision == "aux_router"
+        self._has_auxiliary_router = self.config.router_supervision == "aux_router"
         self.vocabulary = vocabulary_of(loaded.tokenizer)
         self.stop_ids = _stop_ids(self.config)
         self.header = trace_header(loaded, kind, rule, sampling)
@@ -60,11 +59,11 @@ class Recorder:
     def call(
         self, ids: list[int], cache: RecursionCache | None = None, *, use_cache: bool
     ) -> tuple[Processed, RecursionCache | None]:
-        """Run tokens through the model after those in the cache; return what was computed, and the cache."""
+        """Run tokens through the model after those in the cache; return the result and the cache."""
         started = time.perf_counter()
-        fed = torch.tensor([ids], device=self.model.device)
+        input_ids = torch.tensor([ids], device=self.model.device)
         output: MoROutput = self.model(
-            fed, past_key_values=cache, use_cache=use_cache, routing=self.rule
+            input_ids, past_key_values=cache, use_cache=use_cache, routing=self.rule
         )
         latency_s = time.perf_counter() - started
         return processed_by_call(output, self.config, latency_s), output.past_key_values
@@ -76,37 +75,37 @@ class Recorder:
 
         Args:
             processed: the call, with the logits of all its tokens.
-            ids: of its tokens.
-            start: the first one's position in the text.
-            skip: so many of them have their records from an earlier call.
+            ids: its token ids.
+            start: position of the first token in the text.
+            skip: number of leading tokens that already have records from an earlier call.
         """
         log_probs = processed.logits.log_softmax(-1).cpu()  # (n, V)
         records = []
-        for place in range(skip, len(ids)):
-            record = self._new_record(ids[place], start + place, "prefill")
-            if place > 0:
-                self._describe_choice(record, log_probs[place - 1])
-            self._describe_processed(record, processed, place)
+        for index in range(skip, len(ids)):
+            record = self._new_record(ids[index], start + index, "prefill")
+            if index > 0:
+                self._describe_choice(record, log_probs[index - 1])
+            self._describe_processed(record, processed, index)
             records.append(record)
         return records
 
     def chosen_token(self, token_id: int, position: int, logits: Tensor) -> TokenRecord:
-        """Return the record of a token just drawn from `logits` (V,); what is spent at it is not known yet."""
+        """Return the record of a token just sampled from `logits` (V,), which the model has not processed yet."""
         record = self._new_record(token_id, position, "decode")
         self._describe_choice(record, logits.log_softmax(-1))
         return record
 
     def complete(self, record: TokenRecord, processed: Processed) -> TokenRecord:
-        """Add to a drawn token what the call that processed it spent at it (the call's last token)."""
+        """Complete a sampled token's record with the call that processed it, as the call's last token."""
         self._describe_processed(record, processed, -1)
         record.latency_s = processed.latency_s
         return record
 
     def record_step(self, processed: Processed, completed: list[TokenRecord]) -> StepRecord:
-        """Return the record of a call, which finished some tokens, and add it to the header's totals."""
+        """Return the record of a call that completed some tokens, and add it to the header's totals."""
         past, depths = processed.first_position, processed.depths
         before = self._counts if past else [0] * len(self._counts)
-        if len(depths) == 1:  # by sums made beforehand
+        if len(depths) == 1:  # from precomputed sums, which are faster
             depth = depths[0]
             active = self._decode_flops.active(depth, past, before)
             dense = self._decode_flops.dense(past)
@@ -147,27 +146,27 @@ class Recorder:
         )
 
     def _describe_choice(self, record: TokenRecord, log_probs: Tensor) -> None:
-        """Add how probable the token was; log_probs (V,) before temperature and top-k."""
-        numbers = log_probs.numpy()  # which has less to start for each of them
+        """Add the token's probability; log_probs (V,) before temperature and top-k."""
+        numbers = log_probs.numpy()  # NumPy has less overhead per operation
         record.log_probability = float(numbers[record.token_id])
         record.entropy = -float(np.exp(numbers).dot(numbers))
         record.alternatives = self.vocabulary.most_probable(log_probs, NUM_ALTERNATIVES)
 
-    def _describe_processed(self, record: TokenRecord, processed: Processed, place: int) -> None:
-        """Add what was computed at a token of a call."""
-        record.recursion_depth = processed.depths[place]
-        record.expert_idx = processed.experts[place]
-        record.cached_slots = processed.cached_slots[place]
-        known = processed.router_logits[place]
+    def _describe_processed(self, record: TokenRecord, processed: Processed, index: int) -> None:
+        """Add the result for one token of a call."""
+        record.recursion_depth = processed.depths[index]
+        record.expert_idx = processed.experts[index]
+        record.cached_slots = processed.cached_slots[index]
+        known = processed.router_logits[index]
         if known:
             missing: list[float | None] = [None] * (self.header.num_recursions - len(known))
             record.router_logits = [*known, *missing]
             record.router_scores = [*self._scores(known), *missing]
 
     def _scores(self, logits: list[float]) -> list[float]:
-        """Turn one token's decisive logits into scores."""
+        """Turn one token's deciding logits into scores."""
         assert self._router is not None
-        if self._asks_auxiliary:
+        if self._has_auxiliary_router:
             return list(map(sigmoid, logits))
         return self._router.token_scores(logits)
 

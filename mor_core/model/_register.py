@@ -1,7 +1,7 @@
-"""Tells Hugging Face's Auto classes of our model, no sooner than they are imported.
+"""Registers the model with Hugging Face's Auto classes, but only once those are imported.
 
-`import mor_core` must stay free of torch (a recorded trace draws without it), and yet
-`AutoModelForCausalLM.from_pretrained(...)` must know us afterwards, whichever was imported first.
+`import mor_core` must not import torch (recorded traces are shown without it), and yet
+`AutoModelForCausalLM.from_pretrained(...)` must find the model, whichever package was imported first.
 """
 
 import importlib.abc
@@ -14,11 +14,11 @@ _REGISTERS = {
     "transformers.models.auto.configuration_auto": "mor_core.model.config",
     "transformers.models.auto.modeling_auto": "mor_core.model.model",
 }
-"""Whose import must be followed by the import of which of our modules; those register themselves."""
+"""From each Auto module to the module of ours that is imported after it and registers itself."""
 
 
 def register_when_needed() -> None:
-    """Register with the Auto classes that are there, and with the others as soon as somebody imports them."""
+    """Register with the Auto classes that are already imported, and with the others when they are imported."""
     for auto, ours in _REGISTERS.items():
         if auto in sys.modules:
             importlib.import_module(ours)
@@ -27,7 +27,7 @@ def register_when_needed() -> None:
 
 
 class _AutoFinder(importlib.abc.MetaPathFinder):
-    """Finds the Auto modules as usual, and wraps their loaders."""
+    """Finds the Auto modules as usual and wraps their loaders."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -41,7 +41,7 @@ class _AutoFinder(importlib.abc.MetaPathFinder):
 
 
 class _RegisteringLoader(importlib.abc.Loader):
-    """Loads an Auto module as before, then ours."""
+    """Loads an Auto module as usual, then our module."""
 
     def __init__(self, loader: importlib.abc.Loader, ours: str) -> None:
         self.loader = loader

@@ -1,10 +1,10 @@
 """Counts of parameters, FLOPs and cache bytes, as closed forms of the configuration.
 
-A multiply-add is 2 FLOPs. As `torch.utils.flop_counter.FlopCounterMode` does with the math attention
-kernel, only matrix products are counted, and attention counts every query-key pair of a call, the
-masked half included. Knows nothing of tensors.
+A multiply-add is 2 FLOPs. Like `torch.utils.flop_counter.FlopCounterMode` with the math
+attention kernel, this module counts matrix products only, and attention counts every query-key pair
+of a call, including the masked half. No tensors are needed.
 
-`active_flops` is what routing needed; `dense_flops` is what a masked path executes.
+`active_flops` counts the work that the routing decisions require; `dense_flops` counts what the masked path executes.
 """
 
 from collections.abc import Sequence
@@ -12,9 +12,8 @@ from collections.abc import Sequence
 from mor_core.model.config import ROUTER_FIELDS, MoRConfig
 from mor_core.model.layer_schedule import layer_schedule
 
-TRAINING_FACTOR = (
-    3  # a backward pass costs two forwards: one product for the input, one for the weight
-)
+TRAINING_FACTOR = 3
+"""Forward and backward; the backward pass costs two forwards: a product for the input and one for the weight."""
 
 
 def active_flops(
@@ -26,18 +25,18 @@ def active_flops(
     past_counts: Sequence[int] | None = None,
     num_logits: int | None = None,
 ) -> int:
-    """Count the forward pass of one sequence, inactive tokens left out.
+    """Count the forward pass of one sequence without its inactive tokens.
 
     Args:
-        config: of the model.
+        config: the model's configuration.
         num_tokens: tokens of this call, all of which run through prelude and coda.
         active_counts: how many of them took part in recursion 1, 2, ... R.
         past_tokens: tokens already in the cache.
         past_counts: how many of those took part in each recursion; default none.
-        num_logits: positions that the head predicts from; default all of this call.
+        num_logits: positions for which the head computes logits; default all of this call.
 
     Raises:
-        ValueError: not one count a recursion.
+        ValueError: there is not exactly one count per recursion.
     """
     parts = flops_by_part(
         config,
@@ -59,9 +58,9 @@ def flops_by_part(
     past_counts: Sequence[int] | None = None,
     num_logits: int | None = None,
 ) -> dict[str, int]:
-    """Count as `active_flops` does, apart for `prelude`, `recursion 1`, ..., `coda`, `router` and `head`.
+    """Count as `active_flops` does, split into `prelude`, `recursion 1`, ..., `coda`, `router` and `head`.
 
-    Parts that a model does not have are left out.
+    Parts that the model does not have are left out.
     """
     recursions = config.num_recursions
     past_counts = [0] * recursions if past_counts is None else past_counts
@@ -84,7 +83,7 @@ def flops_by_part(
         flops = layer.count(queries, keys, projects_keys=call.computes_keys)
         parts[name] = parts.get(name, 0) + flops
     if is_routed:
-        # One router scores every token once, or each recursion's its candidates.
+        # One router scores every token once, or each recursion's router scores its candidates.
         once = config.router.chooses_once
         scored = num_tokens if once else sum([num_tokens, *active_counts[:-1]])
         parts["router"] = 2 * scored * config.router.num_weights(vars(config))
@@ -108,13 +107,13 @@ def dense_flops(
 
 
 class DecodeFlops:
-    """Counts single tokens as `active_flops` does, from sums made once: a decode asks at every token."""
+    """Counts decoded tokens as `active_flops` does, but from precomputed sums, since decode counts every token."""
 
     def __init__(self, config: MoRConfig) -> None:
         recursions = config.num_recursions
         self._is_routed = config.has_router
         self._shares_keys = config.kv_strategy != "recursion_wise"
-        self._alone = [  # a token without a past, by depth
+        self._alone = [  # a token with an empty cache, by depth
             active_flops(config, 1, [int(index < depth) for index in range(recursions)])
             for depth in range(recursions + 1)
         ]
@@ -123,36 +122,36 @@ class DecodeFlops:
         self._outside = per_key * (config.num_prelude_layers + config.num_coda_layers)
 
     def active(self, depth: int, past_tokens: int, past_counts: Sequence[int]) -> int:
-        """Count a token of some depth after `past_tokens`, of which `past_counts` took part in each recursion."""
+        """Count a token of the given depth after `past_tokens`, of which `past_counts` took part in each recursion."""
         if not self._is_routed:
             return self.dense(past_tokens)
         keys = depth * past_counts[0] if self._shares_keys else sum(past_counts[:depth])
         return self._alone[depth] + self._outside * past_tokens + self._per_recursion * keys
 
     def dense(self, past_tokens: int) -> int:
-        """Count a token of full depth after `past_tokens` of full depth."""
+        """Count a token of full depth after `past_tokens` tokens of full depth."""
         recursions = len(self._alone) - 1
         per_key = self._outside + recursions * self._per_recursion
         return self._alone[-1] + per_key * past_tokens
 
 
 def training_flops(config: MoRConfig, num_tokens: int, active_counts: Sequence[int]) -> int:
-    """Count forward and backward of one training sequence, attention among its k active tokens as k x k."""
+    """Count forward and backward of one training sequence; attention among k active tokens counts as k x k."""
     return TRAINING_FACTOR * active_flops(config, num_tokens, active_counts)
 
 
 def executed_flops(
     config: MoRConfig, num_tokens: int, active_counts: Sequence[Sequence[int]]
 ) -> int:
-    """Count what a training batch executes on the gathered path: rows are filled up to the longest of each recursion.
+    """Count what a training batch executes on the gathered path, which pads rows to the longest of each recursion.
 
-    Equal to the sum of `training_flops` under top-k, where all rows have the same counts; more under rules that give
-    rows different ones. A row with no token left in a recursion is not computed there.
+    This equals the sum of `training_flops` under top-k, where all rows have the same counts; it is more under rules
+    that give rows different counts. A row without active tokens in a recursion is not computed there.
 
     Args:
-        config: of the model.
-        num_tokens: of each row.
-        active_counts: per row, one number a recursion.
+        config: the model's configuration.
+        num_tokens: tokens per row.
+        active_counts: per row, one count per recursion.
     """
     longest = [max(counts) for counts in zip(*active_counts, strict=True)]
     total = 0
@@ -163,17 +162,17 @@ def executed_flops(
 
 
 def dropped_flops(config: MoRConfig, num_dropped: int) -> int:
-    """Count what `training_flops` has too much where Switch experts left out (token, layer call) pairs."""
+    """Count by how much `training_flops` is too high where Switch experts dropped (token, layer call) pairs."""
     return TRAINING_FACTOR * num_dropped * 2 * mlp_parameters(config)
 
 
 def layer_flops(config: MoRConfig, queries: int, keys: int, *, projects_keys: bool = True) -> int:
-    """Count one layer on `queries` tokens that attend to `keys` entries."""
+    """Count one layer for `queries` tokens that attend to `keys` cache entries."""
     return _LayerFlops(config).count(queries, keys, projects_keys=projects_keys)
 
 
 class _LayerFlops:
-    """Counts one layer, from numbers read once: an attribute of a Hugging Face config takes microseconds."""
+    """Counts one layer. Reads the config once, since each attribute of a Hugging Face config takes microseconds."""
 
     def __init__(self, config: MoRConfig) -> None:
         hidden, width = config.hidden_size, config.attention_head_dim
@@ -184,18 +183,18 @@ class _LayerFlops:
             self._weights += hidden * config.num_experts
 
     def count(self, queries: int, keys: int, *, projects_keys: bool) -> int:
-        """Count `queries` tokens that attend to `keys` entries."""
+        """Count `queries` tokens that attend to `keys` cache entries."""
         weights = self._weights + (self._key_weights if projects_keys else 0)
         return 2 * queries * weights + 4 * queries * keys * self._query_width
 
 
 def mlp_parameters(config: MoRConfig) -> int:
-    """Count the weights of one feed-forward, or of one expert."""
+    """Count the weights of one feed-forward network, or of one expert."""
     return 3 * config.hidden_size * config.intermediate_size
 
 
 def vanilla_config(config: MoRConfig) -> MoRConfig:
-    """Return the plain Transformer of the same widths and unrolled depth: the peer of every comparison."""
+    """Return the plain Transformer of the same widths and unrolled depth: the baseline of every comparison."""
     defaults = MoRConfig()
     plain = {name: getattr(defaults, name) for name in ROUTER_FIELDS} | {"router_type": "none"}
     return config.replaced(
@@ -212,7 +211,7 @@ def vanilla_config(config: MoRConfig) -> MoRConfig:
 
 
 def kv_bytes_per_entry(config: MoRConfig, bytes_per_number: int) -> int:
-    """Return the bytes of one token's key and value in one slot."""
+    """Return the bytes of one token's key and value in one cache slot."""
     return 2 * config.num_key_value_heads * config.attention_head_dim * bytes_per_number
 
 

@@ -1,6 +1,6 @@
 """The stack of layers: embedding, prelude, recursions, coda and final norm.
 
-How routers decide is in `expert_choice.py` and `token_choice.py`; which layer runs when is in `layer_schedule.py`.
+Routing is in `expert_choice.py` and `token_choice.py`; the order of the layer calls is in `layer_schedule.py`.
 
 Shapes: B batch, S positions in this call, E hidden size.
 """
@@ -28,7 +28,7 @@ from mor_core.model.token_set import TokenSet
 
 @dataclass
 class BackboneOutput(ModelOutput):
-    """Final hidden states (B, S, E), the cache, what was decided, and the loss terms of routers and experts."""
+    """Final hidden states (B, S, E), the cache, the routing decisions, and the loss terms of routers and experts."""
 
     last_hidden_state: Tensor | None = None
     past_key_values: RecursionCache | None = None
@@ -38,7 +38,7 @@ class BackboneOutput(ModelOutput):
 
 
 class MoRPreTrainedModel(PreTrainedModel):  # type: ignore[misc]
-    """Weights' names, initialisation and what Hugging Face needs to know."""
+    """Weight initialisation, and the class attributes that Hugging Face reads."""
 
     config: MoRConfig
     config_class = MoRConfig
@@ -62,7 +62,7 @@ class MoRModel(MoRPreTrainedModel):
         self.prelude = _layers(config, config.num_prelude_layers)
         self.shared = _layers(config, config.num_layers_per_recursion)
         self.coda = _layers(config, config.num_coda_layers)
-        # Of recursions 2, 3, ...; the first uses what the shared layers hold.
+        # One list for each of recursions 2, 3, ...; recursion 1 uses the parts of the shared layers.
         self.recursion_parts = nn.ModuleList(
             nn.ModuleList(RecursionParts(config) for _ in range(config.num_layers_per_recursion))
             for _ in range(config.num_recursions - 1 if config.recursion_specific else 0)
@@ -88,7 +88,7 @@ class MoRModel(MoRPreTrainedModel):
     ) -> BackboneOutput:
         """Run the stack. Arguments as in `MoRForCausalLM.forward`; `supervised` adds the routers' losses.
 
-        `observe` is shown the states (B, S, E) after every recursion that somebody entered.
+        `observe` is called with the states (B, S, E) after every recursion that a token entered.
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("give exactly one of input_ids and inputs_embeds")
@@ -99,26 +99,26 @@ class MoRModel(MoRPreTrainedModel):
         cache = past_key_values
         if cache is None and wants_cache:
             cache = RecursionCache(self.config)
-        real, position_ids = _place_tokens(hidden_states, attention_mask, position_ids, cache)
+        real, position_ids = _token_positions(hidden_states, attention_mask, position_ids, cache)
         rule = routing or default_rule(self.config, training=self.training)
         rule.check(self.config)
-        # Recursive KV sharing reads what recursion 1 wrote, so it needs slots even if nobody keeps them.
+        # Recursive KV sharing reads what recursion 1 wrote, so it needs slots even if no cache is returned.
         slots = cache
         if slots is None and self.config.kv_strategy != "recursion_wise":
             slots = RecursionCache(self.config)
-        if slots is not None and slots.num_seen_tokens and not self.config.keys_outlive_a_call:
+        if slots is not None and slots.num_seen_tokens and not self.config.can_reuse_cache:
             raise ValueError(
                 'past_key_values must be empty with kv_strategy="shared_updated": a recursion\'s own keys replace '
-                "those of recursion 1 for one call and are not kept, so a later call would see others than a whole "
-                "sequence does; recompute with use_cache=False"
+                "those of recursion 1 for one call and are not kept, so a later call would attend to other keys than "
+                "one call on the whole sequence; recompute with use_cache=False"
             )
         log = ExpertLog(real.valid, drops=self.training)
         call = _Call(self, slots, position_ids, log)
         hidden_states = call.run("prelude", None, real, hidden_states)
         keys = self._draw_keys(rule, input_ids, position_ids, real.valid, slots)
         options = (gathered, supervised, self.training, observe)
-        how = RoutedCall(self.config, rule, real, position_ids, keys, *options)
-        hidden_states, trace, losses = self._recur(call, hidden_states, how)
+        routed = RoutedCall(self.config, rule, real, position_ids, keys, *options)
+        hidden_states, trace, losses = self._recur(call, hidden_states, routed)
         hidden_states = self.norm(call.run("coda", None, real, hidden_states))
         if cache is not None:
             cache.num_seen_tokens += hidden_states.shape[1]
@@ -140,7 +140,7 @@ class MoRModel(MoRPreTrainedModel):
         valid: Tensor | None,
         cache: RecursionCache | None,
     ) -> Tensor:
-        """Return what this call's draws depend on, (B, S); the text's opening is kept in the cache."""
+        """Return this call's keys for random routing, (B, S); the cache stores the text's first tokens."""
         if input_ids is None or not rule.draws_by_text(self.config):
             return draw_keys(position_ids, None)
         before = None if cache is None else cache.opening
@@ -150,30 +150,30 @@ class MoRModel(MoRPreTrainedModel):
         return draw_keys(position_ids, opening)
 
     def _recur(
-        self, call: "_Call", hidden_states: Tensor, how: RoutedCall
+        self, call: "_Call", hidden_states: Tensor, routed: RoutedCall
     ) -> tuple[Tensor, RecursionTrace, dict[str, Tensor]]:
-        """Apply the shared block as the model's kind of routing says; return states, decisions and router losses."""
+        """Apply the shared block as the model's routers decide; return states, routing trace and router losses."""
 
         def block(index: int, tokens: TokenSet, states: Tensor) -> Tensor:
             return call.run("shared", index, tokens, states)
 
         if self.config.has_router:
             routers = cast(list[Router], list(self.routers))
-            return type(routers[0]).recur(how, hidden_states, routers, block)
+            return type(routers[0]).recur(routed, hidden_states, routers, block)
         trace = RecursionTrace(
-            len(hidden_states), self.config.num_recursions, None, how.real, hidden_states.device
+            len(hidden_states), self.config.num_recursions, None, routed.real, hidden_states.device
         )
         if self.config.sharing == "sequence":  # a layer runs R times before the next one begins
-            return call.run("shared", None, how.real, hidden_states), trace, {}
+            return call.run("shared", None, routed.real, hidden_states), trace, {}
         for index in range(self.config.num_recursions):
-            hidden_states = block(index, how.real, hidden_states)
-            if how.observe is not None:
-                how.observe(hidden_states)
+            hidden_states = block(index, routed.real, hidden_states)
+            if routed.observe is not None:
+                routed.observe(hidden_states)
         return hidden_states, trace, {}
 
 
 class _Call:
-    """One forward call: walks the schedule and hands each layer its slot."""
+    """One forward call: runs the layer calls of the schedule, each with its cache slot."""
 
     def __init__(
         self,
@@ -193,7 +193,7 @@ class _Call:
     def run(
         self, stage: str, recursion_idx: int | None, tokens: TokenSet, states: Tensor
     ) -> Tensor:
-        """Apply a stage's layers (of one recursion, or all of them); (b, K, E) -> (b, K, E)."""
+        """Apply a stage's layers, of one recursion or of all (`None`); (b, K, E) -> (b, K, E)."""
         positions = tokens.gather(self.position_ids.expand(self._batch_size(tokens, states), -1))
         rotary = rotary_embedding(positions, self.config, states.dtype)
         for step in self.schedule:
@@ -217,7 +217,7 @@ class _Call:
             batch_size,
             slot,
             writes=step.writes_cache,
-            takes_keys=step.computes_keys,
+            computes_keys=step.computes_keys,
         )
 
     def _own_parts(self, step: LayerCall) -> RecursionParts | None:
@@ -231,13 +231,13 @@ def _layers(config: MoRConfig, count: int) -> nn.ModuleList:
     return nn.ModuleList(DecoderLayer(config) for _ in range(count))
 
 
-def _place_tokens(
+def _token_positions(
     hidden_states: Tensor,
     attention_mask: Tensor | None,
     position_ids: Tensor | None,
     cache: RecursionCache | None,
 ) -> tuple[TokenSet, Tensor]:
-    """Return which of this call's tokens are real, and the position (B or 1, S) of each."""
+    """Return this call's tokens without padding, and the position (B, S) of each."""
     batch_size, length = hidden_states.shape[:2]
     seen = 0 if cache is None else cache.num_seen_tokens
     mask = None

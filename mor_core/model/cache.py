@@ -1,8 +1,8 @@
-"""Keys and values of the tokens that took part, slot by slot.
+"""Keys and values of the active tokens, by cache slot.
 
 A slot belongs to one (recursion, layer) pair, or to one layer where recursions share keys. It holds
-active tokens only and remembers their positions, so one rule serves prefill, decode, padding and both
-KV strategies: a query sees the entries whose position is at most its own.
+active tokens only and stores their positions, so one rule is enough for prefill, decode, padding and
+all KV strategies: a query attends to the entries whose position is at most its own.
 
 Shapes: B batch, G key/value heads, T entries of the longest row, D head width, S new positions.
 """
@@ -24,13 +24,13 @@ class CacheSlot:
     def __init__(self) -> None:
         self.keys: Tensor | None = None  # (B, G, T, D)
         self.values: Tensor | None = None  # (B, G, T, D)
-        self.positions: Tensor | None = None  # (B, T), _EMPTY behind the end of a shorter row
+        self.positions: Tensor | None = None  # (B, T), _EMPTY after the end of a shorter row
         self.is_ragged = False
 
     def append(
         self, keys: Tensor, values: Tensor, positions: Tensor, tokens: TokenSet, batch_size: int
     ) -> None:
-        """Add the counted places of `tokens`: keys and values (b, G, K, D) at positions (b, K)."""
+        """Append the valid entries of `tokens`: keys and values (b, G, K, D) at positions (b, K)."""
         if tokens.rows is None and tokens.valid is None and not self.is_ragged:
             self.keys = _joined(self.keys, keys, dim=2)
             self.values = _joined(self.values, values, dim=2)
@@ -48,21 +48,21 @@ class CacheSlot:
         if valid is None:
             valid = torch.ones_like(positions, dtype=torch.bool)
         lengths = (self.positions != _EMPTY).sum(dim=1)
-        places = lengths[rows][:, None] + valid.cumsum(dim=1) - 1
+        columns = lengths[rows][:, None] + valid.cumsum(dim=1) - 1
         needed = int(lengths.index_add(0, rows, valid.sum(dim=1)).max())
         grow = max(0, needed - self.positions.shape[1])
         self.keys = torch.nn.functional.pad(self.keys, (0, 0, 0, grow))
         self.values = torch.nn.functional.pad(self.values, (0, 0, 0, grow))
         self.positions = torch.nn.functional.pad(self.positions, (0, grow), value=_EMPTY)
-        row_of = rows[:, None].expand_as(places)[valid]
-        place_of = places[valid]
-        self.keys[row_of, :, place_of] = keys.transpose(1, 2)[valid]
-        self.values[row_of, :, place_of] = values.transpose(1, 2)[valid]
-        self.positions[row_of, place_of] = positions[valid]
+        row_of = rows[:, None].expand_as(columns)[valid]
+        column_of = columns[valid]
+        self.keys[row_of, :, column_of] = keys.transpose(1, 2)[valid]
+        self.values[row_of, :, column_of] = values.transpose(1, 2)[valid]
+        self.positions[row_of, column_of] = positions[valid]
 
     @property
     def num_entries(self) -> int:
-        """Tokens held, summed over the batch; asks the device only where rows differ in length."""
+        """Tokens held, summed over the batch; synchronises with the device only where rows differ in length."""
         if self.positions is None:
             return 0
         return int((self.positions != _EMPTY).sum()) if self.is_ragged else self.positions.numel()
@@ -81,21 +81,21 @@ class CacheSlot:
 
 
 class RecursionCache(Cache):  # type: ignore[misc]
-    """All slots of one run. Pass it from call to call as `past_key_values`.
+    """All cache slots of one run. Pass it from call to call as `past_key_values`.
 
-    It plays the part of a Hugging Face cache in `generate()`; nothing of it lives on the model.
+    It is the Hugging Face cache of `generate()`; the model keeps no reference to it.
     """
 
-    is_compileable = False  # slots grow by what routing decides
+    is_compileable = False  # routing decides how much each slot grows
 
     def __init__(self, config: MoRConfig) -> None:
         super().__init__(layers=[])
         self.slots = [CacheSlot() for _ in range(num_cache_slots(config))]
         self.num_seen_tokens = 0
-        self.opening: Tensor | None = None  # (B, n), what random routing draws by
+        self.opening: Tensor | None = None  # (B, n), first tokens, for random routing
 
     def get_seq_length(self, layer_idx: int = 0) -> int:  # noqa: ARG002 - Hugging Face's signature
-        """Positions processed so far, padding included: what Hugging Face counts, not what is stored."""
+        """Positions processed so far, padding included, as Hugging Face counts them; slots may hold fewer."""
         return self.num_seen_tokens
 
     def reorder_cache(self, beam_idx: Tensor) -> None:
@@ -125,7 +125,7 @@ class RecursionCache(Cache):  # type: ignore[misc]
 
 
 class SlotView:
-    """What one layer call sees: its own new keys, those of a cache slot, or both. Implements `KeyValueSlot`."""
+    """The keys that one layer call attends to: its own, those of a cache slot, or both. Implements `KeyValueSlot`."""
 
     def __init__(
         self,
@@ -135,14 +135,14 @@ class SlotView:
         slot: CacheSlot | None,
         *,
         writes: bool,
-        takes_keys: bool,
+        computes_keys: bool,
     ) -> None:
-        """Bind a set of tokens, their positions (b, K) and a slot (`None`: keys live for this call only).
+        """Bind a set of tokens, their positions (b, K) and a slot (`None`: keys are kept for this call only).
 
-        What takes keys without writing shows them in the place of the slot's, for this view alone.
+        With `computes_keys` but not `writes`, the new keys replace the slot's entries of these tokens in this view.
         """
         self.writes = writes
-        self.takes_keys = takes_keys
+        self.computes_keys = computes_keys
         self._tokens = tokens
         self._position_ids = position_ids
         self._batch_size = batch_size
@@ -170,18 +170,17 @@ class SlotView:
         return (keys, values) if rows is None else (keys[rows], values[rows])
 
     def _replaced(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the slot's entries with these tokens' own (b, G, K, D) in their places."""
+        """Return the slot's entries, those of these tokens replaced by the given ones (b, G, K, D)."""
         held = self.read()
         positions = self._slot.positions  # type: ignore[union-attr]
         assert positions is not None
         positions = positions if self._tokens.rows is None else positions[self._tokens.rows]
-        places = (
-            (positions[:, None] == self._position_ids[..., None]).int().argmax(dim=-1)
-        )  # (b, K)
+        found = positions[:, None] == self._position_ids[..., None]
+        columns = found.int().argmax(dim=-1)  # (b, K)
         if self._tokens.valid is not None:
-            # What does not count goes to an extra place that is cut off again.
-            places = places.masked_fill(~self._tokens.valid, positions.shape[1])
-        index = places[:, None, :, None].expand_as(keys)
+            # Invalid entries go to an extra column, which is cut off again.
+            columns = columns.masked_fill(~self._tokens.valid, positions.shape[1])
+        index = columns[:, None, :, None].expand_as(keys)
         wider = [torch.nn.functional.pad(old, (0, 0, 0, 1)) for old in held]
         keys, values = (
             old.scatter(2, index, new)[:, :, :-1]
@@ -190,12 +189,12 @@ class SlotView:
         return keys, values
 
     def visibility(self) -> tuple[Tensor | None, bool]:
-        """Return the mask (b, 1, K, T), or `None` with whether plain causal masking is right."""
-        everything_counts = self._tokens.valid is None and not (self._slot and self._slot.is_ragged)
-        if everything_counts and self.writes and not self._has_past:
+        """Return the mask (b, 1, K, T), or `None` where none is needed; and whether SDPA's `is_causal` is to be set."""
+        all_valid = self._tokens.valid is None and not (self._slot and self._slot.is_ragged)
+        if all_valid and self.writes and not self._has_past:
             return None, True
         is_newest = self.writes or self._tokens.num_positions == 1
-        if everything_counts and self._position_ids.shape[1] == 1 and is_newest:
+        if all_valid and self._position_ids.shape[1] == 1 and is_newest:
             return None, False
         if self._slot is None:
             key_positions = self._position_ids
@@ -208,7 +207,7 @@ class SlotView:
         visible = key_positions[:, None, :] <= self._position_ids[:, :, None]
         visible &= (key_positions != _EMPTY)[:, None, :]
         if self._tokens.valid is not None:
-            # A place that does not count sees everything: its result is dropped, and no row of the softmax is empty.
+            # An invalid entry attends to everything, so that no softmax row is empty; its result is dropped.
             visible |= ~self._tokens.valid[:, :, None]
         return visible[:, None], False
 

@@ -1,6 +1,6 @@
 """Every architectural choice of a model, typed, checked, and stored as Hugging Face `config.json`.
 
-Knows nothing of tensors. A plain Transformer is one recursion without a router; a recursive Transformer is
+Contains no tensors. A plain Transformer is one recursion without a router; a recursive Transformer is
 several without a router; a Mixture-of-Recursions model has a router.
 
 Source: Mixture-of-Recursions, arXiv 2507.10524 (sections 2.1 and 2.2, Table 5).
@@ -29,9 +29,9 @@ class MoRConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
 
     The paper's Cycle and Sequence sharing are `sharing` with no prelude and coda; Middle-Cycle and Middle-Sequence
     are the same with one prelude and one coda layer. `None` for `capacity_factors` means (R - r) / R at recursion r.
-    More than one expert makes each feed-forward a Switch layer (arXiv 2101.03961). `router_control` makes a control:
-    membership is drawn at random and the gate is learned, or both are drawn (the official code's `rand_router`).
-    `router_depth_price_coef` charges for depth, as the ponder cost of adaptive computation time (arXiv 1603.08983).
+    More than one expert makes each feed-forward a Switch layer (arXiv 2101.03961). `router_control` makes the model a
+    control: its selection is random and the gate is learned, or both are random (the official code's `rand_router`).
+    `router_depth_price_coef` penalises depth, as the ponder cost of adaptive computation time (arXiv 1603.08983).
     `kv_strategy="shared_updated"` shows a recursion's active tokens with keys of that recursion (`update_cache`).
 
     Raises:
@@ -63,7 +63,7 @@ class MoRConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
     initializer_range: float = field(default=0.02, metadata=_NOT_NEGATIVE)
     tie_word_embeddings: bool = True
 
-    # What recursions 2, 3, ... have of their own, such as attention; official releases before September 2026 had
+    # Parts that recursions do not share, as attention in official releases before September 2026
     recursion_specific: list[Literal["attention", "norms"]] = field(default_factory=list)
 
     # Router
@@ -108,7 +108,7 @@ class MoRConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
         super().__post_init__(**kwargs)
 
     def replaced(self, **changes: Any) -> "MoRConfig":
-        """Return a copy of the architecture with some fields changed; checked as any other."""
+        """Return a checked copy of the architecture with some fields changed."""
         inherited = {entry.name for entry in dataclasses.fields(PreTrainedConfig)}
         own = [entry.name for entry in dataclasses.fields(MoRConfig) if entry.name not in inherited]
         return MoRConfig(**{name: getattr(self, name) for name in own} | changes)
@@ -133,8 +133,8 @@ class MoRConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
         return ROUTER_TYPES[self.router_type]
 
     @property
-    def keys_outlive_a_call(self) -> bool:
-        """Whether a cache can continue a sequence: not where recursions replace keys for one call."""
+    def can_reuse_cache(self) -> bool:
+        """Whether a later call can continue from the cache: not where recursions replace keys for one call only."""
         return self.kv_strategy != "shared_updated"
 
     @property
@@ -155,7 +155,7 @@ class MoRConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
         )
 
     def validate_architecture(self) -> None:
-        """Refuse fields that contradict each other; called by `@strict` after every field is typed.
+        """Check fields against each other; `@strict` calls this after it has checked the type of every field.
 
         Raises:
             ValueError: names the field, the rule, the value and the remedy.
@@ -164,7 +164,7 @@ class MoRConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
 
 
 def _refuse_unknown(config_class: type[MoRConfig], given: dict[str, Any]) -> None:
-    """Raise for keys that neither our fields nor Hugging Face's own bookkeeping know."""
+    """Raise for keys that are neither fields nor part of Hugging Face's own bookkeeping."""
     known = set(inspect.signature(config_class.__init__).parameters)
     bookkeeping = {
         "attn_implementation",
@@ -189,12 +189,12 @@ AutoConfig.register("mor", MoRConfig)
 
 _MOST_LAYERS = 10_000
 _OWNERS = {name: kind for kind in reversed(ROUTER_TYPES.values()) for name in kind.fields}
-"""The first type that has a field, for those that not all have."""
+"""For each field that only some router types accept: the first type that accepts it."""
 ROUTER_FIELDS = (*_OWNERS, "router_control")
 
 
 def check_config(config: "MoRConfig") -> None:
-    """Refuse what no model can be built from.
+    """Check every field, and fields against each other.
 
     Raises:
         ValueError: names the field, the rule, the value and the remedy.
@@ -237,7 +237,7 @@ def _check_sharing(config: "MoRConfig") -> None:
         )
     if config.kv_strategy == "shared_updated" and config.sharing == "sequence":
         raise ValueError(
-            'kv_strategy="shared_updated" needs sharing="cycle": it updates what a recursion\'s tokens see'
+            'kv_strategy="shared_updated" needs sharing="cycle": it replaces the keys of a recursion\'s active tokens'
         )
     if config.has_router and config.num_experts > 1:
         raise ValueError(
@@ -285,7 +285,7 @@ def _check_router(config: "MoRConfig") -> None:
 
 
 def _check_router_options(config: "MoRConfig") -> None:
-    """Refuse options that contradict each other."""
+    """Check router options against each other."""
     if config.router_depth_price_coef and config.router_control != "none":
         raise ValueError(
             f"router_depth_price_coef needs a router whose scores decide, got {config.router_depth_price_coef} with "
@@ -321,7 +321,7 @@ def _check_capacities(config: "MoRConfig", factors: list[int | float]) -> None:
 
 
 def _refuse_field(config: "MoRConfig", name: str, owner: str, router_type: str) -> None:
-    """Refuse a setting that would be ignored: one of another type of router that differs from its default."""
+    """Raise for a setting that would be ignored: a field of another router type that differs from its default."""
     if getattr(config, name) != _DEFAULTS[name]:
         raise ValueError(
             f"{name} belongs to {owner}, got {getattr(config, name)!r} with "

@@ -1,4 +1,4 @@
-"""One decoder layer, and what a recursion may have of its own in it.
+"""One decoder layer, and the parts of it that a recursion may not share.
 
 Shapes: B batch, S positions in this call, E hidden size.
 """
@@ -33,8 +33,8 @@ class DecoderLayer(nn.Module):
         Args:
             hidden_states: (B, S, E).
             rotary: cosines and sines at the tokens' positions.
-            slot: where keys and values go and come from.
-            experts: takes notes of Switch feed-forwards.
+            slot: stores this call's keys and values and returns those to attend to.
+            experts: the log of Switch layers.
             own: parts that replace the layer's in this recursion.
         """
         parts = self._modules if own is None else {**self._modules, **own._modules}
@@ -48,7 +48,7 @@ class DecoderLayer(nn.Module):
 
 
 class RecursionParts(nn.Module):
-    """What one recursion does not share of one layer: its attention, its norms, or both."""
+    """The parts of one layer that one recursion does not share: its attention, its norms, or both."""
 
     def __init__(self, config: MoRConfig) -> None:
         super().__init__()

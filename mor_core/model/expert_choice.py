@@ -1,11 +1,11 @@
-"""Expert-choice: each recursion's router scores who is still there; the best, or those above a threshold, go on.
+"""Expert-choice: each recursion's router scores the remaining tokens; the top-k, or those above a threshold, enter it.
 
-Route, run the shared block on the active tokens, gate what it adds, and go round again. `select_top_k` is how it
-trains and is not causal; `entry_thresholds` is what inference holds each score against. Token-choice, decided once, is
-in `token_choice.py`. Two ways to compute the same thing: gathered (inactive tokens are left out) and masked (everything
-is computed and the inactive ones dropped: the slow twin that tests hold the other against).
+Each recursion scores its candidates, selects the active tokens, runs the shared block on them and gates its output.
+Training selects by `select_top_k`, which is not causal; inference compares each score to `entry_thresholds`.
+Token-choice, which decides once, is in `token_choice.py`. Two paths compute the same result: the gathered path leaves
+inactive tokens out; the masked path computes all tokens and drops the inactive ones. It is the slow reference of tests.
 
-Shapes: B batch, S positions in this call, b and K rows and places of a token set, E hidden size, R recursions.
+Shapes: B batch, S positions in this call, b and K rows and entries of a token set, E hidden size, R recursions.
 Source: arXiv 2507.10524, section 2.2.
 """
 
@@ -26,7 +26,7 @@ from mor_core.model.token_set import TokenSet
 
 
 class ExpertChoiceRouter(Router):
-    """One recursion's judge: a logit for each candidate, and the gate that scales what the block adds.
+    """One recursion's router: a logit for each candidate, and the gate that scales the block's output.
 
     Source: arXiv 2507.10524, section 2.2.1 and Appendix G.1.
     """
@@ -39,7 +39,7 @@ class ExpertChoiceRouter(Router):
 
     @staticmethod
     def make_network(config: MoRConfig) -> nn.Module:
-        """Build what gives a candidate its logit; (..., E) -> (..., 1)."""
+        """Build the network that computes a candidate's logit; (..., E) -> (..., 1)."""
         return router_network(config)
 
     @classmethod
@@ -50,21 +50,21 @@ class ExpertChoiceRouter(Router):
         routers: Sequence["ExpertChoiceRouter"],
         block: BlockFunction,
     ) -> tuple[Tensor, RecursionTrace, dict[str, Tensor]]:
-        recursions = ExpertChoice(call)
-        return *recursions.run(hidden_states, routers, block), recursions.losses
+        choice = ExpertChoice(call)
+        return *choice.run(hidden_states, routers, block), choice.losses
 
     def forward(self, hidden_states: Tensor) -> Tensor:
         """Score candidates; (b, K, E) -> logits (b, K), float32."""
-        # One kernel less for a token that is alone.
+        # Without the division, decoding one token launches one kernel less.
         scaled = hidden_states if self.temperature == 1 else hidden_states / self.temperature
         return self.network(scaled).squeeze(-1).float()
 
     def matrices(self) -> list[Tensor]:
-        """Return the network's weights, in the order in which they are applied."""
+        """Return the network's weights in the order in which they are applied."""
         return [weight.detach() for weight in self.network.parameters()]
 
     def aux_logits(self, hidden_states: Tensor) -> Tensor:
-        """Score candidates by the auxiliary router, which learns apart from the model; -> (b, K), float32."""
+        """Score candidates by the auxiliary router, whose loss sends no gradient into the model; -> (b, K), float32."""
         assert self.aux_network is not None, 'aux_logits needs router_supervision="aux_router"'
         return self.aux_network(hidden_states.detach() / self.temperature).squeeze(-1).float()
 
@@ -73,7 +73,7 @@ class ExpertChoiceRouter(Router):
         return expert_scores(logits, self.activation)
 
     def token_scores(self, logits: Sequence[float]) -> list[float]:
-        """Do as `scores` does for one token's logits; tensors of a few numbers take ten times as long."""
+        """Compute `scores` for one token's logits as Python floats; such small tensors take ten times as long."""
         if self.activation == "sigmoid":
             return list(map(sigmoid, logits))
         return list(map(math.tanh, logits)) if self.activation == "tanh" else list(logits)
@@ -99,7 +99,7 @@ def expert_gate(logits: Tensor, activation: str, alpha: float) -> Tensor:
 
 
 class ExpertChoice:
-    """Runs the recursions of one call under one rule. Holds no weights and does not outlive the call."""
+    """Runs the recursions of one call under one routing rule. Holds no weights and is used for one call only."""
 
     def __init__(self, call: RoutedCall) -> None:
         self.config = call.config
@@ -115,7 +115,7 @@ class ExpertChoice:
     def run(
         self, hidden_states: Tensor, routers: Sequence[ExpertChoiceRouter], block: BlockFunction
     ) -> tuple[Tensor, RecursionTrace]:
-        """Apply the shared block up to R times; (B, S, E) -> (B, S, E) and what was decided."""
+        """Apply the shared block up to R times; (B, S, E) -> (B, S, E) and the routing trace."""
         batch_size = len(hidden_states)
         trace = RecursionTrace(
             batch_size,
@@ -129,18 +129,18 @@ class ExpertChoice:
         for index, router in enumerate(routers):
             states = candidates.gather(hidden_states)  # (b, K, E)
             logits = router(states)  # (b, K)
-            judged = logits if router.aux_network is None else router.aux_logits(states)  # (b, K)
-            drawn = self._draw(index, candidates, logits)
-            decisive = judged if trace.auxiliary else logits
-            active, chosen = self._select(index, decisive, drawn, candidates)
-            trace.steps.append(RecursionStep(candidates, decisive, judged, chosen))
-            if self.supervised and drawn is None:
-                self._supervise(index, logits, judged, chosen, candidates)
+            causal_logits = logits if router.aux_network is None else router.aux_logits(states)
+            random_scores = self._random_scores(index, candidates, logits)
+            deciding_logits = causal_logits if trace.auxiliary else logits
+            active, chosen = self._select(index, deciding_logits, random_scores, candidates)
+            trace.steps.append(RecursionStep(candidates, deciding_logits, causal_logits, chosen))
+            if self.supervised and random_scores is None:
+                self._supervise(index, logits, causal_logits, chosen, candidates)
             if active.is_empty:
                 break
             gate = router.gate(logits, self.rule.gate)
-            if drawn is not None and self.config.router_control == "random_scores":
-                gate = router.alpha * drawn.to(gate.dtype)
+            if random_scores is not None and self.config.router_control == "random_scores":
+                gate = router.alpha * random_scores.to(gate.dtype)
             if active is not candidates:
                 states = active.gather(hidden_states)
                 gate = active.gather(candidates.dense(gate, batch_size, fill=0.0))
@@ -153,10 +153,10 @@ class ExpertChoice:
             candidates = active
         return hidden_states, trace
 
-    def _draw(self, index: int, candidates: TokenSet, logits: Tensor) -> Tensor | None:
-        """Return a control's draws from [0, 1) for the candidates, (b, K); `None` for a router that judges.
+    def _random_scores(self, index: int, candidates: TokenSet, logits: Tensor) -> Tensor | None:
+        """Return a control's random scores in [0, 1) for the candidates, (b, K); `None` for a learned router.
 
-        Training draws from the generator, as the official code does; inference hashes positions.
+        Training draws them from the generator, as the official code does; inference hashes `draw_keys`.
         """
         if self.config.router_control == "none":
             return None
@@ -168,27 +168,27 @@ class ExpertChoice:
         self,
         index: int,
         logits: Tensor,
-        drawn: Tensor | None,
+        random_scores: Tensor | None,
         candidates: TokenSet,
     ) -> tuple[TokenSet, Tensor]:
-        """Return the active tokens of recursion `index` and which candidates (b, K) they are."""
+        """Return the active tokens of recursion `index`, and a mask of them among the candidates (b, K)."""
         rule = self.rule
-        everyone = torch.ones_like(logits, dtype=torch.bool)
+        all_candidates = torch.ones_like(logits, dtype=torch.bool)
         if candidates.valid is not None:
-            everyone = everyone & candidates.valid
+            all_candidates = all_candidates & candidates.valid
         factors = rule.capacities or self.config.capacity_schedule
         is_closed = rule.ceiling is not None and index >= rule.ceiling
         if rule.name == "top_k" and factors[index] < 1 and not is_closed:
-            # Of logits, not of gates: the order is the same, but saturated gates would tie.
+            # Ranks logits, not gates: the order is the same, but saturated gates would tie.
             return self._select_top_k(
-                factors[index], logits if drawn is None else drawn, candidates
+                factors[index], logits if random_scores is None else random_scores, candidates
             )
         positions = candidates.gather(self.position_ids)
         keys = candidates.gather(self.draw_keys)
-        least = entry_thresholds(self.config, rule, index, positions, keys)
-        if isinstance(least, float) and least == -math.inf:
-            return candidates, everyone
-        chosen = (logits >= least) & everyone
+        threshold = entry_thresholds(self.config, rule, index, positions, keys)
+        if isinstance(threshold, float) and threshold == -math.inf:
+            return candidates, all_candidates
+        chosen = (logits >= threshold) & all_candidates
         return candidates.keep(chosen, gathered=self.gathered), chosen
 
     def _select_top_k(
@@ -200,34 +200,34 @@ class ExpertChoice:
         else:
             lengths = self.real.valid.sum(dim=1).double()
             capacity = (factor * lengths).long().clamp(min=1)
-        places, valid = select_top_k(scores, candidates.valid, capacity)
+        indices, valid = select_top_k(scores, candidates.valid, capacity)
         chosen = torch.zeros_like(scores, dtype=torch.bool)
-        kept = torch.ones_like(places, dtype=torch.bool) if valid is None else valid
-        chosen = chosen.scatter(1, places, kept)
+        kept = torch.ones_like(indices, dtype=torch.bool) if valid is None else valid
+        chosen = chosen.scatter(1, indices, kept)
         if not self.gathered:
             return candidates.keep(chosen, gathered=False), chosen
-        return candidates.keep_places(places, valid), chosen
+        return candidates.keep_indices(indices, valid), chosen
 
     def _supervise(
         self,
         index: int,
         logits: Tensor,
-        judged: Tensor,
+        causal_logits: Tensor,
         chosen: Tensor,
         candidates: TokenSet,
     ) -> None:
         """Add this recursion's router losses: averaged over its candidates, summed over recursions.
 
         Where depth has a price, a capacity of 1 costs nothing, so that gates stay open while a skill forms. While
-        capacities fall, the price and the language model's loss alone train the scores: the auxiliary loss would teach
-        them the selection of a capacity that does not stay.
+        capacities fall, only the price and the language model's loss train the scores: the auxiliary loss would teach
+        them a selection whose capacity is temporary.
         """
-        own = self.config.capacity_schedule[index]
+        final = self.config.capacity_schedule[index]
         capacity = (self.rule.capacities or self.config.capacity_schedule)[index]
         has_price = self.config.router_depth_price_coef > 0 and capacity < 1
         terms: dict[str, Tensor] = {}
-        if not has_price or capacity == own:
-            terms["aux"] = auxiliary_loss(judged, chosen, candidates.valid)
+        if not has_price or capacity == final:
+            terms["aux"] = auxiliary_loss(causal_logits, chosen, candidates.valid)
         terms["z"] = router_z_loss(logits[..., None], candidates.valid)
         if has_price:
             terms["depth_price"] = depth_price(logits, candidates.valid)
@@ -242,20 +242,20 @@ def entry_thresholds(
     position_ids: Tensor,
     keys: Tensor,
 ) -> Tensor | float:
-    """Return the least logit with which a candidate enters a recursion: the one statement of who goes on.
+    """Return the logit at or above which a candidate enters a recursion. Every path decides by this function.
 
-    It holds for every rule but top-k, where it says who would enter if all had room.
+    It holds for every rule but top-k, for which it ignores the capacity.
 
     Args:
-        config: of the model.
+        config: the model's configuration.
         rule: the routing rule.
         recursion_idx: 0-based.
         position_ids: (b, K).
         keys: (b, K), of `random_draws.draw_keys`.
 
     Returns:
-        One number for all positions, or (b, K) float32 for the given ones: -inf where the rule lets a token in
-        whatever its router says, inf where it keeps the token out.
+        One number for all positions, or (b, K) float32 for the given ones: -inf where the rule admits a token whatever
+        its score is, inf where the rule excludes the token.
     """
     if rule.ceiling is not None and recursion_idx >= rule.ceiling:
         return math.inf
@@ -264,20 +264,20 @@ def entry_thresholds(
         return -math.inf
     share = factors[recursion_idx] / (factors[recursion_idx - 1] if recursion_idx else 1.0)
     if rule.name == "random":
-        return _open_where(select_random(keys, recursion_idx, share, rule.seed))
-    least: Tensor | float = rule.threshold_logit(recursion_idx)
+        return _admit_only(select_random(keys, recursion_idx, share, rule.seed))
+    threshold: Tensor | float = rule.threshold_logit(recursion_idx)
     if factors[recursion_idx] == 1:
-        least = -math.inf
+        threshold = -math.inf
     elif config.router_control != "none":
-        least = _open_where(hash_uniform(keys, recursion_idx, rule.seed) >= 1 - share)
+        threshold = _admit_only(hash_uniform(keys, recursion_idx, rule.seed) >= 1 - share)
     if rule.name != "forced":
-        return least
+        return threshold
     depths = forced_depths(rule, position_ids)
-    return torch.where(depths > 0, _open_where(depths > recursion_idx), least)
+    return torch.where(depths > 0, _admit_only(depths > recursion_idx), threshold)
 
 
-def _open_where(enters: Tensor) -> Tensor:
-    """Return the thresholds that let in whom a rule chose and nobody else; bool (b, K) -> float32 (b, K)."""
+def _admit_only(enters: Tensor) -> Tensor:
+    """Return thresholds that admit exactly the tokens marked in `enters`; bool (b, K) -> float32 (b, K)."""
     thresholds = torch.full(enters.shape, math.inf, dtype=torch.float32, device=enters.device)
     return thresholds.masked_fill(enters, -math.inf)
 
@@ -289,19 +289,19 @@ def select_top_k(
 
     Args:
         scores: (b, K), any increasing function of the gate.
-        valid: (b, K), False for places that are no candidates; `None` if all are.
-        capacity: how many a row may take: an integer, or (b,) integers where rows have different lengths.
+        valid: (b, K), False for entries that are no candidates; `None` if all are.
+        capacity: tokens selected per row: an integer, or (b,) integers where rows have different lengths.
 
     Returns:
-        Places (b, k) in ascending order, and which of them count (`None` for all).
+        Indices (b, k) along K in ascending order, and which of them are valid (`None` for all).
     """
     if valid is not None:
         scores = scores.masked_fill(~valid, -math.inf)
     if isinstance(capacity, int):
         return scores.topk(capacity, dim=1, sorted=False).indices.sort(dim=1).values, None
     width = int(capacity.max())
-    places = scores.topk(width, dim=1).indices
-    counted = torch.arange(width, device=scores.device) < capacity[:, None]
-    # Places that do not count move behind those that do, so that the order stays ascending among the latter.
-    order = (places + scores.shape[1] * ~counted).argsort(dim=1)
-    return places.gather(1, order), counted.gather(1, order)
+    indices = scores.topk(width, dim=1).indices
+    within = torch.arange(width, device=scores.device) < capacity[:, None]
+    # Invalid indices move behind the valid ones, which therefore stay in ascending order.
+    order = (indices + scores.shape[1] * ~within).argsort(dim=1)
+    return indices.gather(1, order), within.gather(1, order)

@@ -1,6 +1,6 @@
-"""Which layer runs when, and which cache slot it owns.
+"""The order of the layer calls, and the cache slot of each.
 
-The model loops over this table, the cache sizes itself by it and the accounting sums over it, so the three cannot
+The model runs this table, the cache takes its slots from it and the accounting sums over it, so the three cannot
 disagree.
 """
 
@@ -17,13 +17,13 @@ class LayerCall:
     """One application of one layer.
 
     Attributes:
-        stage: where in the stack it stands; it names the module list that `layer_idx` indexes.
-        layer_idx: which layer of that list is applied.
+        stage: the part of the stack; also the name of the module list that `layer_idx` indexes.
+        layer_idx: the layer of that list.
         recursion_idx: 0-based recursion, `None` outside the shared block.
-        cache_slot: where its keys and values live.
-        writes_cache: False where keys of an earlier recursion are reused (recursive KV sharing).
-        computes_keys: False where nothing but those is used; true without writing where a recursion's active tokens
-            replace their keys for this recursion alone.
+        cache_slot: where its keys and values are stored.
+        writes_cache: False where the keys of recursion 1 are reused (recursive KV sharing).
+        computes_keys: False where only reused keys are read. True without `writes_cache` where a recursion's active
+            tokens replace their keys for this recursion only.
     """
 
     stage: Stage
@@ -41,7 +41,7 @@ def layer_schedule(config: MoRConfig) -> tuple[LayerCall, ...]:
     """
     # Read once: an attribute of a Hugging Face config takes microseconds.
     block, recursions = config.num_layers_per_recursion, config.num_recursions
-    goes_round = config.sharing == "cycle"
+    is_cycle = config.sharing == "cycle"
     shares_keys = config.kv_strategy != "recursion_wise"
     updates_keys = config.kv_strategy == "shared_updated"
     calls = [
@@ -50,7 +50,7 @@ def layer_schedule(config: MoRConfig) -> tuple[LayerCall, ...]:
     ]
     first_shared = len(calls)
     for step in range(recursions * block):
-        if goes_round:
+        if is_cycle:
             recursion, layer = divmod(step, block)
         else:
             layer, recursion = divmod(step, recursions)
@@ -72,15 +72,15 @@ def num_cache_slots(config: MoRConfig) -> int:
 
 
 def layers_per_recursion(num_hidden_layers: int, num_recursions: int, middle: bool) -> int:
-    """Return how many layers each recursion gets when a stack is folded; no layer is ever left out.
+    """Return how many layers each recursion gets when a stack is folded into recursions; every layer is used.
 
     Args:
-        num_hidden_layers: of the stack.
-        num_recursions: how often the shared block is to run.
-        middle: the first and the last layer stay outside, as in the paper's Middle-Cycle and Middle-Sequence.
+        num_hidden_layers: layers of the stack.
+        num_recursions: how often the shared block runs.
+        middle: the first and the last layer are not shared, as in the paper's Middle-Cycle and Middle-Sequence.
 
     Raises:
-        ValueError: the layers do not divide; names the nearest counts that do.
+        ValueError: the layers are not divisible by the recursions; the message names the nearest counts that are.
     """
     if num_recursions < 1:
         raise ValueError(f"num_recursions must be at least 1, got {num_recursions}")

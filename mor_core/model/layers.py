@@ -1,6 +1,6 @@
 """Llama-style building blocks: norm, rotary embedding, grouped-query attention, SwiGLU.
 
-Nothing here knows of recursions, routers or caches; a layer asks the `KeyValueSlot` it is given which keys to use.
+This module is independent of recursions, routers and caches; a layer gets the keys to attend to from a `KeyValueSlot`.
 
 Shapes: B batch, S positions in this call, T key positions, H query heads, G key/value heads, D head width,
 E hidden size, F MLP width.
@@ -14,26 +14,26 @@ from torch import Tensor, nn
 
 from mor_core.model.config import MoRConfig
 
-# Where the number of active tokens varies, cuDNN would plan its attention anew for each: on an H100 a training step of
-# token-choice took four times one of expert-choice. The other kernels take any length as it comes.
+# cuDNN attention makes a new plan for every sequence length, and the number of active tokens varies: on an H100 a
+# training step of token-choice took four times as long as one of expert-choice. The other SDPA kernels need no plan.
 torch.backends.cuda.enable_cudnn_sdp(False)
 
 Rotary = tuple[Tensor, Tensor]
 
 
 class KeyValueSlot(Protocol):
-    """Where one layer call puts its keys and values, and what its queries then see."""
+    """Stores the keys and values of one layer call, and returns those that its queries attend to."""
 
-    takes_keys: bool
+    computes_keys: bool
 
     def write(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Take (B, G, S, D) new keys and values; return all that are visible, (B, G, T, D)."""
+        """Store new keys and values (B, G, S, D); return all that are visible, (B, G, T, D)."""
 
     def read(self) -> tuple[Tensor, Tensor]:
         """Return keys and values that an earlier recursion wrote, (B, G, T, D)."""
 
     def visibility(self) -> tuple[Tensor | None, bool]:
-        """Return a boolean mask (B, 1, S, T), true where visible, or `None`; and whether plain causal masking does."""
+        """Return a boolean mask (B, 1, S, T), true where visible, or `None`; and whether to set SDPA's `is_causal`."""
 
 
 class RMSNorm(nn.Module):
@@ -51,7 +51,7 @@ class RMSNorm(nn.Module):
 
 def rms_norm(hidden_states: Tensor, weight: Tensor, eps: float) -> Tensor:
     """Normalise the last axis in float32; (..., E) and (E,) -> (..., E), in the input's dtype."""
-    if hidden_states.dtype == torch.float32:  # the same numbers by one kernel less
+    if hidden_states.dtype == torch.float32:  # the same result with one kernel less
         return F.rms_norm(hidden_states, weight.shape, weight, eps)
     normalised = F.rms_norm(hidden_states.float(), weight.shape, None, eps)
     return weight * normalised.to(hidden_states.dtype)
@@ -67,7 +67,7 @@ def rotary_embedding(position_ids: Tensor, config: MoRConfig, dtype: torch.dtype
     """
     width = config.attention_head_dim
     steps = torch.arange(0, width, 2, device=position_ids.device, dtype=torch.float32)
-    # Hugging Face's form: the same number written otherwise is an ulp off, which saturated gates can blow up.
+    # Hugging Face's form: an algebraically equal one differs by an ulp, which saturated gates can amplify.
     frequencies = 1.0 / config.rope_theta ** (steps / width)  # (D / 2,)
     angles = position_ids[:, None, :, None].float() * frequencies
     cos, sin = angles.cos(), angles.sin()
@@ -81,7 +81,7 @@ def rotate(vectors: Tensor, rotary: Rotary) -> Tensor:
 
 
 class Attention(nn.Module):
-    """Grouped-query self-attention over whatever keys the slot offers. Source: arXiv 2305.13245."""
+    """Grouped-query self-attention over the keys that the slot returns. Source: arXiv 2305.13245."""
 
     def __init__(self, config: MoRConfig) -> None:
         super().__init__()
@@ -96,7 +96,7 @@ class Attention(nn.Module):
     def forward(self, hidden_states: Tensor, rotary: Rotary, slot: KeyValueSlot) -> Tensor:
         """Attend from every position of this call; (B, S, E) -> (B, S, E)."""
         queries = rotate(self._heads(self.q_proj(hidden_states)), rotary)  # (B, H, S, D)
-        if slot.takes_keys:
+        if slot.computes_keys:
             keys, values = slot.write(
                 rotate(self._heads(self.k_proj(hidden_states)), rotary),
                 self._heads(self.v_proj(hidden_states)),
@@ -130,5 +130,5 @@ class MLP(nn.Module):
         self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
 
     def forward(self, hidden_states: Tensor) -> Tensor:
-        """Transform every position alone; (B, S, E) -> (B, S, E)."""
+        """Transform each position independently; (B, S, E) -> (B, S, E)."""
         return self.down_proj(F.silu(self.gate_proj(hidden_states)) * self.up_proj(hidden_states))

@@ -23,7 +23,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
         counted = (targets != IGNORED).sum().clamp(min=1)
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
-        # torch switches gradients off inside forward, so the inputs are asked what will be needed.
+        # torch disables autograd inside forward; needs_input_grad says which gradients backward will need.
         needs_grad = any(ctx.needs_input_grad[:2])
         compute = (
             torch.get_autocast_dtype(hidden.device.type)
@@ -35,16 +35,16 @@ class _LinearCrossEntropy(torch.autograd.Function):
         grad_weight = torch.zeros_like(weight, dtype=torch.float32) if needs_grad else None
         for start in range(0, len(hidden), _CHUNK):
             chunk = slice(start, start + _CHUNK)
-            states, goals = hidden[chunk].to(compute), targets[chunk]
+            states, labels = hidden[chunk].to(compute), targets[chunk]
             log_probs = F.log_softmax((states @ head.t()).float(), dim=-1)
-            keep = goals != IGNORED
-            places = goals.clamp(min=0)[:, None]
-            picked = log_probs.gather(1, places).squeeze(1)
+            keep = labels != IGNORED
+            target_ids = labels.clamp(min=0)[:, None]
+            picked = log_probs.gather(1, target_ids).squeeze(1)
             total -= torch.where(keep, picked, torch.zeros_like(picked)).sum()
             if grad_hidden is None or grad_weight is None:
                 continue
             grad = log_probs.exp_()
-            grad.scatter_add_(1, places, torch.full_like(places, -1.0, dtype=grad.dtype))
+            grad.scatter_add_(1, target_ids, torch.full_like(target_ids, -1.0, dtype=grad.dtype))
             grad.mul_((keep / counted)[:, None])
             grad = grad.to(compute)
             grad_hidden[chunk] = grad @ head
@@ -68,7 +68,7 @@ def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> Ten
 
 
 def auxiliary_loss(logits: Tensor, selected: Tensor, valid: Tensor | None) -> Tensor:
-    """Binary cross-entropy that teaches one recursion's router to foretell the top-k selection.
+    """Binary cross-entropy that teaches one recursion's router to predict the top-k selection.
 
     Shape: all (b, K) -> scalar, the mean over candidates. Source: arXiv 2507.10524, section 2.2.1.
     """
@@ -77,7 +77,7 @@ def auxiliary_loss(logits: Tensor, selected: Tensor, valid: Tensor | None) -> Te
 
 
 def depth_price(logits: Tensor, valid: Tensor | None) -> Tensor:
-    """Mean score of one recursion's candidates: what going deeper costs, so that only what gains by it scores high.
+    """Mean score of one recursion's candidates: the cost of depth, so that only tokens that gain by it score high.
 
     Shape: logits (b, K) before alpha, valid (b, K) -> scalar. Source: the ponder cost of adaptive computation time,
     arXiv 1603.08983, section 2.2.
@@ -94,19 +94,19 @@ def router_z_loss(logits: Tensor, valid: Tensor | None) -> Tensor:
 
 
 def balancing_loss(weights: Tensor, choices: Tensor, valid: Tensor | None) -> Tensor:
-    """Sum over destinations of the mean weight times n times the share of tokens sent there; 1 if both are even.
+    """Sum of n x mean weight x share of tokens over the n destinations; 1 if weights and shares are uniform.
 
     Args:
         weights: (b, K, n), the differentiable part.
-        choices: (b, K), where each token went, counted from 1.
+        choices: (b, K), each token's destination, counted from 1.
         valid: (b, K), the tokens that count; `None` for all.
 
     Source: arXiv 2101.03961, equation 4; arXiv 2507.10524, section 2.2.1.
     """
     outputs = weights.shape[-1]
-    mean_weights = torch.stack([_mean_over(weights[..., place], valid) for place in range(outputs)])
-    sent = F.one_hot((choices - 1).clamp(min=0), outputs).to(weights.dtype)
-    shares = torch.stack([_mean_over(sent[..., place], valid) for place in range(outputs)])
+    mean_weights = torch.stack([_mean_over(weights[..., index], valid) for index in range(outputs)])
+    routed = F.one_hot((choices - 1).clamp(min=0), outputs).to(weights.dtype)
+    shares = torch.stack([_mean_over(routed[..., index], valid) for index in range(outputs)])
     return outputs * (mean_weights * shares).sum()
 
 

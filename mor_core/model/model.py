@@ -1,6 +1,6 @@
-"""The language model as a Hugging Face citizen: backbone, head, losses, and the glue.
+"""The language model with the interface of Hugging Face: backbone, head and losses.
 
-The stack of layers is in `backbone.py`, the recursion itself in `expert_choice.py` and `token_choice.py`.
+The stack of layers is in `backbone.py`, the recursions are in `expert_choice.py` and `token_choice.py`.
 
 Shapes: B batch, S positions in this call, E hidden size, V vocabulary.
 """
@@ -23,16 +23,16 @@ from mor_core.model.switch_experts import ExpertLog
 
 @dataclass
 class MoROutput(ModelOutput):
-    """What a call returns.
+    """The output of `MoRForCausalLM`.
 
     Attributes:
         loss: with labels: the total that training minimises, in nats.
         loss_terms: its parts before their coefficients, detached: `lm`; with expert-choice `aux` and `z`, with
             token-choice `z` and `balancing`, with Switch layers `expert_balancing` and `expert_z`.
-        logits: (B, S or logits_to_keep, V); `None` when only the loss was asked for.
+        logits: (B, S or logits_to_keep, V); `None` when only the loss was requested.
         past_key_values: the cache, with this call's active tokens added.
-        recursion_trace: what the routers decided.
-        expert_log: where Switch layers sent each token; `None` without them.
+        recursion_trace: the routing decisions.
+        expert_log: the expert of each token in each Switch layer; `None` without Switch layers.
         hidden_states: (B, S, E) after the final norm.
     """
 
@@ -46,7 +46,7 @@ class MoROutput(ModelOutput):
 
 
 class MoRForCausalLM(MoRPreTrainedModel, GenerationMixin):  # type: ignore[misc]
-    """The language model: `AutoModelForCausalLM` loads it, `generate()` drives it."""
+    """The language model: `AutoModelForCausalLM` loads it, `generate()` runs it."""
 
     _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}
 
@@ -76,17 +76,17 @@ class MoRForCausalLM(MoRPreTrainedModel, GenerationMixin):  # type: ignore[misc]
         Args:
             input_ids: (B, S).
             attention_mask: (B, past + S), 0 for padding; padding is never routed, cached or counted.
-            position_ids: (B, S) or (1, S); by default counted from the cache, padding left out.
+            position_ids: (B, S) or (1, S); by default they continue those of the cache and skip padding.
             past_key_values: the cache of earlier calls.
             inputs_embeds: (B, S, E) instead of ids.
             labels: (B, S), aligned with the input as Hugging Face does (shifted inside), -100 ignored.
-                Logits are then left out while training: the loss never holds them all.
+                Training then returns no logits, since the loss never computes all of them at once.
             use_cache: default: the config's while not training.
-            logits_to_keep: only the last n positions' logits, 0 for all.
-            routing: who goes how deep; `None` is the rule of training (top-k for expert-choice) while training, else
+            logits_to_keep: return logits of the last n positions only; 0 for all.
+            routing: the routing rule; `None` takes the training rule (top-k for expert-choice) while training, else
                 the causal rule.
             gathered: leave inactive tokens out; False computes and drops them (the reference path).
-            return_dict: Hugging Face passes True; tuples are not offered.
+            return_dict: Hugging Face passes True; tuples are not supported.
 
         Raises:
             ValueError: contradictory arguments, or a rule that does not fit the model.
@@ -144,7 +144,7 @@ class MoRForCausalLM(MoRPreTrainedModel, GenerationMixin):  # type: ignore[misc]
             ),
             **auxiliary_losses,
         }
-        # The auxiliary router learns apart from the model, so nothing but its optimiser's rate weighs its loss.
+        # The auxiliary router's loss sends no gradient into the model, so it needs no coefficient.
         aux_weight = self.config.router_aux_loss_coef
         if self.config.router_supervision == "aux_router":
             aux_weight = 1.0
@@ -163,10 +163,10 @@ class MoRForCausalLM(MoRPreTrainedModel, GenerationMixin):  # type: ignore[misc]
         return total, {name: term.detach() for name, term in terms.items()}
 
     def generate(self, *args: Any, **kwargs: Any) -> Any:
-        """Generate as Hugging Face does, with a cache that knows recursions.
+        """Generate as Hugging Face does, with a `RecursionCache`.
 
-        `use_cache=False` and an own `past_key_values` are respected. Routing is the causal rule. A model whose keys
-        are not kept (`kv_strategy="shared_updated"`) recomputes.
+        `use_cache=False` and a given `past_key_values` are respected. Routing follows the causal rule. A model whose
+        cache cannot be reused (`kv_strategy="shared_updated"`) recomputes.
         """
         if self.config.kv_strategy == "shared_updated":
             kwargs.setdefault("use_cache", False)

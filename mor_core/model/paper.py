@@ -1,7 +1,8 @@
-"""The paper's models as configurations, and its own way to count their FLOPs.
+"""The paper's models as configurations, and the paper's own count of their FLOPs.
 
-The paper counts less than `accounting.py` does: no head, no router, keys and values as wide as queries, attention half
-(a query sees the keys before it). Its budgets are of forward passes alone. With that, its numbers of steps come out.
+The paper does not count as `accounting.py` does: it leaves out head and router, takes keys and values to be as wide as
+queries, and counts half of attention (a query sees the keys before it). Its budgets are of forward passes only. These
+conventions reproduce its numbers of steps.
 
 Source: arXiv 2507.10524, Table 6 (shapes), Appendix D and E (depths), section 3.1; formula recovered from the official
 code's configurations.
@@ -57,13 +58,13 @@ def paper_config(
 ) -> MoRConfig:
     """Return one of the paper's models: plain for one recursion, else Middle-Cycle.
 
-    Where the layers between the first and the last do not divide by the recursions, there are as many more as it
-    takes. That gives every depth that the paper states: 135M with 3 recursions has 32 layers, 360M with 4 has 34, 1.7B
+    Where the number of layers between the first and the last is not a multiple of the recursions, it is rounded up to
+    one. That gives every depth that the paper states: 135M with 3 recursions has 32 layers, 360M with 4 has 34, 1.7B
     with 3 has 26; 135M with 2, 360M with 2 and 3, 730M with 3 and 1.7B with 2 keep the plain model's. For all other
     combinations the rule is our own choice (1.7B with 4 gets 26).
 
     Raises:
-        ValueError: the name is unknown, or a router is asked for with one recursion.
+        ValueError: the name is unknown, or a router is given with one recursion.
     """
     if name not in _SHAPES:
         raise ValueError(f"name must be one of {', '.join(get_args(PaperName))}, got {name!r}")
@@ -99,11 +100,11 @@ def paper_config(
 
 
 def paper_forward_flops_per_token(config: MoRConfig, context: int = _CONTEXT) -> float:
-    """Count one token's forward pass as the paper does, a mean over the tokens of a full context.
+    """Count one token's forward pass as the paper does: the mean over the tokens of a full context.
 
     A layer whose recursion takes the share c of the tokens costs `weights * c + 2 * d * context * c**2`, where each
-    weight is 2 FLOPs and d is the hidden size; where it reads the keys of recursion 1, the weights that would make
-    its own are left out and attention is `2 * d * context * c`.
+    weight is 2 FLOPs and d is the hidden size; where it reads the keys of recursion 1, the key and value
+    projections are left out and attention is `2 * d * context * c`.
 
     Raises:
         ValueError: `kv_strategy="shared_updated"` or Switch experts, which the paper does not count.
@@ -134,5 +135,5 @@ def paper_steps(
     tokens_per_step: int = TOKENS_PER_STEP,
     context: int = _CONTEXT,
 ) -> float:
-    """Return how many optimiser steps a budget pays for; the paper's budgets are of forward passes alone."""
+    """Return how many optimiser steps a budget pays for; the paper's budgets are of forward passes only."""
     return budget_flops / (paper_forward_flops_per_token(config, context) * tokens_per_step)

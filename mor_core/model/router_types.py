@@ -1,8 +1,8 @@
-"""The types of router as data: what each can do, which settings are its own, and how many weights it has.
+"""The router types as data: what each can do, which settings belong to it, and how many weights it has.
 
-Whoever must treat routers differently asks here for what a type can do, not for its name. The class that computes is
-named by `implementation` and stands in a file of its own. Imports neither torch nor transformers, so that traces,
-tables and pages can ask too; settings are therefore taken as a mapping, a `config.json` or `vars(config)`.
+Code that treats routers differently checks here what a type can do, not its name. `implementation` names the class
+that computes; each class has its own file. Imports neither torch nor transformers, so that traces, tables and pages can
+use it too; settings are therefore a mapping: a `config.json` or `vars(config)`.
 
 Source: arXiv 2507.10524, section 2.2.1.
 """
@@ -25,13 +25,13 @@ RouterName = Literal["none", "expert_choice", "token_choice"]
 
 @dataclass(frozen=True)
 class RouterTraits:
-    """What the routers of a model can do, as a trace and the browser carry it.
+    """What the routers of a model can do, as stored in traces and sent to the browser.
 
     Attributes:
         type: the name of the type, `none` for a model whose tokens all take every recursion.
         chooses_once: one router scores all depths before recursion 1 and its scores are a distribution over depths;
-            else each recursion has a router, which scores the tokens that got there.
-        has_threshold: causally, a token enters a recursion where its score is at or above a threshold.
+            else each recursion has a router, which scores the tokens that reached it.
+        has_threshold: under the causal rule, a token enters a recursion if its score is at or above a threshold.
         has_top_k: training selects the top-k tokens of a sequence, up to the capacity of each recursion.
         num_logits: logits of one router for one token; 0 without a router.
     """
@@ -53,19 +53,19 @@ class RouterType:
     """One type of router: its name, its class, what it can do and what it accepts.
 
     Attributes:
-        name: in `config.json`.
-        title: in messages.
+        name: as in `config.json`.
+        title: as in messages.
         implementation: module and class of the router; empty for `none`.
         chooses_once: as in `RouterTraits`, like the two that follow.
         has_threshold: as in `RouterTraits`.
         has_top_k: as in `RouterTraits`.
-        is_compiled: ahead-of-time compilation covers its logit, which is that of `router_network`.
-        can_go_deeper: the last recursion's router can score further recursions than were trained.
+        is_compiled: ahead-of-time compilation supports it; its logit is that of `router_network`.
+        can_go_deeper: the last recursion's router can score more recursions than were trained.
         activations: accepted for `router_activation`.
         controls: accepted for `router_control`.
         networks: accepted for `router_network`.
-        fields: of the configuration, which only some types have.
-        min_recursions: fewest that it can choose among.
+        fields: configuration fields that belong to this type and not to all.
+        min_recursions: the fewest recursions that it works with.
     """
 
     name: RouterName
@@ -83,13 +83,13 @@ class RouterType:
     min_recursions: int = 1
 
     def num_routers(self, config: Mapping[str, Any]) -> int:
-        """Return how many routers a model has: one in all, or one a recursion."""
+        """Return how many routers a model has: one in total, or one per recursion."""
         if not self.implementation:
             return 0
         return 1 if self.chooses_once else int(config["num_recursions"])
 
     def num_logits(self, config: Mapping[str, Any]) -> int:
-        """Return how many logits a router gives a token."""
+        """Return how many logits a router computes per token."""
         if not self.implementation:
             return 0
         return int(config["num_recursions"]) if self.chooses_once else 1
@@ -109,12 +109,12 @@ class RouterType:
         return [hidden, *inner[config["router_network"]], self.num_logits(config)]
 
     def num_weights(self, config: Mapping[str, Any]) -> int:
-        """Count the weights of one router, each of which multiplies once for a token that it scores."""
+        """Count the weights of one router; each is used in one multiply-add per token that it scores."""
         one = sum(first * second for first, second in pairwise(self.shape(config)))
         return self.num_networks(config) * one
 
     def traits(self, config: Mapping[str, Any]) -> RouterTraits:
-        """Return what it can do on a model, as plain data."""
+        """Return what this type can do on a model, as plain data."""
         return RouterTraits(
             type=self.name,
             chooses_once=self.chooses_once,
@@ -157,7 +157,7 @@ ROUTER_TYPES: dict[str, RouterType] = {
 def router_traits(config: Mapping[str, Any]) -> RouterTraits:
     """Return what the routers of a model can do, from its `config.json`.
 
-    A type that is not known here can nothing but route: what is wrong with it is said when the model is loaded.
+    An unknown type is taken for a router without further abilities; loading the model reports the error.
     """
     name = str(config.get("router_type", "none"))
     kind = ROUTER_TYPES.get(name)

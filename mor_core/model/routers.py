@@ -1,7 +1,6 @@
-"""What every router is, and what the types of router share: the network, the draws, the way a call is described.
+"""The base class of routers, and what the router types share: networks, random routing, a call's routing settings.
 
-Each type stands in a file of its own, which `router_types.py` names; the rules that decide who goes on are in
-`routing_rules.py`.
+Each type has its own file, named in `router_types.py`; the routing rules are in `routing_rules.py`.
 
 Shapes: B batch, S positions in this call, b rows, K candidates of a recursion, E hidden size, R recursions.
 Source: arXiv 2507.10524, section 2.2.1, equations 2.1 and 2.2.
@@ -27,23 +26,23 @@ if TYPE_CHECKING:
 BlockFunction = Callable[[int, TokenSet, Tensor], Tensor]
 """(recursion_idx, tokens, their states (b, K, E)) -> the block's output (b, K, E)."""
 Observer = Callable[[Tensor], None]
-"""Is shown all states (B, S, E) after a recursion."""
+"""Called with all states (B, S, E) after a recursion."""
 
 
 @dataclass(frozen=True)
 class RoutedCall:
-    """How one call of a model is to route.
+    """The routing settings of one model call.
 
     Attributes:
-        config: of the model.
-        rule: who goes on; checked against the model by the caller.
+        config: the model's configuration.
+        rule: the routing rule; the caller has checked it against the model.
         real: the tokens that are not padding.
-        position_ids: (B, S).
-        draw_keys: (B, S), what random routing and controls draw by, beside seed and recursion.
+        position_ids: (B, S), positions in the sequence.
+        draw_keys: (B, S), the keys of `random_draws.draw_keys`, for random routing and controls.
         gathered: leave inactive tokens out (else compute and drop them).
         supervised: also compute the losses that train the routers.
-        training: a control then draws anew in each call, else by a hash of position and text.
-        observe: is shown the states after every recursion that somebody entered.
+        training: a control then draws new random numbers in each call; else it hashes position and text.
+        observe: called with the states after every recursion that a token entered.
     """
 
     config: MoRConfig
@@ -76,7 +75,7 @@ class Router(nn.Module, ABC):
 
     @abstractmethod
     def token_scores(self, logits: Sequence[float]) -> list[float]:
-        """Do as `scores` does for one token's logits; tensors of a few numbers take ten times as long."""
+        """Compute `scores` for one token's logits as Python floats; such small tensors take ten times as long."""
 
     @abstractmethod
     def gate(self, logits: Tensor, kind: Gate) -> Tensor:
@@ -90,25 +89,25 @@ class Router(nn.Module, ABC):
         """Apply the shared block as routers of this type decide.
 
         Args:
-            call: how to route.
+            call: the routing settings.
             hidden_states: (B, S, E).
-            routers: the model's, all of this class.
+            routers: the model's routers, all of this class.
             block: the shared block.
 
         Returns:
-            States (B, S, E), the decisions, and the losses that train the routers.
+            States (B, S, E), the routing trace, and the losses that train the routers.
         """
 
 
 def router_class(config: MoRConfig) -> type[Router]:
-    """Return the class of a model's routers; the model has some."""
+    """Return the class of a model's routers; the model must have a router."""
     module, _, name = config.router.implementation.partition(":")
     found: type[Router] = getattr(importlib.import_module(module), name)
     return found
 
 
 def make_routers(config: MoRConfig) -> nn.ModuleList:
-    """Build a model's routers: one a recursion, or one in all."""
+    """Build a model's routers: one per recursion, or one in total."""
     count = config.router.num_routers(vars(config))
     return nn.ModuleList(router_class(config)(config) for _ in range(count))
 
@@ -126,6 +125,6 @@ def router_network(config: MoRConfig) -> nn.Module:
 
 
 def forced_depths(rule: RoutingRule, position_ids: Tensor) -> Tensor:
-    """Return the depth that a forced rule gives each position, 0 where the token is free; (b, K) -> (b, K)."""
+    """Return the depth that a forced rule sets for each position, 0 where the router decides; (b, K) -> (b, K)."""
     given = torch.tensor([*(depth or 0 for depth in rule.depths), 0], device=position_ids.device)
     return given[position_ids.clamp(max=len(given) - 1)]

@@ -1,8 +1,8 @@
-"""The rules that decide who enters each recursion, as data: named, checked against a model, and written into traces.
+"""Routing rules as data: which tokens enter each recursion. They are checked against a model and written into traces.
 
-Training selects the top-k tokens of the whole sequence, which is not causal: a token's fate depends on later tokens.
-Inference is causal: each token's own score decides. The others override the router, for teaching and for controls.
-Knows nothing of tensors; `expert_choice.py` and `token_choice.py` carry the rules out.
+Training selects the top-k tokens of the whole sequence, which is not causal: the selection depends on later tokens.
+Inference is causal: each token's own score decides. The other rules override the router, for teaching and for controls.
+This module has no tensors; `expert_choice.py` and `token_choice.py` apply the rules.
 
 Source: arXiv 2507.10524, section 2.2.1.
 """
@@ -30,22 +30,22 @@ _MAX_FORCED_BYTES = 2**20
 
 @dataclass(frozen=True)
 class RoutingRule:
-    """How a run decides who enters each recursion.
+    """Which tokens enter each recursion of a run.
 
     Attributes:
         name: `causal` (expert-choice: score at or above the threshold, by the auxiliary router where there is one;
-            token-choice: the most probable depth), `aux` (the same, but refused without an auxiliary router), `top_k`
-            (the training rule of expert-choice; sees later tokens), `fixed` (everybody takes `depth` recursions),
-            `random` (drawn from a hash, with the trained shares) or `forced` (given position by position).
+            token-choice: the most probable depth), `aux` (the same, but only for an auxiliary router), `top_k` (the
+            training rule of expert-choice; sees later tokens), `fixed` (every token takes `depth` recursions),
+            `random` (random routing by a hash, with the trained shares) or `forced` (a depth for each position).
         gate: `learned` multiplies the block's output by the token's own gate, `open` by alpha.
         thresholds: for `causal` and `aux`, one score in (0, 1) for all recursions, or one for each.
         depth: for `fixed`.
         seed: for `random`.
-        draws: what `random`, and the own rule of a control, draw by beside the seed: the `text`, so that texts of one
-            shape do not share one fate, or the `position` alone, as the first release did.
-        depths: for `forced`, by position; where it has `None` or ends, the token decides as under `causal`.
-        capacities: for `top_k`, shares in the place of the model's own, as capacity warm-up needs them.
-        max_depth: nobody enters a deeper recursion; up to there the rule decides. Not for rules that give depths.
+        draws: for `random` and for a control, what random numbers depend on beside the seed: the `text`, so that texts
+            of equal length are routed differently, or the `position` only, as in the first release.
+        depths: for `forced`, by position; where it has `None`, and after its end, the `causal` rule decides.
+        capacities: for `top_k`, capacity factors that replace the model's own during capacity warm-up.
+        max_depth: no token enters a deeper recursion; up to it the rule decides. Not for rules that set depths.
     """
 
     name: RuleName
@@ -62,7 +62,7 @@ class RoutingRule:
         for threshold in self.thresholds:
             if not 0 < threshold < 1:
                 raise ValueError(
-                    f"threshold must lie between 0 and 1, got {threshold}; 0.5 is the rule that training aims at"
+                    f"threshold must lie between 0 and 1, got {threshold}; 0.5 is the threshold that training aims at"
                 )
         if (self.name == "fixed") != (self.depth is not None):
             raise ValueError(
@@ -81,36 +81,36 @@ class RoutingRule:
 
     @classmethod
     def top_k(cls, capacities: Sequence[float] | None = None) -> "RoutingRule":
-        """The rule of training with expert-choice."""
+        """Return the training rule of expert-choice."""
         return cls("top_k", capacities=None if capacities is None else tuple(capacities))
 
     @classmethod
     def causal(cls, threshold: float | Sequence[float] = DEFAULT_THRESHOLD) -> "RoutingRule":
-        """The rule of inference."""
+        """Return the rule of inference."""
         return cls("causal", thresholds=_thresholds(threshold))
 
     @classmethod
     def aux(cls, threshold: float | Sequence[float] = DEFAULT_THRESHOLD) -> "RoutingRule":
-        """The rule of inference where an auxiliary router decides and the main one gates."""
+        """Return the rule of inference where an auxiliary router decides and the main router gates."""
         return cls("aux", thresholds=_thresholds(threshold))
 
     @classmethod
     def fixed(cls, depth: int, gate: Gate = "learned") -> "RoutingRule":
-        """Everybody takes `depth` recursions."""
+        """Return the rule by which every token takes `depth` recursions."""
         return cls("fixed", gate=gate, depth=depth)
 
     @classmethod
     def random(cls, seed: int = 0, gate: Gate = "learned") -> "RoutingRule":
-        """Membership drawn with the trained shares, the same in cached and recomputed, batched and lone runs."""
+        """Return random routing with the trained shares, the same in cached, recomputed, batched and single runs."""
         return cls("random", gate=gate, seed=seed)
 
     @classmethod
     def forced(cls, depths: Sequence[int | None], gate: Gate = "learned") -> "RoutingRule":
-        """Each position takes its own given depth; `None` leaves the choice to the token."""
+        """Return the rule that sets a depth for each position; where it is `None`, the router decides."""
         return cls("forced", gate=gate, depths=tuple(depths))
 
     def capped(self, max_depth: int | None) -> "RoutingRule":
-        """Return this rule with nobody deeper than `max_depth`; `None` for no limit."""
+        """Return this rule with no token deeper than `max_depth`; `None` for no limit."""
         return replace(self, max_depth=max_depth)
 
     @classmethod
@@ -125,7 +125,7 @@ class RoutingRule:
         """Read a rule as the command line writes it.
 
         Raises:
-            ValueError: the text is none of the known forms, or the file of forced depths cannot be used.
+            ValueError: the text has none of the known forms, or the file of forced depths is invalid.
         """
         name, _, argument = text.partition(":")
         if text == "top_k":
@@ -145,7 +145,7 @@ class RoutingRule:
         raise ValueError(f"routing must be {RULE_FORMS}, got {text!r}")
 
     def check(self, config: "MoRConfig") -> None:
-        """Refuse a rule that does not fit a model.
+        """Check that a model can follow this rule.
 
         Raises:
             ValueError: the model cannot follow it; the message says why and what to use.
@@ -175,7 +175,7 @@ class RoutingRule:
             name = "depth" if self.max_depth is None else "max_depth"
             raise ValueError(
                 f"{name} must be at most the model's num_recursions={config.num_recursions}, got {deepest}; "
-                "more recursions than trained are an experiment of their own: with_recursions, or --recursions"
+                "to run more recursions than trained, use with_recursions or --recursions"
             )
         if len(self.thresholds) not in (1, config.num_recursions):
             raise ValueError(
@@ -209,24 +209,24 @@ class RoutingRule:
 
     @property
     def ceiling(self) -> int | None:
-        """The recursion that nobody goes beyond, 1-based; `None` if the rule sets none."""
+        """The deepest recursion that a token may enter, counted from 1; `None` if the rule sets no limit."""
         return self.depth or self.max_depth
 
     @property
     def sees_future(self) -> bool:
-        """Whether what a token does depends on later tokens, so that nothing of a run may be kept."""
+        """Whether a token's depth depends on later tokens, so that no cache can be reused."""
         return self.name == "top_k"
 
     def threshold_logit(self, recursion_idx: int) -> float:
-        """The threshold of a recursion on the logit scale."""
+        """Return the threshold of a recursion as a logit."""
         threshold = self.thresholds[recursion_idx if len(self.thresholds) > 1 else 0]
         return logit(threshold)
 
     def describe(self, config: "MoRConfig") -> dict[str, Any]:
-        """Return what this rule does on a model, as plain data for a trace; only the settings that matter."""
+        """Return what this rule does on a model, as plain data for a trace, with only the settings that apply."""
         if not config.has_router:
             return {"name": "none", "gate": "none"}
-        name: str = "random" if self._is_drawn(config) else self.name
+        name: str = "random" if self._is_random(config) else self.name
         if name == "causal" and config.router.chooses_once:
             name = "argmax"
         elif name == "causal" and config.router_supervision == "aux_router":
@@ -238,9 +238,8 @@ class RoutingRule:
             described["depth"] = self.depth
         if name == "random":
             described["seed"] = self.seed
-            if (
-                self.draws == "text"
-            ):  # traces and evaluations without it were drawn by position alone
+            # Without this key, random routing of a trace or an evaluation depends on the position only.
+            if self.draws == "text":
                 described["draws"] = self.draws
         if name == "forced":
             described["depths"] = list(self.depths)
@@ -249,29 +248,29 @@ class RoutingRule:
         return described
 
     def draws_by_text(self, config: "MoRConfig") -> bool:
-        """Whether anything is drawn, and by the text."""
-        is_drawn = self.name == "random" or config.router_control != "none"
-        return is_drawn and self.draws == "text"
+        """Whether routing is random and depends on the text."""
+        is_random = self.name == "random" or config.router_control != "none"
+        return is_random and self.draws == "text"
 
-    def _is_drawn(self, config: "MoRConfig") -> bool:
-        """Whether the model is a control, whose own rule is to draw."""
+    def _is_random(self, config: "MoRConfig") -> bool:
+        """Whether the model is a control, whose causal rule is random routing."""
         return self.name == "causal" and config.router_control != "none"
 
 
 def default_rule(config: "MoRConfig", *, training: bool) -> RoutingRule:
-    """Return the rule that a model follows when nobody names one."""
+    """Return the rule that a model follows by default."""
     if training and config.router.has_top_k:
         return RoutingRule.top_k()
     return RoutingRule.causal()
 
 
 def read_depths(path: Path) -> list[int | None]:
-    """Read forced depths: a JSON list with one depth a position, the document start first, `null` for a free one.
+    """Read forced depths: a JSON list, one per position from the document start on, `null` where the router decides.
 
     Raises:
         ValueError: the file is missing, too large or holds something else.
     """
-    rule = f"{path.name} must hold a JSON list of depths, one a position, null for a free one"
+    rule = f"{path.name} must hold a JSON list of depths, one per position, null where the router decides"
     try:
         if path.stat().st_size > _MAX_FORCED_BYTES:
             raise ValueError(f"{rule}, of at most {_MAX_FORCED_BYTES} bytes")

@@ -1,6 +1,6 @@
-"""What the routers decided in one call, kept as they decided it and spread out only when asked.
+"""The routing decisions of one call, stored by token set and expanded to dense tensors on request.
 
-Shapes: B batch, S positions in this call, b and K rows and places of a token set, R recursions.
+Shapes: B batch, S positions in this call, b and K rows and entries of a token set, R recursions.
 """
 
 from dataclasses import dataclass, field
@@ -14,39 +14,39 @@ from mor_core.model.token_set import TokenSet
 
 @dataclass
 class RecursionStep:
-    """What one recursion decided.
+    """The routing decisions of one recursion.
 
     Attributes:
-        candidates: the tokens that could go on.
-        decisive: logits (b, K) of the network that decides under the rule: the main router's for top-k, else `judged`.
-        judged: logits (b, K) that the causal rule holds against its threshold: the auxiliary router's if there is one.
-        chosen: (b, K) which of them went on.
+        candidates: the tokens that could enter it.
+        deciding_logits: (b, K), of the router that decides: the main router for top-k, else as `causal_logits`.
+        causal_logits: (b, K), which the causal rule compares to its threshold: the auxiliary router's if there is one.
+        chosen: (b, K), which candidates entered it.
     """
 
     candidates: TokenSet
-    decisive: Tensor
-    judged: Tensor
+    deciding_logits: Tensor
+    causal_logits: Tensor
     chosen: Tensor
 
     def agreements(self) -> Tensor:
-        """Return, for each real candidate, whether sigmoid(z) >= 0.5 agrees with the choice made; bool (n,)."""
-        agrees = (self.judged.detach() >= 0) == self.chosen
+        """Return, for each valid candidate, whether sigmoid(z) >= 0.5 agrees with the decision; bool (n,)."""
+        agrees = (self.causal_logits.detach() >= 0) == self.chosen
         return agrees.flatten() if self.candidates.valid is None else agrees[self.candidates.valid]
 
 
 @dataclass
 class RecursionTrace:
-    """Every decision of one call. Dense views are made when asked for, so that training does not pay for them.
+    """All routing decisions of one call. Dense tensors are made on request, so that training does not pay for them.
 
     Attributes:
         batch_size: B.
         num_recursions: R.
-        router: one of the model's, to turn logits into scores; `None` for a model without.
+        router: one of the model's routers, to turn logits into scores; `None` for a model without a router.
         real: the tokens that are not padding.
-        device: of the call.
-        steps: one a recursion that somebody could enter; none for a model without a router.
-        depth_logits: (B, S, R) of a token-choice router, which judges every depth at once; else `None`.
-        auxiliary: whether the decisive logits are the auxiliary routers'.
+        device: the device of the call.
+        steps: one per recursion that had candidates; none for a model without a router.
+        depth_logits: (B, S, R), of a token-choice router, which scores every depth at once; else `None`.
+        auxiliary: whether the deciding logits are the auxiliary routers'.
     """
 
     batch_size: int
@@ -59,7 +59,7 @@ class RecursionTrace:
     auxiliary: bool = False
 
     def active(self) -> Tensor:
-        """Return bool (B, S, R): who took part in which recursion; padding never did."""
+        """Return bool (B, S, R): which tokens took part in which recursion; padding never does."""
         shape = (self.batch_size, self.real.num_positions)
         layers = []
         for index in range(self.num_recursions):
@@ -78,14 +78,14 @@ class RecursionTrace:
         return self.active().sum(dim=-1)
 
     def router_logits(self) -> Tensor:
-        """Return the decisive logits, float32 (B, S, R), NaN where no router looked at the token."""
+        """Return the deciding logits, float32 (B, S, R), NaN where no router scored the token."""
         shape = (self.batch_size, self.real.num_positions)
         if self.depth_logits is not None:
-            everyone = torch.ones(shape, dtype=torch.bool, device=self.device)
-            seen = self.real.dense(everyone, self.batch_size, fill=False)
-            return self.depth_logits.detach().masked_fill(~seen[..., None], float("nan"))
+            ones = torch.ones(shape, dtype=torch.bool, device=self.device)
+            scored = self.real.dense(ones, self.batch_size, fill=False)
+            return self.depth_logits.detach().masked_fill(~scored[..., None], float("nan"))
         layers = [
-            step.candidates.dense(step.decisive.detach(), self.batch_size, fill=float("nan"))
+            step.candidates.dense(step.deciding_logits.detach(), self.batch_size, fill=float("nan"))
             for step in self.steps
         ]
         missing = self.num_recursions - len(layers)
@@ -95,7 +95,7 @@ class RecursionTrace:
     def router_scores(self) -> Tensor:
         """Return the logits after the activation, before alpha; (B, S, R), NaN where not computed.
 
-        An auxiliary router's activation is the sigmoid, by which it learns.
+        An auxiliary router's activation is the sigmoid, with which it is trained.
         """
         logits = self.router_logits()
         if self.auxiliary:
@@ -103,14 +103,14 @@ class RecursionTrace:
         return logits if self.router is None else self.router.scores(logits)
 
     def active_counts(self) -> list[list[int]]:
-        """Count active tokens, one list a row with one number a recursion."""
+        """Count active tokens: one list per row with one count per recursion."""
         counts: list[list[int]] = self.active().sum(dim=1).tolist()
         return counts
 
     def routing_accuracy(self) -> list[float]:
-        """Return, per recursion, the share of candidates whose sigmoid(z) >= 0.5 agrees with the choice made.
+        """Return, per recursion, the share of candidates for which sigmoid(z) >= 0.5 agrees with the decision.
 
-        Nothing for token-choice, which has no threshold.
+        Empty for token-choice, which has no threshold.
         """
         if self.depth_logits is not None:
             return []

@@ -1,6 +1,6 @@
-"""Mixture-of-Experts as a baseline: Switch feed-forwards, where each token goes to one of several experts.
+"""Mixture-of-Experts as a baseline: Switch layers, whose router sends each token to one of several feed-forwards.
 
-The name `expert_idx` is the expert a token was sent to; it has nothing to do with expert-choice routing of recursions.
+`expert_idx` is the expert that a token is routed to; it is unrelated to expert-choice routing of recursions.
 
 Shapes: B batch, S positions in this call, E hidden size, X experts.
 Source: arXiv 2101.03961, section 2.
@@ -18,14 +18,14 @@ from mor_core.model.losses import balancing_loss, router_z_loss
 
 @dataclass
 class ExpertLog:
-    """What the Switch layers of one call decided, in the order of the layer calls.
+    """The decisions of the Switch layers of one call, in the order of the layer calls.
 
     Attributes:
         valid: (B, S) the tokens that are not padding; `None` for all.
         drops: leave out tokens over an expert's capacity, as training does.
-        logits: one (B, S, X) a layer call, float32.
-        expert_idx: one (B, S) a layer call.
-        kept: one (B, S) a layer call: who was computed.
+        logits: one (B, S, X) per layer call, float32.
+        expert_idx: one (B, S) per layer call.
+        kept: one (B, S) per layer call: the tokens that an expert computed.
     """
 
     valid: Tensor | None = None
@@ -50,11 +50,11 @@ class ExpertLog:
         }
 
     def choices(self) -> Tensor:
-        """Return where each token went, 0-based: (B, S, layer calls)."""
+        """Return the expert of each token, counted from 0: (B, S, layer calls)."""
         return torch.stack(self.expert_idx, dim=-1)
 
     def num_dropped(self) -> int:
-        """Count the (token, layer call) pairs that were left out over an expert's capacity."""
+        """Count the (token, layer call) pairs that were dropped because their expert was full."""
         real = [torch.ones_like(k) if self.valid is None else self.valid for k in self.kept]
         return sum(int((there & ~kept).sum()) for there, kept in zip(real, self.kept, strict=True))
 
@@ -78,18 +78,18 @@ class SwitchMLP(nn.Module):
         log.logits.append(logits)
         log.expert_idx.append(expert_idx.detach())
         log.kept.append(kept)
-        flat, sent = hidden_states.flatten(0, 1), expert_idx.flatten()
+        flat, assigned = hidden_states.flatten(0, 1), expert_idx.flatten()
         mixed = torch.zeros_like(flat)
         for number, expert in enumerate(self.experts):
-            places = ((sent == number) & kept.flatten()).nonzero().flatten()
-            mixed = mixed.index_copy(0, places, expert(flat[places]).to(mixed.dtype))
+            indices = ((assigned == number) & kept.flatten()).nonzero().flatten()
+            mixed = mixed.index_copy(0, indices, expert(flat[indices]).to(mixed.dtype))
         return probability.to(mixed.dtype)[..., None] * mixed.view_as(hidden_states)
 
     def _within_capacity(self, expert_idx: Tensor, valid: Tensor) -> Tensor:
-        """Return which tokens (B, S) their expert still takes: the first ones of each sequence, in order."""
+        """Return which tokens (B, S) are within their expert's capacity: the first ones of each sequence."""
         experts = len(self.experts)
-        sent = nn.functional.one_hot(expert_idx, experts) * valid[..., None]  # (B, S, X)
-        place = (sent.cumsum(dim=1) * sent).sum(dim=-1)  # counted from 1
+        assigned = nn.functional.one_hot(expert_idx, experts) * valid[..., None]  # (B, S, X)
+        rank = (assigned.cumsum(dim=1) * assigned).sum(dim=-1)  # counted from 1
         lengths = valid.sum(dim=1, keepdim=True)
         capacity = (lengths * (self.capacity_factor / experts)).ceil().clamp(min=1)
-        return place <= capacity
+        return rank <= capacity

@@ -1,10 +1,10 @@
-"""Token-choice: each token chooses its depth once, before the first recursion, and keeps to it.
+"""Token-choice: each token chooses its depth once, before the first recursion.
 
-While it goes round, a token's state is replaced by the block's output; at its last recursion the output is gated and
-added to the state that it came with. Gathered and masked paths as in `expert_choice.py`.
+Before its last recursion, a token's state is replaced by the block's output; at its last recursion the output is gated
+and added to its state before recursion 1. Gathered and masked paths as in `expert_choice.py`.
 
-Shapes: B batch, S positions in this call, b and K rows and places of a token set, E hidden size, R recursions.
-Source: arXiv 2507.10524, section 2.2.1, equation 2.2; its official code gates the final recursion alone.
+Shapes: B batch, S positions in this call, b and K rows and entries of a token set, E hidden size, R recursions.
+Source: arXiv 2507.10524, section 2.2.1, equation 2.2; the official code gates the final recursion only.
 """
 
 import math
@@ -29,9 +29,9 @@ from mor_core.model.routing_trace import RecursionStep, RecursionTrace
 
 
 class TokenChoiceRouter(Router):
-    """The one judge of a token-choice model: every token's scores for all depths, asked once, before recursion 1.
+    """The single router of a token-choice model: it scores all depths for each token once, before recursion 1.
 
-    The bias of loss-free balancing takes part in the selection alone; the trainer moves it after each step.
+    The bias of loss-free balancing affects the selection only; the trainer updates it after each step.
 
     Source: arXiv 2507.10524, section 2.2.1, equation 2.2; arXiv 2408.15664 (loss-free balancing).
     """
@@ -66,7 +66,7 @@ class TokenChoiceRouter(Router):
         return logits.softmax(dim=-1) if self.activation == "softmax" else logits.sigmoid()
 
     def token_scores(self, logits: Sequence[float]) -> list[float]:
-        """Do as `scores` does for one token's logits; tensors of a few numbers take ten times as long."""
+        """Compute `scores` for one token's logits as Python floats; such small tensors take ten times as long."""
         if self.activation != "softmax":
             return list(map(sigmoid, logits))
         largest = max(logits)
@@ -89,13 +89,13 @@ class TokenChoiceRouter(Router):
 
     @torch.no_grad()
     def move_bias(self, depth_counts: Tensor, rate: float) -> None:
-        """Make depths that got less than an even share likelier, by one step of `rate`; depth_counts (R,)."""
+        """Raise the bias of depths that got less than an even share by `rate`, lower the others; depth_counts (R,)."""
         assert self.bias is not None, 'move_bias needs router_balancing="loss_free"'
         self.bias += rate * torch.sign(depth_counts.mean() - depth_counts).to(self.bias)
 
 
 class TokenChoice:
-    """Runs the recursions of one call under one rule. Holds no weights and does not outlive the call."""
+    """Runs the recursions of one call under one routing rule. Holds no weights and is used for one call only."""
 
     def __init__(self, call: RoutedCall) -> None:
         self.config = call.config
@@ -110,7 +110,7 @@ class TokenChoice:
     def run(
         self, hidden_states: Tensor, router: TokenChoiceRouter, block: BlockFunction
     ) -> tuple[Tensor, RecursionTrace]:
-        """Apply the shared block as often as each token chose; (B, S, E) -> (B, S, E) and what was decided."""
+        """Apply the shared block as often as each token chose; (B, S, E) -> (B, S, E) and the routing trace."""
         config = self.config
         first_states = hidden_states
         logits = router(first_states)  # (B, S, R)
@@ -132,16 +132,16 @@ class TokenChoice:
                 active = candidates.keep(chosen, gathered=self.gathered)
             elif candidates.valid is not None:
                 chosen = chosen & candidates.valid
-            own = candidates.gather(logits[..., index])
-            trace.steps.append(RecursionStep(candidates, own, own, chosen))
+            step_logits = candidates.gather(logits[..., index])
+            trace.steps.append(RecursionStep(candidates, step_logits, step_logits, chosen))
             if active.is_empty:
                 break
             output = block(index, active, active.gather(hidden_states))
             gate = active.gather(gates[..., index])[..., None]
             scaled = gate * output if config.router_gating == "weighted" else output
             is_last = active.gather(depths)[..., None] == index + 1
-            going_on = scaled if config.router_gated_steps == "every" else output
-            new = torch.where(is_last, active.gather(first_states) + scaled, going_on)
+            continuing = scaled if config.router_gated_steps == "every" else output
+            new = torch.where(is_last, active.gather(first_states) + scaled, continuing)
             hidden_states = active.put(hidden_states, new)
             if self.observe is not None:
                 self.observe(hidden_states)
@@ -173,24 +173,24 @@ class TokenChoice:
 def given_depths(
     config: MoRConfig, rule: RoutingRule, position_ids: Tensor, keys: Tensor
 ) -> Tensor:
-    """Return the depth that a rule gives each position, 0 where the router's choice counts; (b, K) -> (b, K).
+    """Return the depth that a rule sets for each position, 0 where the router decides; (b, K) -> (b, K).
 
     `keys` (b, K) are those of `random_draws.draw_keys`.
     """
     if rule.depth is not None:
         return torch.full_like(position_ids, rule.depth)
     if rule.name == "random" or config.router_control != "none":
-        return _drawn_depths(config, rule.seed, keys)
+        return _random_depths(config, rule.seed, keys)
     return forced_depths(rule, position_ids)
 
 
-def _drawn_depths(config: MoRConfig, seed: int, keys: Tensor) -> Tensor:
-    """Draw depths of equal shares, nested as the recursions are; (b, K) -> (b, K)."""
+def _random_depths(config: MoRConfig, seed: int, keys: Tensor) -> Tensor:
+    """Return random depths, equally many of each, nested by recursion; (b, K) -> (b, K)."""
     depths = torch.ones_like(keys)
-    going = torch.ones_like(keys, dtype=torch.bool)
+    enters = torch.ones_like(keys, dtype=torch.bool)
     shares = config.capacity_schedule
     for index in range(1, config.num_recursions):
         share = shares[index] / shares[index - 1]
-        going = going & select_random(keys, index, share, seed)
-        depths = depths + going
+        enters = enters & select_random(keys, index, share, seed)
+        depths = depths + enters
     return depths

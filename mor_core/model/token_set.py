@@ -1,10 +1,10 @@
-"""The set of tokens that takes part in a stage of the model, and how to gather and scatter their states.
+"""The set of tokens that take part in a stage of the model, and how to gather and scatter their states.
 
-Every stage sees its tokens through one `TokenSet`: all of them in prelude and coda, the active ones in a recursion.
-A gathered set really leaves the others out; a masked set computes everything and marks who counts. Both obey the same
-rules, which is what lets a test hold the fast path against the slow one.
+Each stage gets its tokens as one `TokenSet`: all of them in prelude and coda, the active ones in a recursion. A
+gathered set leaves the other tokens out; a masked set keeps all tokens and marks the valid ones. Both have the same
+interface, so that tests can compare the fast path to the slow one.
 
-Shapes: B rows and S positions of the call; b rows and K places of the set (b <= B, K <= S).
+Shapes: B rows and S positions of the call; b rows and K entries of the set (b <= B, K <= S).
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class TokenSet:
         num_positions: S.
         rows: (b,) rows of the batch that take part; `None` for all.
         indices: (b, K) positions within the call; `None` for all.
-        valid: (b, K) False where a place is filling or masked out; `None` if every place counts.
+        valid: (b, K) False where an entry is padding or masked out; `None` if every entry is valid.
     """
 
     num_positions: int
@@ -39,7 +39,7 @@ class TokenSet:
         return values.gather(1, index.expand(*self.indices.shape, *values.shape[2:]))
 
     def add(self, values: Tensor, update: Tensor) -> Tensor:
-        """Return `values` (B, S, E) with `update` (b, K, E) added at this set's places; others stay bit for bit."""
+        """Return `values` (B, S, E) with `update` (b, K, E) added to this set's tokens; others stay bit-identical."""
         if self.valid is not None:
             update = torch.where(self.valid[..., None], update, torch.zeros_like(update))
         update = update.to(values.dtype)
@@ -48,21 +48,21 @@ class TokenSet:
         if self.rows is None:
             index = self.indices[..., None].expand_as(update)  # type: ignore[index]
             return values.scatter_add(1, index, update)
-        flat = self._flat_places(update.shape[:2], update.device)
+        flat = self._flat_indices(update.shape[:2], update.device)
         return values.flatten(0, 1).index_add(0, flat, update.flatten(0, 1)).view_as(values)
 
     def put(self, values: Tensor, new: Tensor) -> Tensor:
-        """Return `values` (B, S, E) with `new` (b, K, E) at this set's places; others stay bit for bit."""
+        """Return `values` (B, S, E) with `new` (b, K, E) for this set's tokens; others stay bit-identical."""
         new = new.to(values.dtype)
         if self.valid is not None:
             new = torch.where(self.valid[..., None], new, self.gather(values))
         if self.indices is None and self.rows is None:
             return new
-        flat = self._flat_places(new.shape[:2], new.device)
+        flat = self._flat_indices(new.shape[:2], new.device)
         return values.flatten(0, 1).index_copy(0, flat, new.flatten(0, 1)).view_as(values)
 
-    def _flat_places(self, shape: torch.Size, device: torch.device) -> Tensor:
-        """Return where each of the (b, K) places lies in a flattened (B x S) call."""
+    def _flat_indices(self, shape: torch.Size, device: torch.device) -> Tensor:
+        """Return the index of each of the (b, K) entries in a flattened (B x S) call."""
         rows, indices = self.rows, self.indices
         if rows is None:
             rows = torch.arange(shape[0], device=device)
@@ -96,19 +96,19 @@ class TokenSet:
         indices = order if indices is None else indices.gather(1, order)
         return TokenSet(self.num_positions, rows, indices, valid)
 
-    def keep_places(self, places: Tensor, valid: Tensor | None) -> "TokenSet":
-        """Return the subset at `places` (b, k), ascending, without asking the device for sizes."""
-        indices = places if self.indices is None else self.indices.gather(1, places)
+    def keep_indices(self, kept: Tensor, valid: Tensor | None) -> "TokenSet":
+        """Return the subset at indices `kept` (b, k) along K, ascending, without synchronising with the device."""
+        indices = kept if self.indices is None else self.indices.gather(1, kept)
         return TokenSet(self.num_positions, self.rows, indices, valid)
 
     @property
     def is_empty(self) -> bool:
-        """Whether a gathered set holds nobody; a masked one is never empty by shape."""
+        """Whether a gathered set has no tokens; a masked set is never empty by shape."""
         return self.indices is not None and 0 in self.indices.shape
 
     def dense(self, values: Tensor, batch_size: int, fill: float | bool) -> Tensor:
-        """Spread (b, K) values over (B, S), `fill` elsewhere."""
-        spread = values.new_full((batch_size, self.num_positions), fill)
+        """Scatter (b, K) values into (B, S), `fill` elsewhere."""
+        scattered = values.new_full((batch_size, self.num_positions), fill)
         rows = self.rows
         if rows is None:
             rows = torch.arange(batch_size, device=values.device)
@@ -117,7 +117,7 @@ class TokenSet:
             indices = torch.arange(self.num_positions, device=values.device).expand(values.shape)
         rows = rows[:, None].expand(values.shape)
         if self.valid is None:
-            spread[rows, indices] = values
+            scattered[rows, indices] = values
         else:
-            spread[rows[self.valid], indices[self.valid]] = values[self.valid]
-        return spread
+            scattered[rows[self.valid], indices[self.valid]] = values[self.valid]
+        return scattered

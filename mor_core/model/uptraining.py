@@ -1,8 +1,8 @@
 """Folds a plain Transformer into recursions: the starting point of up-training.
 
-Which source layer each shared layer begins from is a table of numbers (`source_layers`); the weights follow it.
+`source_layers` lists the source layers that initialise each shared layer; the weights are their mean.
 
-Source: arXiv 2507.10524, Table 12 (up-training); the ways to begin are those of arXiv 2410.20672.
+Source: arXiv 2507.10524, Table 12 (up-training); the initialisations are those of arXiv 2410.20672.
 """
 
 import re
@@ -30,22 +30,22 @@ def recursive_start(
     router: Literal["none", "expert_choice"] = "none",
     seed: int = 0,
 ) -> MoRForCausalLM:
-    """Build a recursive or Mixture-of-Recursions model from a plain one, which stays as it is.
+    """Build a recursive or Mixture-of-Recursions model from a plain one, which is not changed.
 
     Embedding, final norm and head are copied; routers are new. A router's gate scales what each recursion adds, so
     even one recursion with a router differs from the plain model.
 
     Args:
         model: one recursion, no router.
-        num_recursions: how often the shared block shall run.
-        init: which source layers the shared ones begin from, see `source_layers`.
+        num_recursions: how often the shared block runs.
+        init: which source layers initialise the shared ones, see `source_layers`.
         sharing: how the shared layers repeat.
         middle: keep the first layer as prelude and the last as coda.
-        router: whether tokens shall choose their depth.
-        seed: of the routers, and of the choice for `init="random"`.
+        router: the router type of the new model.
+        seed: for the routers' weights, and for the choice of layers by `init="random"`.
 
     Raises:
-        ValueError: the model is not a plain one, its layers do not divide, or an option is unknown.
+        ValueError: the model is not plain, its layers are not divisible by the recursions, or an option is unknown.
     """
     plain = _plain_layers(model)
     sources = source_layers(
@@ -88,14 +88,14 @@ def source_layers(
     middle: bool = True,
     seed: int = 0,
 ) -> list[list[int]]:
-    """List, for each shared layer, the source layers (from 0) whose mean it begins from.
+    """List, for each shared layer, the source layers (from 0) whose mean initialises it.
 
     `stepwise` spreads them evenly from the first to the last that may be shared, `lower` and `upper` take the block
-    at either end, `random` draws without repetition and sorts; each of these names one source a layer. `average`
-    names all that the layer stands for.
+    at either end, `random` draws without repetition and sorts; each of these gives one source per layer. `average`
+    gives all layers that the shared layer replaces.
 
     Raises:
-        ValueError: the layers do not divide, or an option is unknown.
+        ValueError: the layers are not divisible by the recursions, or an option is unknown.
     """
     for name, value, known in (("init", init, Init), ("sharing", sharing, Sharing)):
         if value not in get_args(known):

@@ -1,5 +1,5 @@
 """The engine: many requests in one batch, each token at its own recursion, with its own key-value cache.
 
-Knows nothing of text, sampling or traces: a request says what its next token is.
-Not here: what a run is made of (generation).
+The engine has no text, sampling or traces: its caller chooses each request's next token.
+Not here: generation runs (generation).
 """

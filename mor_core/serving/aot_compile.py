@@ -1,8 +1,8 @@
-"""Compiles ahead of time the modules that a token alone in its step runs through, and keeps them.
+"""Compiles the modules of a single-token step ahead of time, and caches the results.
 
-A single token is as fast as its weights come from memory and its kernels are launched; launched from Python one by
-one, the small ones cost more than the weights. PyTorch's compiler makes each module one call. It takes some ten seconds
-a module, once for a machine, a shape and a version of the code: what it makes is kept beside its other results.
+Decoding one token is limited by reading the weights and launching the kernels; launched from Python one by one, the
+small kernels cost more than the weights. PyTorch's compiler makes each module one call. Compiling takes some ten
+seconds per module, once per machine, shape and version of the code; the results are stored in the compiler's cache.
 
 Shapes: as in `compiled_modules.py`.
 """
@@ -33,11 +33,11 @@ _log = logging.getLogger(__name__)
 
 
 class CompileError(UserError):
-    """A model or a machine for which nothing can be compiled, with the rule and the remedy."""
+    """A model or a machine for which modules cannot be compiled, with the rule and the remedy."""
 
 
 class CompiledModules:
-    """The compiled modules for models of one configuration and dtype; weights come with each call."""
+    """The compiled modules for models of one configuration and dtype; each call passes the weights."""
 
     def __init__(self, model: MoRForCausalLM) -> None:
         """Load the modules, or compile them if this machine has not done so yet.
@@ -51,24 +51,24 @@ class CompiledModules:
         heads, groups = config.num_attention_heads, config.num_key_value_heads
         width, eps = config.attention_head_dim, config.rms_norm_eps
 
-        def some(*shape: int) -> Tensor:
+        def zeros(*shape: int) -> Tensor:
             return torch.zeros(shape, dtype=model.dtype)
 
-        # Each its own tensor: what goes in twice would be taken for one.
-        state, norm = some(1, hidden), some(hidden)
-        entry = [state, some(width), some(width), norm]
-        with_keys = [*entry, some((heads + 2 * groups) * width, hidden)]
+        # Each input is its own tensor: the export would treat a tensor that is passed twice as one input.
+        state, norm = zeros(1, hidden), zeros(hidden)
+        entry = [state, zeros(width), zeros(width), norm]
+        with_keys = [*entry, zeros((heads + 2 * groups) * width, hidden)]
         self._qkv = self._queries = _compiled(QKVProjection(width, heads, eps), with_keys)
         if config.kv_strategy != "recursion_wise":
-            queries_only = [*entry, some(heads * width, hidden)]
+            queries_only = [*entry, zeros(heads * width, hidden)]
             self._queries = _compiled(QKVProjection(width, heads, eps), queries_only)
-        queries, entries = some(heads, width), some(8, 2 * groups, width)
-        gate, up, down = some(inner, hidden), some(inner, hidden), some(hidden, inner)
-        output = some(hidden, heads * width)
+        queries, entries = zeros(heads, width), zeros(8, 2 * groups, width)
+        gate, up, down = zeros(inner, hidden), zeros(inner, hidden), zeros(hidden, inner)
+        output = zeros(hidden, heads * width)
         self._attention_mlp = _compiled(
             AttentionMLP(eps), [state, queries, entries, output, norm, gate, up, down], growing=2
         )
-        self._lm_head = _compiled(LMHead(eps), [state, norm, some(config.vocab_size, hidden)])
+        self._lm_head = _compiled(LMHead(eps), [state, norm, zeros(config.vocab_size, hidden)])
         self._router_head: _Module | None = None
         if has_router_head(config):
             router = cast(ExpertChoiceRouter, model.model.routers[0])
@@ -79,45 +79,45 @@ class CompiledModules:
     def qkv(
         self, state: Tensor, cos: Tensor, sin: Tensor, norm: Tensor, matrix: Tensor
     ) -> list[Tensor]:
-        """Do as `QKVProjection` does; -> queries and a cache entry."""
+        """Compute `QKVProjection`; -> queries and a cache entry."""
         return self._qkv([state, cos, sin, norm, matrix])
 
     def queries(
         self, state: Tensor, cos: Tensor, sin: Tensor, norm: Tensor, matrix: Tensor
     ) -> Tensor:
-        """Do as `QKVProjection` does for queries alone, where a layer call reads keys of an earlier recursion."""
+        """Compute the queries of `QKVProjection` only, for a layer call that reuses the keys of recursion 1."""
         return self._queries([state, cos, sin, norm, matrix])[0]
 
     def attention_mlp(
         self, state: Tensor, queries: Tensor, entries: Tensor, *weights: Tensor
     ) -> Tensor:
-        """Do as `AttentionMLP` does."""
+        """Compute `AttentionMLP`."""
         return self._attention_mlp([state, queries, entries, *weights])[0]
 
     def router_head(self, state: Tensor, matrices: Sequence[Tensor]) -> tuple[float, Tensor]:
-        """Do as `RouterHead` does; -> the logit and the gate."""
+        """Compute `RouterHead`; -> the logit and the gate."""
         assert self._router_head is not None, "router_head needs a model that has_router_head"
         logit, gate = self._router_head([state, *matrices])
         return logit.item(), gate
 
     def lm_head(self, state: Tensor, norm: Tensor, head: Tensor) -> Tensor:
-        """Do as `LMHead` does."""
+        """Compute `LMHead`."""
         return self._lm_head([state, norm, head])[0]
 
 
 def has_router_head(config: MoRConfig) -> bool:
-    """Whether a compiled module computes logit and gate: for a router that can be compiled, and whose own count."""
-    is_whole = (
+    """Whether a compiled module computes logit and gate: its router can be compiled, and both come from one logit."""
+    uses_own_logits = (
         config.router_supervision != "aux_router" and config.router_control != "random_scores"
     )
-    return config.router.is_compiled and is_whole
+    return config.router.is_compiled and uses_own_logits
 
 
 def _check(config: MoRConfig, device: torch.device) -> None:
     if config.num_experts > 1:
         raise CompileError(
-            f"num_experts must be 1 to compile, got {config.num_experts}: which weights a Switch layer reads is "
-            "known only on the way; run it without compiling"
+            f"num_experts must be 1 to compile, got {config.num_experts}: which weights a Switch layer reads "
+            "depends on the token; run it without compiling"
         )
     if device.type != "cpu":
         raise CompileError(
@@ -126,10 +126,10 @@ def _check(config: MoRConfig, device: torch.device) -> None:
 
 
 def _compiled(module: nn.Module, inputs: Sequence[Tensor], growing: int | None = None) -> _Module:
-    """Return a module for inputs of these shapes; the one at place `growing` may be of any length."""
+    """Return a compiled module for inputs of these shapes; input number `growing` may have any length."""
     path = _package_path(module, inputs, growing)
     if not path.is_file():
-        # A warning, since it is the one level that is shown unasked; whoever waits wants to know for what.
+        # A warning, since lower levels are not shown by default, and the user should know what takes so long.
         _log.warning(
             "compiling %s for this machine and shape; some ten seconds, once",
             type(module).__name__,
@@ -138,16 +138,16 @@ def _compiled(module: nn.Module, inputs: Sequence[Tensor], growing: int | None =
     return _loaded(path)
 
 
-@functools.cache  # each loading unpacks the file anew
+@functools.cache  # loading unpacks the file each time
 def _loaded(path: Path) -> _Module:
-    from torch._inductor import aoti_load_package  # it takes a second
+    from torch._inductor import aoti_load_package  # importing it takes a second
 
-    # The loader itself: the object around it flattens its arguments with each call, which takes as long as a module.
+    # Calls the loader itself: its wrapper flattens the arguments on each call, which takes as long as a module.
     return cast(_Module, aoti_load_package(str(path)).loader.run)
 
 
 def _package_path(module: nn.Module, inputs: Sequence[Tensor], growing: int | None) -> Path:
-    """Name a module by all that its code depends on."""
+    """Return the cache path of a module, by a hash of everything that its compiled code depends on."""
     from torch._inductor.runtime.cache_dir_utils import cache_dir
 
     described = [
@@ -173,15 +173,15 @@ def _compile(module: nn.Module, inputs: Sequence[Tensor], growing: int | None, p
         shapes = None
         if growing is not None:
             length = {0: torch.export.Dim("length")}
-            shapes = [length if place == growing else None for place in range(len(inputs))]
+            shapes = [length if index == growing else None for index in range(len(inputs))]
         exported = torch.export.export(module.eval(), tuple(inputs), dynamic_shapes=shapes)
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-            made = Path(folder) / "module.pt2"
+            package = Path(folder) / "module.pt2"
             try:
-                # As many threads as the process has when it runs, not when it compiled.
+                # Read the number of threads at run time, not at compile time.
                 aoti_compile_and_package(
                     exported,
-                    package_path=str(made),
+                    package_path=str(package),
                     inductor_configs={"cpp.dynamic_threads": True},
                 )
             except (InductorError, InvalidCxxCompiler) as error:
@@ -189,10 +189,10 @@ def _compile(module: nn.Module, inputs: Sequence[Tensor], growing: int | None, p
                 raise CompileError(
                     f"compiling needs a C++ compiler that works, got {cause}; install g++, or run without compiling"
                 ) from error
-            made.replace(path)  # whole or not at all
+            package.replace(path)  # atomic: no reader sees half a file
 
 
 _CODE = [
     inspect.getsource(source) for source in (compiled_modules, layers, expert_choice, _compile)
 ]
-"""All that decides what a module does, and how it is compiled."""
+"""The source code that determines what a module computes and how it is compiled."""

@@ -1,8 +1,8 @@
 """The layers for one token each of several requests: few kernels, no masks, no padding.
 
-Computes what `decoder.py` computes, with the norm and the rotary embedding of `layers.py`; tests hold it against the
-whole-sequence form. What differs: one product makes queries, keys and values, and each request attends to its own
-entries alone. A token that is alone in its step may run compiled modules (`aot_compile.py`).
+Computes what `decoder.py` computes, with the norm and the rotary embedding of `layers.py`; tests compare the two. The
+differences: one product makes queries, keys and values, and each request attends to its own cache entries only. A step
+with a single token may run compiled modules (`aot_compile.py`).
 
 Shapes: b tokens, E hidden size, H query heads, G key/value heads, D head width, F MLP width.
 """
@@ -34,12 +34,12 @@ from mor_core.serving.packed_linear import PackedLinear
 from mor_core.serving.request_kv_cache import KeyValueStore
 
 
-class Holder(Protocol):
-    """A request as the layers see it.
+class CachedRequest(Protocol):
+    """What the layers need of a request.
 
     Attributes:
-        stores: its keys and values, one a cache slot.
-        experts: takes note of the expert that each Switch layer call sent the token to.
+        stores: its keys and values, one store per cache slot.
+        experts: each Switch layer call appends the expert of the token.
     """
 
     stores: list[KeyValueStore]
@@ -47,12 +47,12 @@ class Holder(Protocol):
 
     @property
     def position(self) -> int:
-        """Of its token."""
+        """The position of its token."""
 
 
 @dataclass(frozen=True)
 class _GatedMLP:
-    """`MLP`'s matrices."""
+    """The matrices of an `MLP`."""
 
     gate: PackedLinear
     up: PackedLinear
@@ -67,11 +67,11 @@ class _GatedMLP:
 
 @dataclass(frozen=True)
 class _Weights:
-    """One layer's weights as decode reads them; all but the first three products are the model's own tensors."""
+    """One layer's weights as decode reads them; all but the first three matrices are the model's own tensors."""
 
     queries_keys_values: PackedLinear  # ((H + 2G) x D, E)
-    queries: PackedLinear  # the first rows of these
-    keys_values: PackedLinear  # the others
+    queries: PackedLinear  # its first rows
+    keys_values: PackedLinear  # its other rows
     output: PackedLinear
     input_norm: Tensor
     post_norm: Tensor
@@ -79,7 +79,7 @@ class _Weights:
 
     @cached_property
     def after_projection(self) -> tuple[Tensor, ...]:
-        """The rest of a layer, as its compiled module takes it; not of a Switch layer."""
+        """The weights that `AttentionMLP` takes, in its order; not for a Switch layer."""
         mlp = cast(_GatedMLP, self.mlp)
         matrices = (mlp.gate.weight, mlp.up.weight, mlp.down.weight)
         return self.output.weight, self.post_norm, *matrices
@@ -89,9 +89,9 @@ class BatchedDecoder:
     """Runs layer calls of a model on single tokens. Holds no state of any request."""
 
     def __init__(self, model: MoRModel, compiled: CompiledModules | None = None) -> None:
-        """Lay out the weights of a model, which must not change afterwards; `compiled` is for a token that is alone."""
+        """Lay out the weights of a model, which must not change afterwards; `compiled` runs single-token steps."""
         config: MoRConfig = model.config
-        # Read once: a Hugging Face config takes microseconds an attribute.
+        # Read once: each attribute of a Hugging Face config takes microseconds.
         self._heads, self._groups = config.num_attention_heads, config.num_key_value_heads
         self._width, self._eps = config.attention_head_dim, config.rms_norm_eps
         device = model.embed_tokens.weight.device
@@ -106,41 +106,48 @@ class BatchedDecoder:
         self._compiled = compiled
 
     def run(
-        self, calls: Sequence[Sequence[LayerCall]], holders: Sequence[Holder], states: Tensor
+        self,
+        calls: Sequence[Sequence[LayerCall]],
+        requests: Sequence[CachedRequest],
+        states: Tensor,
     ) -> Tensor:
         """Apply layer calls to one token each of several requests; (b, E) -> (b, E).
 
         Args:
-            calls: per token, its layer calls in order. All have the same number, and calls at the same place use the
-                same weights; their cache slots may differ.
-            holders: the requests, whose stores are read and added to.
+            calls: per token, its layer calls in order. All tokens have equally many, and the n-th calls of all use
+                the same weights; their cache slots may differ.
+            requests: the requests, whose stores are read and appended to.
             states: (b, E).
         """
-        if self._compiled is not None and len(holders) == 1:
-            return self._run_alone(self._compiled, calls[0], holders[0], states)
-        rotary = self._rotary_at([holder.position for holder in holders])
-        for place, first in enumerate(calls[0]):
+        if self._compiled is not None and len(requests) == 1:
+            return self._run_compiled(self._compiled, calls[0], requests[0], states)
+        rotary = self._rotary_at([request.position for request in requests])
+        for number, first in enumerate(calls[0]):
             weights = self._weights[self._key(first)]
             stores = [
-                holder.stores[own[place].cache_slot]
-                for holder, own in zip(holders, calls, strict=True)
+                request.stores[own[number].cache_slot]
+                for request, own in zip(requests, calls, strict=True)
             ]
-            computing = [row for row, own in enumerate(calls) if own[place].computes_keys]
+            computing = [row for row, own in enumerate(calls) if own[number].computes_keys]
             normalised = rms_norm(states, weights.input_norm, self._eps)
             mixed = self._attend(weights, normalised, rotary, stores, computing)
             states = states + weights.output(mixed)
             normalised = rms_norm(states, weights.post_norm, self._eps)
-            states = states + self._feed_forward(weights.mlp, normalised, holders)
+            states = states + self._feed_forward(weights.mlp, normalised, requests)
         return states
 
-    def _run_alone(
-        self, compiled: CompiledModules, calls: Sequence[LayerCall], holder: Holder, state: Tensor
+    def _run_compiled(
+        self,
+        compiled: CompiledModules,
+        calls: Sequence[LayerCall],
+        request: CachedRequest,
+        state: Tensor,
     ) -> Tensor:
-        """Do as `run` does for one request by compiled modules; (1, E) -> (1, E)."""
-        cos, sin = (table[holder.position] for table in self._rotary)  # (D,) each
+        """Do the same as `run` for one request, with compiled modules; (1, E) -> (1, E)."""
+        cos, sin = (table[request.position] for table in self._rotary)  # (D,) each
         for call in calls:
             weights = self._weights[self._key(call)]
-            store, norm = holder.stores[call.cache_slot], weights.input_norm
+            store, norm = request.stores[call.cache_slot], weights.input_norm
             if call.computes_keys:
                 matrix = weights.queries_keys_values.weight
                 queries, entry = compiled.qkv(state, cos, sin, norm, matrix)
@@ -153,15 +160,15 @@ class BatchedDecoder:
 
     def _rotary_at(self, positions: list[int]) -> Rotary:
         """Return cosines and signed sines of some positions, (b, 1, D) each."""
-        if len(positions) == 1:  # which needs no tensor of positions
-            place: int | Tensor = positions[0]
+        if len(positions) == 1:  # an int indexes faster than a tensor
+            index: int | Tensor = positions[0]
         else:
-            place = to_device(positions, self._rotary[0].device)
-        cos, sin = (table[place].view(-1, 1, self._width) for table in self._rotary)
+            index = to_device(positions, self._rotary[0].device)
+        cos, sin = (table[index].view(-1, 1, self._width) for table in self._rotary)
         return cos, sin
 
     def _key(self, call: LayerCall) -> tuple[str, int, int | None]:
-        """Name a call's weights; recursions share a layer's unless the model gives them parts of their own."""
+        """Return the key of a call's weights; recursions share them unless the model has recursion-specific parts."""
         return call.stage, call.layer_idx, call.recursion_idx if self._has_own_parts else None
 
     def _attend(
@@ -172,7 +179,7 @@ class BatchedDecoder:
         stores: list[KeyValueStore],
         computing: list[int],
     ) -> Tensor:
-        """Add the new entries of the rows that compute keys, then mix every row's values; -> (b, H x D)."""
+        """Append the cache entries of the rows that compute keys, then attend from every row; -> (b, H x D)."""
         heads, width = self._heads, self._width
         rows = len(stores)
         if len(computing) == rows:
@@ -191,15 +198,15 @@ class BatchedDecoder:
                 keys.copy_(rotate(keys, (rotary[0][chosen], rotary[1][chosen])))
                 for row, entry in zip(computing, entries.unbind(0), strict=True):
                     stores[row].append(entry)
-        return self._mix(queries, stores)
+        return self._attend_each(queries, stores)
 
-    def _mix(self, queries: Tensor, stores: list[KeyValueStore]) -> Tensor:
+    def _attend_each(self, queries: Tensor, stores: list[KeyValueStore]) -> Tensor:
         """Attend from (b, H, D) queries, each to its own store; -> (b, H x D).
 
-        One call a request. A batched one needs all caches at one stride, a mask, and reads the caches of those who do
-        not attend: on a CPU that takes seven tenths of the time where all 32 attend, nine tenths where 21 do, as after
-        a router, and one and a half times as long where 11 do (135M shape, AMD EPYC). The heads that share keys stand
-        as several queries of one head.
+        One SDPA call per request. A batched call needs all caches at one stride and a mask, and also reads the caches
+        of requests that do not attend: on a CPU it takes 0.7 times as long where all of 32 requests attend, 0.9 times
+        where 21 do, as after a router, and 1.5 times where 11 do (135M shape, AMD EPYC). Query heads that share keys
+        are passed as several queries of one head.
         """
         shape = (1, self._groups, self._heads // self._groups, self._width)
         mixed = [
@@ -209,19 +216,19 @@ class BatchedDecoder:
         return mixed[0] if len(mixed) == 1 else torch.cat(mixed)
 
     def _feed_forward(
-        self, mlp: _GatedMLP | SwitchMLP, states: Tensor, holders: Sequence[Holder]
+        self, mlp: _GatedMLP | SwitchMLP, states: Tensor, requests: Sequence[CachedRequest]
     ) -> Tensor:
         if isinstance(mlp, _GatedMLP):
             return mlp.down(F.silu(mlp.gate(states)).mul_(mlp.up(states)))
         log = ExpertLog()
         mixed: Tensor = mlp(states[:, None], log)[:, 0]
-        for holder, expert in zip(holders, log.expert_idx[0][:, 0].tolist(), strict=True):
-            holder.experts.append(expert)
+        for request, expert in zip(requests, log.expert_idx[0][:, 0].tolist(), strict=True):
+            request.experts.append(expert)
         return mixed
 
 
 def to_device(numbers: list[int], device: torch.device) -> Tensor:
-    """Return whole numbers as a tensor on the device, copied to a GPU without synchronising."""
+    """Return integers as a tensor on the device, copied to a GPU without synchronising."""
     if device.type != "cuda":
         return torch.tensor(numbers, device=device)
     return torch.tensor(numbers, pin_memory=True).to(device, non_blocking=True)

@@ -1,10 +1,10 @@
-"""Modules to be compiled, for a token that is alone in its step: a layer's projection, its rest, router head, LM head.
+"""The modules that are compiled for a single-token step: QKV projection, attention with MLP, router head and LM head.
 
-Each is an ordinary module too, which tests run as it is written. Written for the compiler: products are sums, which it
-fuses with what surrounds them.
+Each also runs uncompiled, as in the tests. They are written for the compiler: matrix products are sums, which it fuses
+with the surrounding operations.
 
 Shapes: E hidden size, H query heads, G key/value heads, D head width, F MLP width, V vocabulary, T cache entries, P
-heads of a projection: H + 2G, or H where no keys are computed.
+heads of a projection: H + 2G, or H where only queries are computed.
 """
 
 import math
@@ -18,7 +18,7 @@ from mor_core.model.layers import rms_norm, rotate
 
 
 class QKVProjection(nn.Module):
-    """From a token's state to its rotated queries and, if the matrix has rows for it, its cache entry."""
+    """Computes a token's rotated queries and, if the matrix has rows for it, its cache entry."""
 
     def __init__(self, width: int, num_queries: int, eps: float) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class QKVProjection(nn.Module):
             state: (1, E).
             cos: (D,), cosines as `rotate` takes them.
             sin: (D,), signed sines.
-            norm: (E,).
+            norm: (E,), weights of the RMSNorm before attention.
             matrix: (P x D, E).
         """
         heads = _product(rms_norm(state, norm, self.eps), matrix).view(-1, self.width)
@@ -45,7 +45,7 @@ class QKVProjection(nn.Module):
 
 
 class AttentionMLP(nn.Module):
-    """From a token's queries, and all entries that they may see, to its state after the layer."""
+    """Computes a token's state after a layer from its queries and the visible cache entries."""
 
     def __init__(self, eps: float) -> None:
         super().__init__()
@@ -69,19 +69,19 @@ class AttentionMLP(nn.Module):
             queries: (H, D).
             entries: (T, 2G, D), keys before values.
             output: (E, H x D).
-            norm: (E,).
+            norm: (E,), weights of the RMSNorm before the MLP.
             gate: (F, E).
             up: (F, E).
             down: (E, F).
         """
-        state = state + _product(_mixed(queries, entries), output)
+        state = state + _product(_attended(queries, entries), output)
         normalised = rms_norm(state, norm, self.eps)
         inner = F.silu(_product(normalised, gate)) * _product(normalised, up)
         return state + _product(inner, down)
 
 
 class LMHead(nn.Module):
-    """From a token's last state to the logits of the next."""
+    """Computes the logits of the next token from a token's last state."""
 
     def __init__(self, eps: float) -> None:
         super().__init__()
@@ -93,14 +93,14 @@ class LMHead(nn.Module):
 
 
 class RouterHead(nn.Module):
-    """From a token's state to an expert-choice router's logit and gate."""
+    """Computes an expert-choice router's logit and gate from a token's state."""
 
     def __init__(self, activation: str, alpha: float, temperature: float) -> None:
         super().__init__()
         self.activation, self.alpha, self.temperature = activation, alpha, temperature
 
     def forward(self, state: Tensor, *matrices: Tensor) -> list[Tensor]:
-        """Return the logit (1,), float32, and the gate (1, 1); state (1, E), the router's matrices in their order."""
+        """Return the logit (1,), float32, and the gate (1, 1); state (1, E), the router's matrices in order."""
         value = state / self.temperature
         for matrix in matrices[:-1]:
             value = F.gelu(_product(value, matrix))
@@ -111,18 +111,18 @@ class RouterHead(nn.Module):
 def _product(state: Tensor, weight: Tensor) -> Tensor:
     """Multiply (1, n) by (m, n) transposed; -> (1, m).
 
-    As a sum, the compiler makes it one loop with what surrounds it. A library's product stands alone, and for one row
-    it is slower besides.
+    The compiler fuses a sum with the surrounding operations. It cannot fuse a library's matrix product, which is also
+    slower for one row.
     """
     return (weight * state).sum(-1)[None]
 
 
-def _mixed(queries: Tensor, entries: Tensor) -> Tensor:
+def _attended(queries: Tensor, entries: Tensor) -> Tensor:
     """Attend from (H, D) to (T, 2G, D); -> (1, H x D)."""
     by_kind = entries.unflatten(1, (2, -1)).permute(1, 2, 0, 3).unsqueeze(2)
     keys, values = by_kind.unbind(0)  # (G, 1, T, D)
     groups, width = keys.shape[0], keys.shape[3]
-    grouped = queries.view(groups, -1, 1, width)  # the heads that share keys side by side
+    grouped = queries.view(groups, -1, 1, width)  # heads that share keys are adjacent
     scores = (grouped * keys).sum(-1).float() / math.sqrt(width)  # (G, H / G, T)
     shares = scores.softmax(-1).to(values.dtype)
     return (shares[..., None] * values).sum(-2).view(1, -1)

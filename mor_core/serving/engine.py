@@ -1,6 +1,6 @@
 """Continuous depth-wise batching: many requests on one model, each token at its own recursion.
 
-Because the block is shared, tokens of different requests at different recursions run through it together. One step:
+Because the block is shared, it can process tokens of different requests at different recursions together. One step:
 
     submit -> prefill -> [embedding, prelude] -> router: goes on? -> [shared block] --+
                  |               ^                  ^ |                               |
@@ -8,9 +8,9 @@ Because the block is shared, tokens of different requests at different recursion
                  |           take_token             +-----------------------------|---+ (one recursion deeper)
                  +-> result -----+------------------------------------------------+
 
-Requests join and leave at any step. `step` returns those whose tokens are through; whoever drives the engine chooses
-their next tokens (`take_token`) or ends them (`end`). A model without a router runs its whole stack as one stage.
-Knows nothing of text, sampling or traces. Not thread-safe: one thread drives it.
+Requests join and leave at any step. `step` returns the requests whose token is finished; the caller chooses their next
+tokens (`take_token`) or ends them (`end`). A model without a router runs its whole stack as one stage. The engine has
+no text, sampling or traces. It is not thread-safe: one thread must call it.
 
 Shapes: b tokens, E hidden size, R recursions, V vocabulary.
 """
@@ -35,16 +35,16 @@ from mor_core.serving.request_state import Counters, RequestState
 from mor_core.serving.token_routing import TokenRouting
 
 LEAVING_SHARE = 0.75
-"""Tokens that are done with the block wait for the coda until this share of all has gathered, or none is inside.
+"""Tokens that finished the block wait for the coda until they are this share of all tokens, or no others are left.
 
 At 8 to 32 requests (135M shape, Xeon with AVX-512) it served 3 to 10% more tokens a second than 0.5; 1 was no better.
 """
 
 
 class Engine:
-    """Drives requests through one model.
+    """Runs requests on one model.
 
-    Not for rules that see the future, nor for models whose keys do not outlive a call: `check` says so.
+    It supports neither rules that see the future nor models whose cache cannot be reused; `check` raises for them.
     """
 
     def __init__(
@@ -57,9 +57,9 @@ class Engine:
         """Prepare a model, which must not change afterwards.
 
         Args:
-            model: any of the family, in evaluation mode.
+            model: any Mixture-of-Recursions, recursive or plain model, in evaluation mode.
             leaving_share: see `LEAVING_SHARE`.
-            compiled: modules of this model, for steps in which a stage has one token.
+            compiled: compiled modules of this model, for stages with a single token.
         """
         self.model = model
         self.config: MoRConfig = model.config
@@ -68,11 +68,11 @@ class Engine:
         self._runner = ModelRunner(model, compiled)
         self.plan = self._runner.plan
         self.like = model.model.embed_tokens.weight
-        self._new: list[RequestState] = []  # have not been prefilled
-        self._entering: list[RequestState] = []  # have a new token
-        self._inside: list[RequestState] = []  # are before a router or the block
-        self._leaving: list[RequestState] = []  # are done with the block
-        self._through: list[RequestState] = []  # have a result in this step
+        self._new: list[RequestState] = []  # not yet prefilled
+        self._entering: list[RequestState] = []  # with a new token
+        self._inside: list[RequestState] = []  # before a router or the block
+        self._leaving: list[RequestState] = []  # finished with the block
+        self._finished: list[RequestState] = []  # with a result in this step
 
     def submit(
         self,
@@ -83,14 +83,14 @@ class Engine:
         wants_prompt_logits: bool = False,
         stores: list[KeyValueStore] | None = None,
     ) -> RequestState:
-        """Let a request join at the next step; return its handle.
+        """Add a request, which joins at the next step; return its state.
 
         Args:
-            ids: of the prompt.
+            ids: token ids of the prompt.
             rule: its routing rule.
-            max_new_tokens: the most that it will ask for; more is possible, but moves its cache.
+            max_new_tokens: how many tokens it is expected to generate at most; more are possible, but move its cache.
             wants_prompt_logits: whether the prefill returns the logits of all prompt tokens or only of the last.
-            stores: keys and values of all tokens but the last, one a cache slot, which take the place of the prefill.
+            stores: keys and values of all tokens but the last, one store per cache slot, which replace the prefill.
 
         Raises:
             ValueError: the engine cannot follow the rule.
@@ -106,15 +106,15 @@ class Engine:
         return request
 
     def take_token(self, request: RequestState, token_id: int) -> None:
-        """Take a request's next token up with the coming step."""
-        request.take_up(token_id)
+        """Let a request process its next token from the coming step on."""
+        request.start_token(token_id)
         self._entering.append(request)
 
     def end(self, request: RequestState) -> None:
-        """Forget a request and free its memory."""
-        for line in (self._new, self._entering, self._inside, self._leaving):
-            if request in line:
-                line.remove(request)
+        """Remove a request and free its cache."""
+        for queue in (self._new, self._entering, self._inside, self._leaving):
+            if request in queue:
+                queue.remove(request)
         request.stores = []
 
     @property
@@ -124,23 +124,22 @@ class Engine:
 
     @property
     def counters(self) -> Counters:
-        """What was done so far."""
+        """The work done so far."""
         return self._runner.counters
 
     @property
     def is_idle(self) -> bool:
-        """Whether there is nothing to do."""
+        """Whether no request has work to do."""
         return not self.requests
 
     @torch.inference_mode()
     def step(self) -> list[RequestState]:
-        """Prefill who is new, take new tokens up, run the block once, and let out who is done, if enough are.
+        """Prefill new requests, embed new tokens, run the block once, and run the coda if enough tokens wait for it.
 
         Returns:
-            The requests that have a `result`, which raises where a model call failed. Each waits for `take_token` or
-            `end`.
+            The requests that have a `result`, which raises if a model call failed. Call `take_token` or `end` for each.
         """
-        self._through = []
+        self._finished = []
         new, self._new = self._new, []
         for request in new:
             self._call(self._prefill, [request])
@@ -153,21 +152,21 @@ class Engine:
         if gathered or not self._inside:
             leaving, self._leaving = self._leaving, []
             self._call(self._leave, leaving)
-        return self._through
+        return self._finished
 
     def _call(
         self, stage: Callable[[list[RequestState]], None], requests: list[RequestState]
     ) -> None:
-        """Run a stage on requests: the one place where a failed model call is caught, which ends those it was for."""
+        """Run a stage on requests. A failing model call is caught here, and only here; it ends the stage's requests."""
         if not requests:
             return
         try:
             stage(requests)
-        except Exception as error:  # such as for want of memory; the others go on
+        except Exception as error:  # such as out of memory; other requests continue
             for request in requests:
                 self.end(request)
                 request.failure = error
-            self._through += requests
+            self._finished += requests
 
     def _prefill(self, requests: list[RequestState]) -> None:
         """Run a request's whole prompt."""
@@ -185,22 +184,22 @@ class Engine:
             for number, slot in enumerate(cache.slots)
         ]
         request.processed = processed_by_call(output, self.config, time.perf_counter() - started)
-        self._through.append(request)
+        self._finished.append(request)
 
     def _enter(self, requests: list[RequestState]) -> None:
         self._runner.enter(requests)
-        self._place(requests)
+        self._enqueue(requests)
 
     def _recur(self, requests: list[RequestState]) -> None:
-        going = self._runner.route(requests)
-        if going:
-            self._runner.recur(going)
-        staying = set(map(id, going))
-        self._leaving += [request for request in requests if id(request) not in staying]
-        self._place(going)
+        continuing = self._runner.route(requests)
+        if continuing:
+            self._runner.recur(continuing)
+        inside = set(map(id, continuing))
+        self._leaving += [request for request in requests if id(request) not in inside]
+        self._enqueue(continuing)
 
-    def _place(self, requests: list[RequestState]) -> None:
-        """Put requests before a router, or before the coda if no recursion is left."""
+    def _enqueue(self, requests: list[RequestState]) -> None:
+        """Queue requests for the next router, or for the coda if no recursion is left."""
         for request in requests:
             is_done = request.recursion == self._num_recursions
             (self._leaving if is_done else self._inside).append(request)
@@ -209,30 +208,30 @@ class Engine:
         logits = self._runner.leave(requests)
         now = time.perf_counter()
         for request, row in zip(requests, logits.split(1), strict=True):
-            request.leave(row, now)
-        self._through += requests
+            request.finish_token(row, now)
+        self._finished += requests
 
 
 def can_follow(model: MoRForCausalLM, rule: RoutingRule) -> bool:
-    """Whether the engine can drive a model under a rule: it keeps what it computed, and reads plain weights."""
+    """Whether the engine can run a model under a rule: their cache can be reused, and the weights are plain tensors."""
     plain = all(type(weight.data) is Tensor for weight in model.parameters())
     return plain and keeps_cache(model.config, rule)
 
 
 def keeps_cache(config: MoRConfig, rule: RoutingRule) -> bool:
-    """Whether what was computed of a sequence holds when it grows."""
-    return not rule.sees_future and config.keys_outlive_a_call
+    """Whether the cache of a sequence stays valid when the sequence grows."""
+    return not rule.sees_future and config.can_reuse_cache
 
 
 def check(config: MoRConfig, rule: RoutingRule) -> None:
-    """Refuse what a request that keeps its cache cannot follow.
+    """Check that a request with a cache can follow a rule.
 
     Raises:
-        ValueError: the rule does not fit the model, sees the future, or the model's keys do not outlive a call.
+        ValueError: the rule does not fit the model or sees the future, or the model's cache cannot be reused.
     """
     rule.check(config)
     if not keeps_cache(config, rule):
         raise ValueError(
-            f'the engine keeps what it computed, which routing {rule.name} with kv_strategy="{config.kv_strategy}" '
+            f'the engine reuses its cache, which routing {rule.name} with kv_strategy="{config.kv_strategy}" '
             "does not allow; recompute the whole sequence for each token instead"
         )

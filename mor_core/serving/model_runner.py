@@ -1,7 +1,7 @@
 """The stages that requests run through: prelude, router, shared block, coda and head.
 
-Each takes some requests, one token each, wherever they stand; the block takes tokens at different recursions together.
-The engine schedules the stages.
+Each stage takes one token each of several requests; the block takes tokens at different recursions together. The
+engine schedules the stages.
 
 Shapes: b tokens, E hidden size, R recursions, V vocabulary.
 """
@@ -28,7 +28,7 @@ from mor_core.serving.request_state import Counters, RequestState
 
 
 class ModelRunner:
-    """Runs the stages of one model. Holds no request."""
+    """Runs the stages of one model. Stores no requests."""
 
     def __init__(self, model: MoRForCausalLM, compiled: CompiledModules | None = None) -> None:
         config: MoRConfig = model.config
@@ -40,62 +40,63 @@ class ModelRunner:
         self._embed, self._norm = model.model.embed_tokens, model.model.norm
         self._head = PackedLinear(model.lm_head.weight)
         self._device, self._dtype = self._embed.weight.device, self._embed.weight.dtype
-        # Read once: a Hugging Face config takes microseconds an attribute.
+        # Read once: each attribute of a Hugging Face config takes microseconds.
         self._num_recursions = config.num_recursions
         self._has_router = config.has_router
         self._chooses_once = config.router.chooses_once
         self._is_weighted = config.router_gating == "weighted"
         self._gates_every_step = config.router_gated_steps == "every"
-        self._draws_gates = config.router_control == "random_scores"
+        self._has_random_gates = config.router_control == "random_scores"
         self._has_own_parts = bool(config.recursion_specific)
         self._router_matrices: list[list[Tensor]] = []  # for the compiled module
         if compiled is not None and has_router_head(config):
             self._router_matrices = [cast(ExpertChoiceRouter, r).matrices() for r in self._routers]
 
     def enter(self, requests: list[RequestState]) -> None:
-        """Run embedding and prelude on each one's newest token; without a router, the whole stack but the coda."""
+        """Run embedding and prelude on each request's newest token; without a router, the whole stack but the coda."""
         now = time.perf_counter()
         states = self._embedded([request.ids[-1] for request in requests])
         states = self._run([self.plan.entry] * len(requests), requests, states)
         _count(self.counters.prelude, requests)
-        for request, state in zip(requests, _apart(states), strict=True):
+        for request, state in zip(requests, _rows(states), strict=True):
             request.hidden_state = state
             request.started = now
             request.recursion = 0 if self._has_router else self._num_recursions
 
     def _embedded(self, ids: list[int]) -> Tensor:
         """Return the embeddings of some tokens, (b, E)."""
-        if len(ids) == 1:  # which needs no tensor of ids
+        if len(ids) == 1:  # a slice needs no tensor of ids
             return self._embed.weight.detach()[ids[0] : ids[0] + 1]
         return self._embed(to_device(ids, self._device))  # type: ignore[no-any-return]
 
     def route(self, requests: list[RequestState]) -> list[RequestState]:
-        """Ask each token's next router; return those that go on."""
+        """Score each token by its next router; return the requests whose token enters a further recursion."""
         if self._chooses_once:
             self._choose_depths([request for request in requests if request.recursion == 0])
             return [request for request in requests if request.recursion < request.depth]
         if len(requests) == 1 and self._router_matrices:
-            return self._route_alone(requests[0])
-        going, gates, decisive = [], [], []
+            return self._route_compiled(requests[0])
+        continuing, gates, deciding_logits = [], [], []
         requests = sorted(requests, key=lambda request: request.recursion)
         for index, router in enumerate(cast(list[ExpertChoiceRouter], self._routers)):
             group = [request for request in requests if request.recursion == index]
             if not group:
                 continue
-            states = _joined([request.hidden_state for request in group])
+            states = _stacked([request.hidden_state for request in group])
             logits = router(states)  # (b,)
             gates.append(self._gates(router, logits, group, index))
-            decisive.append(logits if router.aux_network is None else router.aux_logits(states))
-        scored = _joined(decisive).tolist()  # waits for the device, once before the head
-        for request, gate, logit in zip(requests, _apart(_joined(gates)), scored, strict=True):
+            has_aux = router.aux_network is not None
+            deciding_logits.append(router.aux_logits(states) if has_aux else logits)
+        numbers = _stacked(deciding_logits).tolist()  # the only synchronisation before the head
+        for request, gate, logit in zip(requests, _rows(_stacked(gates)), numbers, strict=True):
             request.router_logits.append(logit)
             request.gate = gate
             if request.routing.enters(request.recursion, request.position, logit):
-                going.append(request)
-        return going
+                continuing.append(request)
+        return continuing
 
-    def _route_alone(self, request: RequestState) -> list[RequestState]:
-        """Do as `route` does for one token by a compiled module."""
+    def _route_compiled(self, request: RequestState) -> list[RequestState]:
+        """Do the same as `route` for one token, with a compiled module."""
         assert self._compiled is not None
         assert request.hidden_state is not None
         index = request.recursion
@@ -109,23 +110,24 @@ class ModelRunner:
     def _gates(
         self, router: ExpertChoiceRouter, logits: Tensor, group: list[RequestState], index: int
     ) -> Tensor:
-        """Return what scales the block's output, (b, 1), by each request's own rule."""
+        """Return the gates of the block's output, (b, 1), by each request's own rule."""
         kinds = {request.rule.gate for request in group}
         gates = router.gate(logits, kinds.pop() if len(kinds) == 1 else "learned")
         if kinds:
-            opened = torch.tensor([f.rule.gate == "open" for f in group]).to(logits.device)
+            is_open = [request.rule.gate == "open" for request in group]
+            opened = torch.tensor(is_open).to(logits.device)
             gates = torch.where(opened, router.gate(logits, "open"), gates)
-        if self._draws_gates:
-            drawn = [request.routing.draws[index][request.position] for request in group]
-            gates = router.alpha * torch.tensor(drawn, dtype=gates.dtype, device=gates.device)
+        if self._has_random_gates:
+            scores = [request.routing.random_scores[index][request.position] for request in group]
+            gates = router.alpha * torch.tensor(scores, dtype=gates.dtype, device=gates.device)
         return gates[:, None].to(self._dtype)
 
     def _choose_depths(self, requests: list[RequestState]) -> None:
-        """Let token-choice tokens decide, once, how deep they go."""
+        """Choose the depth of token-choice tokens, once per token."""
         if not requests:
             return
         router = cast(TokenChoiceRouter, self._routers[0])
-        states = _joined([request.hidden_state for request in requests])
+        states = _stacked([request.hidden_state for request in requests])
         logits = router(states)  # (b, R)
         learned = router.gate(logits, "learned").to(states.dtype).split(1)
         opened = router.gate(logits, "open").to(states.dtype).split(1)
@@ -137,28 +139,27 @@ class ModelRunner:
             request.first_state = request.hidden_state
 
     def recur(self, requests: list[RequestState]) -> None:
-        """Run the shared block once on all of them, each with its own recursion's cache."""
+        """Run the shared block once on all requests, each with the cache of its own recursion."""
         if not self._has_own_parts:
             self._recur_together(requests)
             return
-        groups: dict[
-            int, list[RequestState]
-        ] = {}  # weights differ, so recursions go one after the other
+        # Recursions have different weights, so they run one after the other.
+        groups: dict[int, list[RequestState]] = {}
         for request in requests:
             groups.setdefault(request.recursion, []).append(request)
         for group in groups.values():
             self._recur_together(group)
 
     def _recur_together(self, requests: list[RequestState]) -> None:
-        states = _joined([request.hidden_state for request in requests])
+        states = _stacked([request.hidden_state for request in requests])
         calls = [self.plan.block[request.recursion] for request in requests]
         output = self._run(calls, requests, states)
         _count(self.counters.block, requests)
         if not self._chooses_once:
             if self._is_weighted:
-                output = _joined([request.gate for request in requests]) * output
+                output = _stacked([request.gate for request in requests]) * output
             output = states + output
-        for request, state in zip(requests, _apart(output), strict=True):
+        for request, state in zip(requests, _rows(output), strict=True):
             request.recursion += 1
             request.hidden_state = state
             if self._chooses_once:
@@ -177,7 +178,7 @@ class ModelRunner:
 
     def leave(self, requests: list[RequestState]) -> Tensor:
         """Run coda and head; return logits (b, V), float32, on the host."""
-        states = _joined([request.hidden_state for request in requests])
+        states = _stacked([request.hidden_state for request in requests])
         states = self._run([self.plan.exit] * len(requests), requests, states)
         _count(self.counters.coda, requests)
         if self._compiled is not None and len(requests) == 1:
@@ -200,7 +201,7 @@ class ModelRunner:
 
 
 class StagePlan:
-    """Which layer calls make each stage, and how much room a request needs."""
+    """The layer calls of each stage, and the cache memory that a request needs."""
 
     def __init__(self, config: MoRConfig, schedule: Sequence[LayerCall]) -> None:
         self.config = config
@@ -214,7 +215,7 @@ class StagePlan:
                 for index in range(config.num_recursions)
             ]
         else:
-            self.entry += shared  # every token takes all of it, in one go
+            self.entry += shared  # every token takes all recursions in one stage
         self._shares: dict[int, float] = {}
         for call in schedule:
             routed = config.has_router and call.recursion_idx is not None
@@ -222,23 +223,23 @@ class StagePlan:
             self._shares.setdefault(call.cache_slot, share)
 
     def expected_entries(self, num_tokens: int) -> list[int]:
-        """Return how many entries each slot should get for so many tokens, by the trained shares."""
+        """Return how many entries each cache slot is expected to hold for `num_tokens`, by the trained shares."""
         return [math.ceil(self._shares[slot] * num_tokens) for slot in sorted(self._shares)]
 
     def expected_bytes(self, itemsize: int, num_tokens: int) -> int:
-        """Return the memory that these entries take, in whole chunks, at so many bytes a number."""
+        """Return the memory of these entries in bytes, in whole chunks; `itemsize` is bytes per number."""
         chunks = sum(-(-entries // CHUNK) for entries in self.expected_entries(num_tokens))
         return chunks * CHUNK * kv_bytes_per_entry(self.config, itemsize)
 
 
-def _joined(states: Sequence[Tensor | None]) -> Tensor:
-    """Stack rows of one; most often there is a single request, which needs no copy."""
+def _stacked(states: Sequence[Tensor | None]) -> Tensor:
+    """Concatenate along the first axis; a single item, the usual case, needs no copy."""
     rows = cast(list[Tensor], states)
     return rows[0] if len(rows) == 1 else torch.cat(rows)
 
 
-def _apart(states: Tensor) -> Sequence[Tensor]:
-    """Undo `_joined`."""
+def _rows(states: Tensor) -> Sequence[Tensor]:
+    """Split states into rows; the inverse of `_stacked`."""
     return [states] if states.shape[0] == 1 else states.split(1)
 
 

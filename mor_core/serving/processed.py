@@ -1,4 +1,4 @@
-"""What one call of the model computed for tokens of one request: the one result of prefill, decode and analysis.
+"""The result of one model call for tokens of one request: the same type for prefill, decode and analysis.
 
 Shapes: n tokens of the call, R recursions, V vocabulary.
 """
@@ -16,18 +16,18 @@ from mor_core.model.model import MoROutput
 
 @dataclass(frozen=True)
 class Processed:
-    """Consecutive tokens of one request that went through the whole model; lists have one item a token.
+    """Consecutive tokens of one request that went through the whole model; lists have one item per token.
 
     Attributes:
-        first_position: of the tokens; the request's cache held as many before.
+        first_position: position of the first token; the request's cache held as many tokens before.
         depths: recursions taken.
-        router_logits: of the network that decides, as far as it was asked; token-choice is asked for all depths.
-        experts: where Switch layers sent the token, one number a layer call.
+        router_logits: of the deciding router, for each recursion that scored the token; token-choice scores all depths.
+        experts: the expert of the token in each Switch layer call.
         cached_slots: the cache slots that hold the token.
         cache_entries: tokens that each cache slot holds now.
-        cache_bytes: bytes of these in the real tensors.
-        latency_s: of the call; in a batch, from the step that took the token up to the one that knows the next.
-        logits: (n, V) float32, or the last rows of these if no more were asked for.
+        cache_bytes: bytes of these entries in the real tensors.
+        latency_s: seconds of the call; in a batch, from the step that started the token to the one that finished it.
+        logits: (n, V) float32, or only the last rows if the call requested no more.
     """
 
     first_position: int
@@ -42,7 +42,7 @@ class Processed:
 
 
 def processed_by_call(output: MoROutput, config: MoRConfig, latency_s: float) -> Processed:
-    """Return what a whole call did for the one sequence in its batch; asks the device for it."""
+    """Return the result of a call whose batch is one sequence; synchronises with the device."""
     trace = output.recursion_trace
     assert trace is not None
     assert output.logits is not None

@@ -1,7 +1,7 @@
-"""Keys and values of one request in one cache slot, in memory of its own that grows by whole chunks.
+"""Keys and values of one request in one cache slot, in their own memory, which grows by whole chunks.
 
-A step writes one entry and moves nothing; what is there is copied once in `CHUNK` entries, for one request and slot.
-An entry's keys and values stand side by side, so that those in use are one piece of memory.
+A step writes one entry and moves nothing; only when a chunk is full are the entries of this request and slot copied. An
+entry's keys and values are adjacent, so that the entries in use are contiguous.
 
 Shapes: G key/value heads, T entries, D head width.
 """
@@ -20,17 +20,17 @@ class KeyValueStore:
     __slots__ = ("_by_kind", "entry_bytes", "length", "memory")
 
     def __init__(self, config: MoRConfig, like: Tensor, capacity: int = CHUNK) -> None:
-        """Allocate room for `capacity` entries, rounded up to chunks, where and as `like` is."""
+        """Allocate memory for `capacity` entries, rounded up to chunks, with the device and dtype of `like`."""
         heads, width = config.num_key_value_heads, config.attention_head_dim
         rounded = -(-max(capacity, 1) // CHUNK) * CHUNK
         self.length = 0
-        self._take(like.new_empty(rounded, 2 * heads, width))
+        self._use(like.new_empty(rounded, 2 * heads, width))
 
     @classmethod
     def of_prefill(
         cls, config: MoRConfig, slot: CacheSlot, like: Tensor, capacity: int = 0
     ) -> "KeyValueStore":
-        """Copy what a prefill of one row left in a slot, with room for `capacity` entries in all."""
+        """Copy the entries that a prefill of one row left in a slot, with memory for `capacity` entries in total."""
         if slot.keys is None or slot.values is None:
             return cls(config, like, capacity)
         held = slot.keys.shape[2]
@@ -46,7 +46,7 @@ class KeyValueStore:
         if self.length == self.memory.shape[0]:
             larger = self.memory.new_empty(self.length + CHUNK, *self.memory.shape[1:])
             larger[: self.length] = self.memory
-            self._take(larger)
+            self._use(larger)
         self.memory[self.length].copy_(entry)
         self.length += 1
 
@@ -66,10 +66,10 @@ class KeyValueStore:
 
     @property
     def reserved_bytes(self) -> int:
-        """Bytes of the memory behind them."""
+        """Bytes of the allocated memory."""
         return self.memory.nbytes
 
-    def _take(self, memory: Tensor) -> None:
+    def _use(self, memory: Tensor) -> None:
         self.memory = memory
         self.entry_bytes = memory[0].nbytes
         by_kind = memory.unflatten(1, (2, -1))  # (C, 2, G, D)

@@ -1,4 +1,4 @@
-"""A request on the engine: what it wants, where its token stands, and what became known of it.
+"""A request in the engine: its settings, the state of its current token, and its last result.
 
 Shapes: E hidden size, R recursions, V vocabulary.
 """
@@ -15,26 +15,26 @@ from mor_core.serving.token_routing import TokenRouting
 
 @dataclass(eq=False)
 class RequestState:
-    """A request under way: its cache, and where its token stands.
+    """One request in the engine: its cache and the state of its current token.
 
     Attributes:
-        ids: all tokens so far; while decoding, the last one is under way.
+        ids: all tokens so far; while decoding, the last one is the current token.
         rule: its routing rule.
-        routing: the rule on this model.
-        max_new_tokens: the most that it will ask for; memory for its keys and values is allocated accordingly.
+        routing: the rule applied to single tokens of this model.
+        max_new_tokens: how many tokens it is expected to generate at most; its cache is allocated accordingly.
         wants_prompt_logits: whether the prefill returns the logits of all prompt tokens or only of the last.
-        stores: its keys and values, one a cache slot.
-        experts: where Switch layers sent the token so far.
-        router_logits: what routers said of the token so far.
-        recursion: how many it took so far.
-        depth: how many a token-choice token wants.
+        stores: its keys and values, one store per cache slot.
+        experts: the token's experts in the Switch layers so far.
+        router_logits: the token's router logits so far.
+        recursion: recursions that the token has taken so far.
+        depth: recursions that a token-choice token will take.
         hidden_state: (1, E), of the token.
-        gate: (1, 1), of the recursion to come; of all of them (1, R) for token-choice.
-        first_state: (1, E), that a token-choice token came with.
-        held_before: entries of each slot without the token.
-        started: when the token was taken up.
-        processed: what the last call computed for it.
-        failure: why it cannot go on.
+        gate: (1, 1), of the next recursion; for token-choice (1, R), of all recursions.
+        first_state: (1, E), the state of a token-choice token before recursion 1.
+        entries_before: entries of each cache slot before the token.
+        started: time at which the token started, by `time.perf_counter`.
+        processed: the result of its last call.
+        failure: the error that ended it.
     """
 
     ids: list[int]
@@ -50,43 +50,43 @@ class RequestState:
     hidden_state: Tensor | None = None
     gate: Tensor | None = None
     first_state: Tensor | None = None
-    held_before: list[int] = field(default_factory=list)
+    entries_before: list[int] = field(default_factory=list)
     started: float = 0.0
     processed: Processed | None = None
     failure: Exception | None = None
 
     def result(self) -> Processed:
-        """Return what the last step computed for this request.
+        """Return the result of the last step for this request.
 
         Raises:
-            Exception: of the model call that failed.
+            Exception: the error of the model call that failed.
         """
         if self.failure is not None:
             raise self.failure
         assert self.processed is not None, "result needs a request that a step returned"
         return self.processed
 
-    def take_up(self, token_id: int) -> None:
-        """Begin with a new token."""
+    def start_token(self, token_id: int) -> None:
+        """Make a new token the current one."""
         self.ids.append(token_id)
         self.routing.extend(self.ids)
         self.recursion = 0
         self.router_logits = []
         self.experts = []
-        self.held_before = [store.length for store in self.stores]
+        self.entries_before = [store.length for store in self.stores]
 
-    def leave(self, logits: Tensor, now: float) -> None:
-        """Note what was spent on the token, which is through; logits (1, V), of the next one."""
+    def finish_token(self, logits: Tensor, now: float) -> None:
+        """Store the result of the current token; logits (1, V), of the next one."""
         held = [store.length for store in self.stores]
-        took = [
-            slot for slot, (a, b) in enumerate(zip(self.held_before, held, strict=True)) if b > a
+        cached_slots = [
+            slot for slot, (a, b) in enumerate(zip(self.entries_before, held, strict=True)) if b > a
         ]
         self.processed = Processed(
             first_position=self.position,
             depths=[self.recursion],
             router_logits=[self.router_logits],
             experts=[self.experts],
-            cached_slots=[took],
+            cached_slots=[cached_slots],
             cache_entries=held,
             cache_bytes=[store.used_bytes for store in self.stores],
             latency_s=now - self.started,
@@ -95,18 +95,18 @@ class RequestState:
 
     @property
     def position(self) -> int:
-        """Of the token under way: the last of all."""
+        """Position of the current token, which is the last one."""
         return len(self.ids) - 1
 
 
 @dataclass
 class Counters:
-    """What an engine has done, for benchmarks: how often each stage ran, and on how many tokens in all.
+    """The work of an engine, for benchmarks: how often each stage ran, and on how many tokens in total.
 
     Attributes:
         prelude: (runs, tokens) through embedding and prelude.
-        block: the same through the shared block.
-        coda: the same through coda and head.
+        block: (runs, tokens) through the shared block.
+        coda: (runs, tokens) through coda and head.
         entries_read: cache entries that attention read, summed over layer calls.
     """
 
@@ -116,5 +116,5 @@ class Counters:
     entries_read: int = 0
 
     def reset(self) -> None:
-        """Begin anew."""
+        """Set all counts to zero."""
         vars(self).update(vars(Counters()))

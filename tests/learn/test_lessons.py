@@ -16,8 +16,8 @@ from app.runs import resources
 from app.text.words import entries
 from mor_core.checkpoints.checkpoint import list_checkpoints
 from mor_core.generation.lesson_runs import (
+    CAUSAL_RUN,
     FOLDER,
-    OWN,
     SENTENCES,
     THRESHOLD_LOGITS,
     TIMED,
@@ -129,7 +129,7 @@ def test_recorded_runs_are_those_listed_and_of_these_weights() -> None:
 
 
 def test_a_beginning_has_the_tokens_of_the_whole() -> None:
-    whole = [token.token_id for token in run(OWN).tokens]
+    whole = [token.token_id for token in run(CAUSAL_RUN).tokens]
     for count in range(1, len(SENTENCES) + 1):
         part = [token.token_id for token in run(f"read-top_k-{count}").tokens]
         assert part == whole[: len(part)]
@@ -195,11 +195,11 @@ def test_numbers_of_lesson_1(material: Material, evaluation: dict[str, Any]) -> 
     )
     most = stored + config["num_layers_per_recursion"] * (config["num_recursions"] - 1)
     assert (found["stored"], found["least"], found["most"]) == (str(stored), str(stored), str(most))
-    known = depths(run(OWN))
+    known = depths(run(CAUSAL_RUN))
     assert found["tokens"] == str(len(known))
     assert found["deep"] == str(known.count(config["num_recursions"]))
     assert len(lesson_facts.targets(LESSONS[0], material)) == int(found["deep"])
-    marks = sum(not any(map(str.isalnum, t.text)) for t in run(OWN).tokens if not t.special)
+    marks = sum(not any(map(str.isalnum, t.text)) for t in run(CAUSAL_RUN).tokens if not t.special)
     assert found["marks"] == str(marks)
     assert int(found["deep_marks"]) + int(found["deep_words"]) == int(found["deep"])
     assert found["more_all"] == f"{more(evaluation, 'fixed', 3)['nll_nats_per_token']:.3f}"
@@ -208,13 +208,13 @@ def test_numbers_of_lesson_1(material: Material, evaluation: dict[str, Any]) -> 
 
 def test_numbers_of_lesson_2(material: Material) -> None:
     found = facts(LESSONS[1], material)
-    own, raised = depths(run(OWN)), depths(run("read-threshold-2"))
+    own, raised = depths(run(CAUSAL_RUN)), depths(run("read-threshold-2"))
     changed = sum(a != b for a, b in zip(own, raised, strict=True))
     assert found["changed"] == str(changed)
     assert truth(LESSONS[1], material) == changed
     assert LESSONS[1].scale
     assert LESSONS[1].scale.high >= len(own)
-    scores = [s for t in run(OWN).tokens if not t.special for s in t.router_scores[1:]]
+    scores = [s for t in run(CAUSAL_RUN).tokens if not t.special for s in t.router_scores[1:]]
     computed = [score for score in scores if score is not None]
     assert found["scores"] == str(len(computed))
     assert found["decided"] == str(sum(s < 0.1 or s > 0.9 for s in computed))
@@ -224,7 +224,7 @@ def test_numbers_of_lesson_3(material: Material, evaluation: dict[str, Any]) -> 
     found = facts(LESSONS[2], material)
     alone, whole = depths(run("read-top_k-1")), depths(run("read-top_k-6"))
     assert found["moved"] == str(sum(a != b for a, b in zip(alone, whole, strict=False)))
-    alone, whole = depths(run("read-causal-1")), depths(run(OWN))
+    alone, whole = depths(run("read-causal-1")), depths(run(CAUSAL_RUN))
     assert alone == whole[: len(alone)], "the causal rule sees no future"
     assert found["moved_causal"] == "0"
     agreement = evaluation["router"]["topk_threshold_agreement"]
@@ -235,7 +235,7 @@ def test_numbers_of_lesson_3(material: Material, evaluation: dict[str, Any]) -> 
 
 
 def test_numbers_of_lesson_4(material: Material) -> None:
-    found, own, shared = facts(LESSONS[3], material), run(OWN), run("read-shared")
+    found, own, shared = facts(LESSONS[3], material), run(CAUSAL_RUN), run("read-shared")
     share = sum(own.steps[-1].cache_bytes) / own.header.vanilla_kv_bytes
     assert truth(LESSONS[3], material) == pytest.approx(100 * share)
     assert found["kept"] == f"{share:.0%}"

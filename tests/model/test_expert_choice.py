@@ -102,7 +102,7 @@ def test_capacity_is_respected_by_top_k():
     assert out.recursion_trace.active_counts() == [[24, 16, 8]] * 2
 
 
-def test_active_sets_nest_and_unjudged_tokens_have_no_logit():
+def test_active_sets_nest_and_unscored_tokens_have_no_logit():
     with torch.no_grad():
         trace = tiny_model()(token_ids(2, 40)).recursion_trace
     active, logits = trace.active(), trace.router_logits()
@@ -152,7 +152,7 @@ def test_routing_accuracy_counts_agreement_of_threshold_and_selection():
     with torch.no_grad():
         trace = tiny_model()(token_ids(1, 24), routing=RoutingRule.top_k()).recursion_trace
     for step, found in zip(trace.steps, trace.routing_accuracy(), strict=True):
-        agree = (step.judged.sigmoid() >= 0.5) == step.chosen
+        agree = (step.causal_logits.sigmoid() >= 0.5) == step.chosen
         assert found == pytest.approx(agree.double().mean().item())
 
 
@@ -167,9 +167,9 @@ def test_a_trace_holds_the_logits_that_decided():
     seen = ~scores.isnan()
     assert torch.equal((scores >= 0.5)[..., 1:][seen[..., 1:]], active[..., 1:][seen[..., 1:]])
     main, by_aux = traces["top_k"].steps[0], traces["aux"].steps[0]
-    torch.testing.assert_close(main.judged, by_aux.decisive)
-    assert (main.decisive - by_aux.decisive).abs().max() > 1e-3
-    agreed = ((main.judged >= 0) == main.chosen).float().mean().item()
+    torch.testing.assert_close(main.causal_logits, by_aux.deciding_logits)
+    assert (main.deciding_logits - by_aux.deciding_logits).abs().max() > 1e-3
+    agreed = ((main.causal_logits >= 0) == main.chosen).float().mean().item()
     assert traces["top_k"].routing_accuracy()[0] == pytest.approx(agreed)
 
 

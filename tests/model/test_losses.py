@@ -55,7 +55,7 @@ def test_depth_price_is_the_mean_score_of_the_candidates_that_count():
     assert depth_price(logits, valid).item() == pytest.approx(0.625)
 
 
-def test_router_losses_leave_places_out_that_are_no_candidates():
+def test_router_losses_leave_entries_out_that_are_no_candidates():
     logits = torch.tensor([[2.0, 100.0]])
     valid = torch.tensor([[True, False]])
     assert router_z_loss(logits[..., None], valid).item() == 4.0

@@ -1,4 +1,4 @@
-"""Who goes on: hand-computed selections, and the difference between the training and the inference rule."""
+"""Which tokens enter a recursion: hand-computed selections; how training rule and inference rule differ."""
 
 import math
 
@@ -13,20 +13,20 @@ from tests.models import TOKEN_CHOICE, tiny_config
 
 
 def test_top_k_takes_the_best_and_keeps_their_order():
-    places, valid = select_top_k(torch.tensor([[0.1, 0.9, 0.3, 0.8]]), None, 2)
-    assert places.tolist() == [[1, 3]]
+    indices, valid = select_top_k(torch.tensor([[0.1, 0.9, 0.3, 0.8]]), None, 2)
+    assert indices.tolist() == [[1, 3]]
     assert valid is None
 
 
 def test_top_k_never_takes_padding_and_follows_each_rows_length():
     scores = torch.tensor([[0.9, 0.1, 0.5, 0.4], [0.2, 0.3, 0.1, 0.4]])
     real = torch.tensor([[False, False, True, True], [True, True, True, True]])
-    places, counted = select_top_k(scores, real, torch.tensor([1, 2]))
-    chosen = [sorted(row[keep].tolist()) for row, keep in zip(places, counted, strict=True)]
+    indices, counted = select_top_k(scores, real, torch.tensor([1, 2]))
+    chosen = [sorted(row[keep].tolist()) for row, keep in zip(indices, counted, strict=True)]
     assert chosen == [[2], [1, 3]]
 
 
-def test_causal_rule_asks_each_token_alone():
+def test_causal_rule_scores_each_token_alone():
     logits, positions = torch.tensor([[-0.1, 0.0, 2.0]]), torch.arange(3)[None]
     config = tiny_config()
 
@@ -44,7 +44,7 @@ def test_a_threshold_on_scores_is_the_same_on_logits():
         assert 1 / (1 + math.exp(-rule.threshold_logit(index))) == pytest.approx(threshold)
 
 
-def test_random_membership_has_the_asked_share_and_repeats():
+def test_random_membership_has_the_given_share_and_repeats():
     positions = torch.arange(20_000)[None]
     chosen = select_random(draw_keys(positions, None), 1, 2 / 3, seed=7)
     share = chosen.double().mean().item()
@@ -207,6 +207,6 @@ def test_seed_outside_64_bits_is_refused(seed):
 
 
 def test_largest_seed_still_draws():
-    places = torch.arange(5000)[None]
-    share = select_random(draw_keys(places, None), 1, 0.5, 2**63 - 1).double().mean().item()
+    positions = torch.arange(5000)[None]
+    share = select_random(draw_keys(positions, None), 1, 0.5, 2**63 - 1).double().mean().item()
     assert share == pytest.approx(0.5, abs=0.03)

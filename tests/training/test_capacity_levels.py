@@ -75,7 +75,7 @@ def test_price_is_charged_in_recursions_that_some_tokens_leave():
     assert "depth_price" not in held.loss_terms
     falling = model(ids, labels=ids, routing=RoutingRule.top_k([1.0, 0.75, 0.5]))
     terms = falling.loss_terms
-    scores = [step.judged.sigmoid().mean().item() for step in falling.recursion_trace.steps]
+    scores = [step.causal_logits.sigmoid().mean().item() for step in falling.recursion_trace.steps]
     assert terms["depth_price"].item() == pytest.approx(scores[1] + scores[2])
     others = terms["lm"] + 0.001 * terms["aux"]  # of recursion 1, whose capacity is its own
     assert falling.loss.item() == pytest.approx((others + 0.5 * terms["depth_price"]).item())
