@@ -50,7 +50,8 @@ def test_killed_run_resumes_bit_for_bit(workspace):
     """The kill comes when a step is in the log and not yet in the state; it waits there."""
     log = workspace / "killed" / "tiny" / "train_log.jsonl"
     code = (
-        "import sys, time; from pathlib import Path; from mor_core import training; workspace = Path(sys.argv[1])\n"
+        "import sys, time; from pathlib import Path; from mor_core.training import training\n"
+        "workspace = Path(sys.argv[1])\n"
         "class Log(training.TrainingLog):\n"
         "    def append(self, line):\n"
         "        super().append(line)\n"
