@@ -218,18 +218,14 @@ class ExpertChoice:
     ) -> None:
         """Add this recursion's router losses: averaged over its candidates, summed over recursions.
 
-        Where depth has a price, a capacity of 1 costs nothing, so that gates stay open while a skill forms. While
-        capacities fall, only the price and the language model's loss train the scores: the auxiliary loss would teach
-        them a selection whose capacity is temporary.
+        The first recursion that all tokens enter has no price: none could save it.
         """
-        final = self.config.capacity_schedule[index]
-        capacity = (self.rule.capacities or self.config.capacity_schedule)[index]
-        has_price = self.config.router_depth_price_coef > 0 and capacity < 1
-        terms: dict[str, Tensor] = {}
-        if not has_price or capacity == final:
-            terms["aux"] = auxiliary_loss(causal_logits, chosen, candidates.valid)
-        terms["z"] = router_z_loss(logits[..., None], candidates.valid)
-        if has_price:
+        terms = {
+            "aux": auxiliary_loss(causal_logits, chosen, candidates.valid),
+            "z": router_z_loss(logits[..., None], candidates.valid),
+        }
+        can_be_saved = self.config.capacity_schedule[index] < 1
+        if self.config.router_depth_price_coef and can_be_saved:
             terms["depth_price"] = depth_price(logits, candidates.valid)
         for name, term in terms.items():
             self.losses[name] = self.losses[name] + term if name in self.losses else term

@@ -5,6 +5,7 @@ The stack of layers is in `backbone.py`, the recursions are in `expert_choice.py
 Shapes: B batch, S positions in this call, E hidden size, V vocabulary.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,6 +70,7 @@ class MoRForCausalLM(MoRPreTrainedModel, GenerationMixin):  # type: ignore[misc]
         *,
         routing: RoutingRule | None = None,
         gathered: bool = True,
+        loss_weights: Mapping[str, float] | None = None,
         return_dict: bool = True,
     ) -> MoROutput:
         """Predict the next token at every position.
@@ -86,6 +88,8 @@ class MoRForCausalLM(MoRPreTrainedModel, GenerationMixin):  # type: ignore[misc]
             routing: the routing rule; `None` takes the training rule (top-k for expert-choice) while training, else
                 the causal rule.
             gathered: leave inactive tokens out; False computes and drops them (the reference path).
+            loss_weights: weights of auxiliary loss terms by name, in place of the config's, as a stage of a training
+                schedule may need.
             return_dict: Hugging Face passes True; tuples are not supported.
 
         Raises:
@@ -108,8 +112,9 @@ class MoRForCausalLM(MoRPreTrainedModel, GenerationMixin):  # type: ignore[misc]
         hidden_states = backbone.last_hidden_state
         loss, terms = None, None
         if labels is not None:
+            auxiliary = backbone.auxiliary_losses
             loss, terms = self._loss(
-                hidden_states, labels, attention_mask, backbone.auxiliary_losses
+                hidden_states, labels, attention_mask, auxiliary, loss_weights or {}
             )
         logits = None
         if not (wants_loss and self.training):
@@ -133,6 +138,7 @@ class MoRForCausalLM(MoRPreTrainedModel, GenerationMixin):  # type: ignore[misc]
         labels: Tensor,
         attention_mask: Tensor | None,
         auxiliary_losses: dict[str, Tensor],
+        loss_weights: Mapping[str, float],
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the weighted total and its parts."""
         targets = labels[:, 1:]
@@ -155,6 +161,7 @@ class MoRForCausalLM(MoRPreTrainedModel, GenerationMixin):  # type: ignore[misc]
             "balancing": self.config.router_balancing_loss_coef,
             "expert_balancing": self.config.expert_balancing_loss_coef,
             "expert_z": self.config.expert_z_loss_coef,
+            **loss_weights,
         }
         total = terms["lm"]
         for name in auxiliary_losses:

@@ -108,10 +108,12 @@ class ScheduleSection:
         capacity_hold_tokens: tokens for which expert-choice capacities stay at 1 before they fall.
         capacity_warmup_tokens: tokens over which expert-choice capacities fall from 1 to the configured ones; 0 for
             no fall.
-        capacity_levels: levels of an accuracy-gated fall: capacities fall by one level whenever accuracy on held-out
-            questions is high enough; 0 for a fall by tokens.
-        capacity_check_steps: optimiser steps between two checks of the next level.
-        capacity_accuracy: share of correct held-out answers that is required for the next level.
+        skill_accuracy: share of correct held-out answers at full depth before depth has a price; above 0 the accuracy
+            decides when capacities fall, see `training_schedule.CapacitySchedule`.
+        separation_accuracy: share of correct held-out answers under the configured capacities before they are used.
+        accuracy_check_steps: optimiser steps between two checks of these.
+        full_capacity_every: with the configured capacities, every n-th step is at full capacity until the learning rate
+            decays; 0 for none.
     """
 
     warmup_tokens: int = field(default=500_000, metadata=NOT_NEGATIVE)
@@ -119,9 +121,10 @@ class ScheduleSection:
     final_lr_fraction: float = field(default=0.02, metadata=SHARE)
     capacity_hold_tokens: int = field(default=0, metadata=NOT_NEGATIVE)
     capacity_warmup_tokens: int = field(default=0, metadata=NOT_NEGATIVE)
-    capacity_levels: int = field(default=0, metadata=NOT_NEGATIVE)
-    capacity_check_steps: int = field(default=20, metadata=ABOVE_ZERO)
-    capacity_accuracy: float = field(default=0.995, metadata=SHARE)
+    skill_accuracy: float = field(default=0.0, metadata=SHARE)
+    separation_accuracy: float = field(default=0.9, metadata=SHARE)
+    accuracy_check_steps: int = field(default=20, metadata=ABOVE_ZERO)
+    full_capacity_every: int = field(default=2, metadata=NOT_NEGATIVE)
 
 
 @dataclass(frozen=True)
@@ -352,14 +355,14 @@ def _check(recipe: Recipe) -> None:
             check_fields(kind, vars(getattr(recipe, name)), f"[{name}] ")
     except ValueError as error:
         raise RecipeError(str(error)) from error
-    for name in ("capacity_hold_tokens", "capacity_warmup_tokens", "capacity_levels"):
+    for name in ("capacity_hold_tokens", "capacity_warmup_tokens", "skill_accuracy"):
         given = getattr(recipe.schedule, name)
         if given and not config.router.has_top_k:
             raise RecipeError(
                 f"[schedule] {name} belongs to expert-choice, "
                 f'got {given} with router_type="{config.router_type}"; leave it out'
             )
-    _check_accuracy_gated_fall(recipe)
+    _check_accuracy_gate(recipe)
     if (recipe.budget.tokens > 0) == (recipe.budget.flops > 0):
         raise RecipeError(
             "[budget] must give exactly one of tokens and flops above 0, "
@@ -385,14 +388,14 @@ def _check(recipe: Recipe) -> None:
         )
 
 
-def _check_accuracy_gated_fall(recipe: Recipe) -> None:
-    """Reject an accuracy-gated fall of the capacities without held-out questions or a budget of tokens."""
+def _check_accuracy_gate(recipe: Recipe) -> None:
+    """Reject capacities gated by accuracy without held-out questions or a budget of tokens."""
     schedule = recipe.schedule
-    if not schedule.capacity_levels:
+    if not schedule.skill_accuracy:
         return
     if schedule.capacity_hold_tokens or schedule.capacity_warmup_tokens:
         raise RecipeError(
-            "[schedule] capacity_levels lets accuracy on held-out questions decide when capacities fall, and excludes "
+            "[schedule] skill_accuracy lets accuracy on held-out questions decide when capacities fall, and excludes "
             "the fall by tokens, got also "
             f"capacity_hold_tokens={schedule.capacity_hold_tokens}, "
             f"capacity_warmup_tokens={schedule.capacity_warmup_tokens}; leave these out"
@@ -400,11 +403,11 @@ def _check_accuracy_gated_fall(recipe: Recipe) -> None:
     held_out = recipe.data.valid_split if recipe.data.hugging_face else recipe.data.valid
     if not (recipe.data.question_mark and held_out):
         raise RecipeError(
-            "[schedule] capacity_levels needs held-out questions: give [data] question_mark and a held-out text, "
+            "[schedule] skill_accuracy needs held-out questions: give [data] question_mark and a held-out text, "
             f"got question_mark={recipe.data.question_mark!r} and held-out text {held_out!r}"
         )
     if not recipe.budget.tokens:
         raise RecipeError(
-            "[schedule] capacity_levels needs [budget] tokens, since the FLOPs of such a run are not known in advance, "
+            "[schedule] skill_accuracy needs [budget] tokens, since the FLOPs of such a run are not known in advance, "
             f"got flops={recipe.budget.flops}; set [budget] tokens instead"
         )

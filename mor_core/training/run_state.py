@@ -34,7 +34,7 @@ class RunTotals:
         num_tokens: training tokens processed, padding not counted.
         training_flops: summed over the steps, from the actual number of active tokens.
         elapsed_s: wall-clock seconds of steps and validations.
-        capacity_level: level reached in an accuracy-gated fall of the capacities, see `CapacitySchedule`.
+        stage: stage reached of accuracy-gated capacities, see `CapacitySchedule`.
         peak_memory_bytes: largest value so far.
         code_revisions: git revision at each start.
         hardware: processor at each start.
@@ -46,7 +46,7 @@ class RunTotals:
     num_tokens: int = 0
     training_flops: int = 0
     elapsed_s: float = 0.0
-    capacity_level: int = 0
+    stage: int = 0
     peak_memory_bytes: int = 0
     code_revisions: list[str] = field(default_factory=list)
     hardware: list[str] = field(default_factory=list)

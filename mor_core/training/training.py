@@ -210,14 +210,20 @@ class _Run:
         started = time.perf_counter()
         rate = self.schedule.learning_rate(self.totals.step)
         set_rate(self.optimiser, rate)
-        routing = self.schedule.capacities.rule(self.totals.step, self.totals.capacity_level)
+        step = self.totals.step
+        decays = step >= self.schedule.first_decay_step
+        routing = self.schedule.capacities.routing(step, self.totals.stage, decays=decays)
         metrics = StepMetrics(
             self.config, self.accelerator.gradient_accumulation_steps, self.device
         )
         norm = math.nan
         for batch in self.blocks.micro_batches(self.totals.step):
             with self.accelerator.accumulate(self.model):
-                output = self.model(**model_inputs(batch, self.device), routing=routing)
+                output = self.model(
+                    **model_inputs(batch, self.device),
+                    routing=routing.rule,
+                    loss_weights=routing.loss_weights,
+                )
                 metrics.add(output, batch)
                 self.accelerator.backward(output.loss)  # divides the whole loss by the accumulation
                 if self.accelerator.sync_gradients:
@@ -252,7 +258,7 @@ class _Run:
         return {**line, "elapsed_s": totals.elapsed_s}
 
     def _validate(self) -> dict[str, Any]:
-        """Measure the held-out rows when due, and advance the capacity level if its accuracy is reached.
+        """Measure the held-out rows when due, and enter the next stage if its accuracy is reached.
 
         Returns:
             Fields of the log line, empty if nothing is due.
@@ -265,11 +271,11 @@ class _Run:
         every = self.recipe.run.validate_every_steps
         if totals.step == schedule.num_steps or (every and totals.step % every == 0):
             found["validation"] = self.validation.measure(model)
-        if schedule.capacities.is_due(totals.step, totals.capacity_level):
-            rule = schedule.capacities.trial_rule(totals.capacity_level)
+        if schedule.capacities.is_due(totals.step, totals.stage):
+            rule, needed = schedule.capacities.gate(totals.stage)
             accuracy = self.validation.answer_accuracy(model, rule)
-            totals.capacity_level += accuracy >= schedule.capacities.accuracy
-            found["capacity_trial"] = {"accuracy": accuracy, "level": totals.capacity_level}
+            totals.stage += accuracy >= needed
+            found["stage_check"] = {"accuracy": accuracy, "stage": totals.stage}
         return found
 
     def _clip_gradients(self) -> float:

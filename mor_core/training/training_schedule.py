@@ -6,6 +6,7 @@ Source: arXiv 2507.10524, Appendix B (warm-up, stable, decay).
 import functools
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from mor_core.model.accounting import training_flops
 from mor_core.model.config import MoRConfig
@@ -51,31 +52,54 @@ class TrainingSchedule:
         return rate
 
 
+SKILL, SEPARATION, OWN = range(3)
+"""Stages of accuracy-gated capacities."""
+
+
+class StepRouting(NamedTuple):
+    """How a training step routes, and how its router losses weigh.
+
+    Attributes:
+        rule: `None` for the model's own.
+        loss_weights: in place of the config's; `None` for those.
+    """
+
+    rule: RoutingRule | None
+    loss_weights: dict[str, float] | None = None
+
+
 @dataclass(frozen=True)
 class CapacitySchedule:
-    """How expert-choice capacities fall from 1 to the configured ones: a half cosine of a progress from 0 to 1.
+    """How expert-choice capacities come down from 1 to the configured ones: by tokens, or gated by accuracy.
 
-    There are two kinds of fall. In a fall by tokens, the progress stays 0 for the held steps and then grows linearly
-    with the steps. In an accuracy-gated fall, the progress rises by one of `num_levels` once the model answers
-    held-out questions correctly under the capacities of the next level. The gate has two reasons: the model does not
-    learn a skill if capacities fall before it, and if they keep falling while accuracy drops, they exclude tokens
-    that the router does not separate yet.
+    By tokens, capacities are held at 1 and then fall along half a cosine. Gated by accuracy, a run has three stages,
+    because a router fails in two ways: capacities fall before the model has the skill that needs depth, or tokens are
+    dropped before their scores differ from those of tokens that are done.
+
+    - skill: capacity 1; the auxiliary loss keeps the gates open, depth has no price. It ends when held-out answers are
+      correct at full depth.
+    - separation: capacity 1; the language model's loss against the price on depth sets the scores apart, the auxiliary
+      loss is left out. It ends when held-out answers are correct under the configured capacities.
+    - own: the configured capacities with all losses. Until the learning rate decays, every `full_capacity_every`-th
+      step is one of the separation stage, so that a token that was dropped by mistake can still be learned.
 
     Attributes:
         final: the configured capacities.
         hold_steps: first steps, at capacity 1.
         fall_steps: steps over which the capacities fall; 0 for no fall.
-        num_levels: levels of an accuracy-gated fall; 0 for a fall by tokens.
-        check_steps: optimiser steps between two checks of an accuracy-gated fall.
-        accuracy: share of correct answers that is required for the next level.
+        skill_accuracy: share of correct answers that ends the skill stage; 0 for capacities by tokens.
+        separation_accuracy: share of correct answers that ends the separation stage.
+        check_steps: optimiser steps between two checks.
+        full_capacity_every: see above; 0 for never.
     """
 
     final: tuple[float, ...]
     hold_steps: int = 0
     fall_steps: int = 0
-    num_levels: int = 0
+    skill_accuracy: float = 0.0
+    separation_accuracy: float = 0.0
     check_steps: int = 1
-    accuracy: float = 1.0
+    full_capacity_every: int = 0
 
     @property
     def num_steps(self) -> int:
@@ -85,36 +109,47 @@ class CapacitySchedule:
     @property
     def is_accuracy_gated(self) -> bool:
         """Whether accuracy on held-out questions decides when capacities fall."""
-        return self.num_levels > 0
+        return self.skill_accuracy > 0
 
-    def capacities(self, step: int, level: int = 0) -> tuple[float, ...] | None:
-        """Return the capacities of a 0-based step, or of a level reached; `None` once they are the configured ones."""
-        if self.is_accuracy_gated:
-            return self._at(level / self.num_levels) if level < self.num_levels else None
+    def capacities(self, step: int) -> tuple[float, ...] | None:
+        """Return the capacities of a 0-based step by tokens; `None` once they are the configured ones."""
         if step >= self.num_steps:
             return None
-        return self._at(max(0, step - self.hold_steps) / max(1, self.fall_steps))
-
-    def rule(self, step: int, level: int = 0) -> RoutingRule | None:
-        """Return the routing rule to train a step with; `None` once it is the model's own."""
-        capacities = self.capacities(step, level)
-        return RoutingRule.top_k(capacities) if capacities else None
-
-    def is_due(self, num_steps_done: int, level: int) -> bool:
-        """Whether to try the next level now that `num_steps_done` steps are done."""
-        is_check = num_steps_done % self.check_steps == 0
-        return self.is_accuracy_gated and level < self.num_levels and is_check
-
-    def trial_rule(self, level: int) -> RoutingRule:
-        """Return the routing rule under which the model must answer correctly to move from `level` to the next.
-
-        Level 0, at full capacity, is tried at full capacity: the model must have the skill before capacities fall.
-        """
-        return self.rule(0, level + 1 if level else 0) or RoutingRule.top_k()
-
-    def _at(self, progress: float) -> tuple[float, ...]:
+        progress = max(0, step - self.hold_steps) / max(1, self.fall_steps)
         remaining = 0.5 * (1 + math.cos(math.pi * progress))
         return tuple(factor + (1 - factor) * remaining for factor in self.final)
+
+    def routing(self, step: int, stage: int = SKILL, *, decays: bool = False) -> StepRouting:
+        """Return how to train a step.
+
+        Args:
+            step: 0-based.
+            stage: reached, for accuracy-gated capacities.
+            decays: whether the learning rate decays at this step.
+        """
+        if not self.is_accuracy_gated:
+            capacities = self.capacities(step)
+            return StepRouting(RoutingRule.top_k(capacities) if capacities else None)
+        if stage == SKILL:
+            return StepRouting(self._full, {"depth_price": 0.0})
+        every = self.full_capacity_every
+        if stage == SEPARATION or (every and not decays and step % every == 0):
+            return StepRouting(self._full, {"aux": 0.0})
+        return StepRouting(None)
+
+    def is_due(self, num_steps_done: int, stage: int) -> bool:
+        """Whether to check if a stage has ended, now that `num_steps_done` steps are done."""
+        return self.is_accuracy_gated and stage < OWN and num_steps_done % self.check_steps == 0
+
+    def gate(self, stage: int) -> tuple[RoutingRule, float]:
+        """Return the rule under which held-out answers must be correct to end a stage, and the share of them."""
+        if stage == SKILL:
+            return self._full, self.skill_accuracy
+        return RoutingRule.top_k(), self.separation_accuracy
+
+    @property
+    def _full(self) -> RoutingRule:
+        return RoutingRule.top_k([1.0] * len(self.final))
 
 
 def make_schedule(recipe: Recipe) -> TrainingSchedule:
@@ -134,9 +169,10 @@ def make_schedule(recipe: Recipe) -> TrainingSchedule:
         config.capacity_schedule,
         math.ceil(section.capacity_hold_tokens / batch),
         math.ceil(section.capacity_warmup_tokens / batch),
-        section.capacity_levels,
-        section.capacity_check_steps,
-        section.capacity_accuracy,
+        section.skill_accuracy,
+        section.separation_accuracy,
+        section.accuracy_check_steps,
+        section.full_capacity_every,
     )
     if recipe.budget.tokens:
         num_steps = math.ceil(recipe.budget.tokens / batch)

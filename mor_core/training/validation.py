@@ -69,8 +69,8 @@ class Validation:
         accuracy = self._evaluate(model, rule)[1]
         if accuracy is None:
             raise ValueError(
-                "[data] question_mark must be the suffix of a held-out token, since [schedule] capacity_levels waits "
-                "for correct answers, got no such token; give the text's question mark or leave capacity_levels out"
+                "[data] question_mark must be the suffix of a held-out token, since [schedule] skill_accuracy waits "
+                "for correct answers, got no such token; give the text's question mark or leave skill_accuracy out"
             )
         return accuracy
 

@@ -9,6 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mor_core.checkpoints.checkpoint import load_checkpoint
 from mor_core.model.accounting import dropped_flops, training_flops
+from mor_core.model.routing_rules import RoutingRule
 from mor_core.training.optim import AUX_ROUTER_RATE, make_optimiser, set_rate
 from mor_core.training.recipe import (
     OptimiserSection,
@@ -18,7 +19,13 @@ from mor_core.training.recipe import (
     recipe_text,
 )
 from mor_core.training.run_state import load_state, read_log
-from mor_core.training.training_schedule import CapacitySchedule, make_schedule
+from mor_core.training.training_schedule import (
+    OWN,
+    SEPARATION,
+    SKILL,
+    CapacitySchedule,
+    make_schedule,
+)
 from tests.models import ROUTED, TOKEN_CHOICE, UNROUTED, UPDATED, tiny_model, token_ids
 from tests.tiny_run import SECTIONS, assert_same_run, run
 
@@ -146,19 +153,24 @@ def test_capacities_are_held_before_they_fall():
     assert schedule.num_steps == 14
 
 
-def test_an_accuracy_gated_fall_follows_levels_not_steps():
-    schedule = CapacitySchedule((1.0, 0.5), num_levels=4, check_steps=5, accuracy=0.9)
-    assert schedule.capacities(999) == (1.0, 1.0)
-    assert schedule.capacities(0, level=2) == pytest.approx((1.0, 0.75))
-    assert schedule.capacities(0, level=4) is None
-    assert [step for step in range(1, 12) if schedule.is_due(step, 0)] == [5, 10]
-    assert not schedule.is_due(5, 4)
-    assert schedule.trial_rule(0).capacities == (
-        1.0,
-        1.0,
-    )  # full capacity until the model has the skill
-    assert schedule.trial_rule(1).capacities == pytest.approx((1.0, 0.75))
-    assert schedule.trial_rule(3).capacities is None  # the model's own
+def test_accuracy_gated_capacities_follow_the_stage_not_the_step():
+    schedule = CapacitySchedule(
+        (1.0, 0.5),
+        skill_accuracy=0.9,
+        separation_accuracy=0.8,
+        check_steps=5,
+        full_capacity_every=3,
+    )
+    full = RoutingRule.top_k([1.0, 1.0])
+    assert schedule.routing(999, SKILL) == (full, {"depth_price": 0.0})
+    assert schedule.routing(999, SEPARATION) == (full, {"aux": 0.0})
+    own = [schedule.routing(step, OWN) for step in range(4)]
+    assert own == [(full, {"aux": 0.0}), (None, None), (None, None), (full, {"aux": 0.0})]
+    assert schedule.routing(3, OWN, decays=True) == (None, None)
+    assert [step for step in range(1, 12) if schedule.is_due(step, SKILL)] == [5, 10]
+    assert not schedule.is_due(5, OWN)
+    assert schedule.gate(SKILL) == (full, 0.9)
+    assert schedule.gate(SEPARATION) == (RoutingRule.top_k(), 0.8)
 
 
 def test_capacity_warm_up_without_capacities_is_refused(workspace):

@@ -1,4 +1,4 @@
-"""Rows of one document, accuracy on held-out questions, a price on depth, and capacities that fall by levels."""
+"""Rows of one document, accuracy on held-out questions, a price on depth, and capacities gated by accuracy."""
 
 import math
 
@@ -30,7 +30,8 @@ def changed(**sections):
 GATED = changed(
     model={"router_depth_price_coef": 0.1},
     data={"rows": "documents", "question_mark": "had"},
-    schedule={"capacity_levels": 3, "capacity_check_steps": 2, "capacity_accuracy": 0.0},
+    # Any accuracy passes: the stages end at the first checks.
+    schedule={"skill_accuracy": 1e-9, "separation_accuracy": 0.0, "accuracy_check_steps": 3},
     run={"sequence_tokens": 16},
 )
 
@@ -71,19 +72,22 @@ def test_a_padded_row_counts_as_its_document_alone():
 def test_price_is_charged_in_recursions_that_some_tokens_leave():
     model = MoRForCausalLM(tiny_config(router_depth_price_coef=0.5)).train()
     ids = torch.arange(1, 13)[None]
-    held = model(ids, labels=ids, routing=RoutingRule.top_k([1.0, 1.0, 1.0]))
-    assert "depth_price" not in held.loss_terms
-    falling = model(ids, labels=ids, routing=RoutingRule.top_k([1.0, 0.75, 0.5]))
-    terms = falling.loss_terms
-    scores = [step.causal_logits.sigmoid().mean().item() for step in falling.recursion_trace.steps]
+    output = model(ids, labels=ids, routing=RoutingRule.top_k([1.0, 1.0, 1.0]))
+    terms = output.loss_terms
+    scores = [step.causal_logits.sigmoid().mean().item() for step in output.recursion_trace.steps]
     assert terms["depth_price"].item() == pytest.approx(scores[1] + scores[2])
-    others = terms["lm"] + 0.001 * terms["aux"]  # of recursion 1, whose capacity is its own
-    assert falling.loss.item() == pytest.approx((others + 0.5 * terms["depth_price"]).item())
-    own = model(ids, labels=ids, routing=RoutingRule.top_k())
-    assert held.loss_terms["aux"] > terms["aux"]
-    assert own.loss_terms["aux"] > terms["aux"]
+    others = terms["lm"] + 0.001 * terms["aux"]
+    assert output.loss.item() == pytest.approx((others + 0.5 * terms["depth_price"]).item())
     free = MoRForCausalLM(tiny_config()).train()(ids, labels=ids)
     assert "depth_price" not in free.loss_terms
+
+
+def test_loss_weights_of_a_call_replace_those_of_the_config():
+    model = MoRForCausalLM(tiny_config(router_depth_price_coef=0.5)).train()
+    ids = torch.arange(1, 13)[None]
+    output = model(ids, labels=ids, loss_weights={"aux": 2.0, "depth_price": 0.0})
+    terms = output.loss_terms
+    assert output.loss.item() == pytest.approx((terms["lm"] + 2 * terms["aux"]).item())
 
 
 @pytest.mark.parametrize(
@@ -138,34 +142,54 @@ def test_validation_scores_the_answers_after_questions(tiny_tokenizer):
         without_questions.answer_accuracy(model, rule)
 
 
-def test_capacities_fall_one_level_per_passed_trial(short_documents):
-    run(short_documents, "runs")
+EASY = {
+    # After one step at this rate the most frequent token is the answer.
+    "data.question_mark": "The",
+    "optimiser.learning_rate": 0.02,
+    "schedule.warmup_tokens": 0,
+    "schedule.skill_accuracy": 0.5,
+    "schedule.accuracy_check_steps": 1,
+}
+
+
+def is_full(line):
+    return line["depth_shares"] == pytest.approx([0, 0, 1])
+
+
+def test_a_run_passes_from_skill_to_separation_to_its_own_capacities(short_documents):
+    run(short_documents, "runs", overrides=EASY)
     lines = log_of(short_documents)
-    levels = [line["capacity_trial"]["level"] for line in lines if "capacity_trial" in line]
-    assert levels == [1, 2, 3]  # at steps 2, 4, 6: every trial passes at an accuracy of 0
-    assert "depth_price" not in lines[0]["loss"]
-    assert all("depth_price" in line["loss"] for line in lines[2:])
-    full, own = lines[0]["depth_shares"], lines[-1]["depth_shares"]
-    assert full == pytest.approx([0, 0, 1])
-    assert own[0] > 0.2
+    checks = [line["stage_check"] for line in lines if "stage_check" in line]
+    assert [check["stage"] for check in checks] == [1, 2]
+    assert checks[0]["accuracy"] >= 0.5
+    zero_weights = [{"depth_price"}, {"aux"}]  # of skill and separation
+    for line in lines[2:]:
+        at_full_capacity = (line["step"] - 1) % 2 == 0 and line["step"] <= 0.8 * STEPS
+        zero_weights.append({"aux"} if at_full_capacity else set())
+    for line, zero in zip(lines, zero_weights, strict=True):
+        assert is_full(line) == bool(zero), line["step"]
+        losses = line["loss"]
+        weights = {"aux": 0.001, "depth_price": 0.1} | dict.fromkeys(zero, 0.0)
+        total = losses["lm"] + sum(weight * losses[name] for name, weight in weights.items())
+        assert losses["total"] == pytest.approx(total, rel=1e-5), line["step"]
     validation = lines[-1]["validation"]
     assert {"answer_accuracy_top_k", "answer_accuracy_causal"} <= set(validation)
 
 
-def test_a_failed_trial_keeps_the_capacities(short_documents):
-    run(short_documents, "runs", overrides={"schedule.capacity_accuracy": 1.0})
+def test_a_skill_that_is_not_there_keeps_full_capacity(short_documents):
+    run(short_documents, "runs", overrides={"schedule.skill_accuracy": 1.0})
     lines = log_of(short_documents)
-    trials = [line["capacity_trial"] for line in lines if "capacity_trial" in line]
-    assert len(trials) == STEPS // 2
-    assert all(0 <= trial["accuracy"] < 1 and trial["level"] == 0 for trial in trials)
-    assert lines[-1]["depth_shares"] == pytest.approx([0, 0, 1])
+    checks = [line["stage_check"] for line in lines if "stage_check" in line]
+    assert len(checks) == STEPS // 3
+    assert all(0 <= check["accuracy"] < 1 and check["stage"] == 0 for check in checks)
+    assert all(is_full(line) for line in lines)
 
 
-def test_a_resumed_run_reaches_the_levels_of_the_uninterrupted_run(short_documents):
-    run(short_documents, "whole")
-    run(short_documents, "halves", stop_after_steps=5)
-    assert load_state(short_documents / "halves" / "tiny").totals.capacity_level == 2
-    run(short_documents, "halves", resume=True)
+def test_a_resumed_run_passes_the_stages_of_the_uninterrupted_run(short_documents):
+    run(short_documents, "whole", overrides=EASY)
+    run(short_documents, "halves", stop_after_steps=1, overrides=EASY)
+    assert load_state(short_documents / "halves" / "tiny").totals.stage == 1
+    run(short_documents, "halves", resume=True, overrides=EASY)
     assert_same_run(short_documents, "whole", "halves")
 
 
@@ -189,11 +213,11 @@ def test_tokens_and_flops_of_padded_rows_are_those_of_their_documents(short_docu
         ({"budget": {"tokens": 0, "flops": 1e12}}, "needs [budget] tokens"),
         ({"run": {"sequence_tokens": 64}}, "at most max_position_embeddings=32, got 64"),
         ({"run": {"sequence_tokens": 24}}, "micro_batch x sequence_tokens (4 x 24 = 96), got 256"),
-        ({"schedule": {"capacity_check_steps": 0}}, "capacity_check_steps must be above 0, got 0"),
-        ({"schedule": {"capacity_accuracy": 1.5}}, "must lie between 0 and 1, got 1.5"),
+        ({"schedule": {"accuracy_check_steps": 0}}, "accuracy_check_steps must be above 0, got 0"),
+        ({"schedule": {"skill_accuracy": 1.5}}, "must lie between 0 and 1, got 1.5"),
         (
             {"model": {"router_type": "none", "router_depth_price_coef": 0.0}},
-            "capacity_levels belongs to expert-choice",
+            "skill_accuracy belongs to expert-choice",
         ),
     ],
 )
