@@ -41,7 +41,7 @@ def run_and_stop(page: str, start: str, *, is_running: bool, can_start: bool) ->
         say("live.stop"),
         icon=":material/stop:",
         key=f"{page}_stop",
-        shortcut="Mod+Shift+Enter",
+        shortcut="Alt+Enter",
         width="stretch",
         disabled=not is_running,
     )

@@ -306,6 +306,6 @@ def test_escape_closes_the_settings_and_leaves_run_and_pins_alone(slow: Watched)
     slow.sent()
     assert slow.status() == "running", "nothing else is open, and still Escape is not Stop's key"
     page.get_by_label("Prompt").focus()  # one can stop while one types
-    page.keyboard.press("Control+Shift+Enter")
+    page.keyboard.press("Alt+Enter")
     slow.wait_for_status("cancelled")
     assert_clean(slow)
