@@ -92,7 +92,7 @@ def _cells(base: alt.Chart, num_recursions: int) -> alt.Chart:
             symbolStrokeWidth=0,
         ),
     )
-    told = ("token:N", "position:O", "recursion:O", "recursion_depth:O")
+    tooltips = ("token:N", "position:O", "recursion:O", "recursion_depth:O")
     pin = alt.selection_point(name=PIN, fields=["position"], on="click", clear="mouseout")
     return (
         base.mark_rect(cursor="pointer", stroke=LINE)
@@ -101,7 +101,7 @@ def _cells(base: alt.Chart, num_recursions: int) -> alt.Chart:
             color=alt.when(alt.datum.taken).then(colour).otherwise(alt.value("transparent")),
             strokeWidth=alt.when(pin, empty=False).then(alt.value(2)).otherwise(alt.value(0)),
             tooltip=[
-                alt.Tooltip(name, title=column_label(name.partition(":")[0])) for name in told
+                alt.Tooltip(name, title=column_label(name.partition(":")[0])) for name in tooltips
             ],
         )
         .add_params(pin)

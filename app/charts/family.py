@@ -99,7 +99,7 @@ def _members(data: pd.DataFrame, cost: str, rounds: Sequence[str]) -> list[alt.C
     if len(names) > MAX_LABELS:
         legend = alt.Legend(title=None, orient="bottom", columns=_LEGEND_COLUMNS, labelLimit=240)
     colour = alt.Color("name:N", scale=colours, legend=legend)
-    told = {
+    tooltips = {
         "title:N": column_label("name"),
         "cost:N": say(f"efficiency.cost_{cost}"),
         **{
@@ -130,7 +130,7 @@ def _members(data: pd.DataFrame, cost: str, rounds: Sequence[str]) -> list[alt.C
             opacity=seen,
             tooltip=[
                 alt.Tooltip(name, title=title, format=".4f" if name.endswith(":Q") else "")
-                for name, title in told.items()
+                for name, title in tooltips.items()
             ],
         )
         .add_params(pointed)

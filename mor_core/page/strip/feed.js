@@ -14,10 +14,10 @@ export class Feed {
   // how many events each run has.
   /**
    * @param {Run[]} runs
-   * @param {object} told
-   * @param {(run: Run, batch: Batch) => void} told.arrived
-   * @param {() => void} told.refused
-   * @param {(question: Record<string, number>) => void} told.ask
+   * @param {object} callbacks
+   * @param {(run: Run, batch: Batch) => void} callbacks.arrived
+   * @param {() => void} callbacks.refused
+   * @param {(question: Record<string, number>) => void} callbacks.ask
    */
   constructor(runs, { arrived, refused, ask }) {
     this.runs = runs;
