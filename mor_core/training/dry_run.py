@@ -36,6 +36,7 @@ def dry_run(recipe: Recipe) -> dict[str, Any]:
     """Return the size and cost of a run as plain data.
 
     `training_flops` is this project's count: three times the gathered forward pass, head and router included.
+    It is a lower bound where accuracy decides when capacities fall, since steps at full capacity cost more.
     `paper.forward_flops` is the paper's count for the same tokens. It is smaller and covers the forward pass only.
     """
     config, schedule = recipe.config(), make_schedule(recipe)
@@ -55,6 +56,7 @@ def dry_run(recipe: Recipe) -> dict[str, Any]:
         "tokens": tokens,
         "training_flops": per_token * tokens,
         "training_flops_per_token": per_token,
+        "is_lower_bound": recipe.schedule.skill_accuracy > 0,
     }
     name = _paper_name(config)
     if name is not None:
@@ -72,6 +74,8 @@ def plan_lines(plan: dict[str, Any]) -> list[str]:
         f"tokens: {plan['tokens']:,}",
         f"training FLOPs: {plan['training_flops']:.4g} (3 x the gathered forward pass, head and router included)",
     ]
+    if plan["is_lower_bound"]:
+        lines[-1] += "; at least, since accuracy decides how many steps are at full capacity"
     if "paper" not in plan:
         return [
             *lines,

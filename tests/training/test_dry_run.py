@@ -7,7 +7,7 @@ import pytest
 
 from mor_core.model.accounting import training_flops
 from mor_core.model.paper import TOKENS_PER_STEP, paper_config, paper_steps
-from mor_core.training.dry_run import dry_run
+from mor_core.training.dry_run import dry_run, plan_lines
 from mor_core.training.recipe import load_recipe
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -51,6 +51,13 @@ def test_the_flops_are_those_of_training():
     per_sequence = training_flops(config, 512, [512, 341, 170])
     assert plan["training_flops_per_token"] == pytest.approx(per_sequence / 512)
     assert plan["training_flops"] == pytest.approx(recipe.budget.flops, rel=1e-3)
+
+
+def test_flops_of_a_run_gated_by_accuracy_are_called_a_lower_bound():
+    gated = dry_run(load_recipe(RECIPES / "puzzles-mor4.toml"))
+    assert "; at least" in plan_lines(gated)[3]
+    by_tokens = dry_run(load_recipe(RECIPES / "stories-mor3-expert.toml"))
+    assert "; at least" not in "".join(plan_lines(by_tokens))
 
 
 def test_the_command_prints_the_dry_run_without_reading_data(mor):
