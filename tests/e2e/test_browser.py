@@ -288,7 +288,7 @@ def test_switching_the_language_translates_the_strip_where_it_stands(watched: Wa
 
 def test_escape_closes_the_settings_and_leaves_run_and_pins_alone(slow: Watched) -> None:
     page = slow.page
-    expect(button(slow, "Stop")).to_contain_text("Shift")
+    expect(button(slow, "Stop")).to_contain_text("Alt")
     set_number(slow, "New tokens", "2000")
     press(slow, "Run")
     slow.wait_for_status("running")

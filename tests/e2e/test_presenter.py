@@ -59,7 +59,7 @@ def test_listed_words_are_blocks_on_the_stage_alone(stage: Watched) -> None:
     press(stage, "Run")
     stage.wait_for_status("done")
     strip = page.locator('[data-testid="token-strip"]')
-    expect(page.locator('[data-testid="hidden-words"]')).to_contain_text("2 of this run")
+    expect(page.locator('[data-testid="hidden-words"]')).to_contain_text("2 words of this run")
     tokens = page.locator('[data-testid="token"]')
 
     def shown() -> str:
