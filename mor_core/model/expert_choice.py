@@ -19,7 +19,14 @@ from mor_core.common.logistic import sigmoid
 from mor_core.model.config import MoRConfig
 from mor_core.model.losses import auxiliary_loss, depth_price, router_z_loss
 from mor_core.model.random_draws import hash_uniform, select_random
-from mor_core.model.routers import BlockFunction, RoutedCall, Router, forced_depths, router_network
+from mor_core.model.routers import (
+    BlockFunction,
+    RoutedCall,
+    RoutedRecursions,
+    Router,
+    forced_depths,
+    router_network,
+)
 from mor_core.model.routing_rules import Gate, RoutingRule
 from mor_core.model.routing_trace import RecursionStep, RecursionTrace
 from mor_core.model.token_set import TokenSet
@@ -98,18 +105,11 @@ def expert_gate(logits: Tensor, activation: str, alpha: float) -> Tensor:
     return scores if activation == "none" else alpha * scores
 
 
-class ExpertChoice:
-    """Runs the recursions of one call under one routing rule. Holds no weights and is used for one call only."""
+class ExpertChoice(RoutedRecursions):
+    """The recursions of expert-choice: before each one its router scores the tokens that are still active."""
 
     def __init__(self, call: RoutedCall) -> None:
-        self.config = call.config
-        self.rule = call.rule
-        self.real = call.real
-        self.position_ids = call.position_ids
-        self.draw_keys = call.draw_keys
-        self.gathered = call.gathered
-        self.supervised = call.supervised
-        self.observe = call.observe
+        super().__init__(call)
         self.losses: dict[str, Tensor] = {}
 
     def run(

@@ -56,6 +56,21 @@ class RoutedCall:
     observe: Observer | None = None
 
 
+class RoutedRecursions:
+    """Runs the recursions of one call under one routing rule. Holds no weights and is used for one call only."""
+
+    def __init__(self, call: RoutedCall) -> None:
+        self.config = call.config
+        self.rule = call.rule
+        self.real = call.real
+        self.position_ids = call.position_ids
+        self.draw_keys = call.draw_keys
+        self.gathered = call.gathered
+        self.supervised = call.supervised
+        self.training = call.training
+        self.observe = call.observe
+
+
 class Router(nn.Module, ABC):
     """A network from hidden states to logits, an activation that makes scores of them, and a gate."""
 

@@ -20,6 +20,7 @@ from mor_core.model.random_draws import select_random
 from mor_core.model.routers import (
     BlockFunction,
     RoutedCall,
+    RoutedRecursions,
     Router,
     forced_depths,
     router_network,
@@ -94,18 +95,8 @@ class TokenChoiceRouter(Router):
         self.bias += rate * torch.sign(depth_counts.mean() - depth_counts).to(self.bias)
 
 
-class TokenChoice:
-    """Runs the recursions of one call under one routing rule. Holds no weights and is used for one call only."""
-
-    def __init__(self, call: RoutedCall) -> None:
-        self.config = call.config
-        self.rule = call.rule
-        self.real = call.real
-        self.position_ids = call.position_ids
-        self.draw_keys = call.draw_keys
-        self.gathered = call.gathered
-        self.training = call.training
-        self.observe = call.observe
+class TokenChoice(RoutedRecursions):
+    """The recursions of token-choice: one router gives each token its depth before the first."""
 
     def run(
         self, hidden_states: Tensor, router: TokenChoiceRouter, block: BlockFunction
